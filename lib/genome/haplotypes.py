@@ -1,0 +1,265 @@
+"""Unique haplotype windows: each distinct sequence is one unit, and a person is a list of units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from os.path import commonprefix
+
+import numpy as np
+import pandas as pd
+
+from lib.genome.reference import Reference
+from lib.genome.variants import ABSENT, Genotypes
+
+UNIT_COLUMNS = [
+    "unit", "unit_id", "window", "locus", "contig", "start", "end", "is_reference", "n_alt", "length",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class UnitSet:
+    """What the model reads, and who carries it.
+
+    units: unit (row number), unit_id (16 hex), window, locus, contig, start, end (0-based half-open, on the
+        reference), is_reference, n_alt (ALT alleles applied), length (bases). Reference first in a window.
+    sequences: one per unit, upper-case A C G T N.
+    edits: the applied alleles: unit, variant (row of Genotypes.variants), pos, ref, alt, where `pos` and the
+        alleles have lost the prefix they share: G>GC at 7 becomes ""->"C" at 8.
+    carriers: sample, window, haplotype (0 or 1), unit. Private: never published.
+    n_person_haplotype_windows: rows of carriers. n_overlapping_dropped: allele copies (one per person,
+        haplotype and window) dropped because an earlier allele overlaps. n_clipped: (allele, window) pairs
+        skipped because the allele reaches over the window's end.
+    """
+
+    units: pd.DataFrame
+    sequences: list[str]
+    edits: pd.DataFrame
+    carriers: pd.DataFrame
+    n_person_haplotype_windows: int
+    n_overlapping_dropped: int
+    n_clipped: int
+
+    @property
+    def n_units(self) -> int:
+        return len(self.units)
+
+    def ref_pos(self, i: int) -> np.ndarray:
+        """Reference position of each base of unit i: [length] int64, exact across indels.
+
+        An inserted base takes the position of its anchor, the last reference base before it.
+        """
+        low, high = np.searchsorted(self.edits.unit.to_numpy(), [i, i + 1])
+        rows = self.edits.iloc[low:high]
+        done, stop = int(self.units.start.iat[i]), int(self.units.end.iat[i])
+        parts = []
+        for pos, ref, alt in zip(rows.pos, rows.ref, rows.alt, strict=True):
+            parts.append(np.arange(done, pos))
+            # base j of ALT stands for base j of REF; those beyond REF are inserted after its last base
+            parts.append(np.minimum(pos + np.arange(len(alt)), pos + len(ref) - 1))
+            done = pos + len(ref)
+        return np.concatenate([*parts, np.arange(done, stop)]).astype(np.int64)
+
+
+def unit_id(contig: str, start: int, end: int, sequence: str) -> str:
+    """Content hash of what the model sees and where: 16 hex digits of BLAKE2b over contig:start-end and bases."""
+    return blake2b(f"{contig}:{start}-{end}\n{sequence}".encode(), digest_size=8).hexdigest()
+
+
+def build_units(windows: pd.DataFrame, reference: Reference, genotypes: Genotypes | None = None) -> UnitSet:
+    """The distinct sequences that people carry in each window, the reference always among them.
+
+    windows: window, locus, contig, start, end, as `lib.genome.windows.tile` gives. Rules:
+
+    - Phase. Phased calls are honoured as written. Homozygous ALT goes on both haplotypes. Unphased
+      heterozygous ALT alleles of a window all go on haplotype 1, and haplotype 0 keeps the reference there
+      (the cis rule). A call of two different ALTs, as 1/2, keeps its written order.
+    - Missing alleles are reference.
+    - A person with haploid calls only in a locus has haplotype 0 only there.
+    - Overlap. Alleles lose the prefix they share with REF (so an indel does not claim its anchor base),
+      then apply by position; one that overlaps an applied allele, or inserts at the same place, is dropped.
+    - Clipping. An allele whose changed bases reach over a window's end is skipped. An insertion
+      belongs to the window of its anchor.
+
+    Raises ValueError when two windows cover the same interval.
+    """
+    twice = windows.duplicated(["contig", "start", "end"])
+    if twice.any():
+        row = windows[twice].iloc[0]
+        raise ValueError(f"window {row.window}: {row.contig}:{row.start}-{row.end} is a window already")
+    people = _People(genotypes) if genotypes is not None else _Nobody()
+    units, sequences, edits, unit_of = [], [], [], []
+    n_dropped = n_clipped = 0
+    for place in windows.itertuples(index=False):
+        bases = reference.fetch(place.contig, place.start, place.end)
+        rows, clipped = people.rows_in(place.contig, place.start, place.end)
+        patterns, pattern_of = people.patterns(rows)
+        known, unit_of_pattern = {}, []
+        for number, pattern in enumerate(patterns):
+            applied = people.without_overlaps(pattern)
+            if len(applied) < len(pattern):
+                n_dropped += (len(pattern) - len(applied)) * int((pattern_of == number).sum())
+            text = _apply(bases, place.start, applied)
+            if text not in known:
+                known[text] = unit = len(sequences)
+                sequences.append(text)
+                units.append(_unit_row(unit, place, text, len(known) == 1, len(applied)))
+                edits += [(unit, *edit) for edit in applied]
+            unit_of_pattern.append(known[text])
+        n_clipped += clipped
+        unit_of.append(np.array(unit_of_pattern, dtype=np.int32)[pattern_of])
+    carriers = _carriers(windows, people, np.array(unit_of))
+    return UnitSet(
+        units=pd.DataFrame(units, columns=UNIT_COLUMNS),
+        sequences=sequences,
+        edits=pd.DataFrame(edits, columns=["unit", "variant", "pos", "ref", "alt"]),
+        carriers=carriers,
+        n_person_haplotype_windows=len(carriers),
+        n_overlapping_dropped=n_dropped,
+        n_clipped=n_clipped,
+    )
+
+
+def _unit_row(unit: int, place, text: str, is_reference: bool, n_alt: int) -> tuple:
+    name = unit_id(place.contig, place.start, place.end, text)
+    where = (place.window, place.locus, place.contig, place.start, place.end)
+    return (unit, name, *where, is_reference, n_alt, len(text))
+
+
+def _carriers(windows: pd.DataFrame, people: _People | _Nobody, unit_of: np.ndarray) -> pd.DataFrame:
+    """One row per window, person and haplotype. unit_of: [n_window, 2 * n_sample]."""
+    n_people = len(people.samples)
+    present = np.ones((len(windows), n_people, 2), dtype=bool)
+    for _, rows in windows.groupby("locus", sort=False):
+        haploid = people.haploid(rows.contig.iat[0], rows.start.min(), rows.end.max())
+        present[windows.index.get_indexer(rows.index), :, 1] = ~haploid
+    window, person, haplotype = np.nonzero(present)
+    return pd.DataFrame(
+        {
+            "sample": pd.Categorical.from_codes(person, categories=people.samples),
+            "window": windows.window.to_numpy()[window],
+            "haplotype": haplotype.astype(np.int8),
+            "unit": unit_of.reshape(present.shape)[window, person, haplotype],
+        }
+    )
+
+
+def trim(pos: int, ref: str, alt: str) -> tuple[int, str, str]:
+    """The allele without the prefix REF and ALT share: the bases it changes. (7, "GCC", "G") -> (8, "CC", "")."""
+    shared = len(commonprefix([ref, alt]))
+    return pos + shared, ref[shared:], alt[shared:]
+
+
+def _apply(bases: str, start: int, edits: list[tuple[int, int, str, str]]) -> str:
+    """Window sequence with trimmed, sorted, non-overlapping edits (variant, pos, ref, alt)."""
+    parts, done = [], 0
+    for _, pos, ref, alt in edits:
+        parts += [bases[done : pos - start], alt]
+        done = pos - start + len(ref)
+    return "".join([*parts, bases[done:]])
+
+
+def _haplotypes(genotypes: Genotypes) -> np.ndarray:
+    """Whether each haplotype carries each ALT, after the phase rules of `build_units`: [variant, sample, 2]."""
+    carried = genotypes.alleles == 1
+    ungiven = (carried[..., 0] != carried[..., 1]) & ~genotypes.phased
+    record = genotypes.variants.groupby(["contig", "pos"], sort=False).ngroup().to_numpy()
+    if len(record) and np.bincount(record).max() > 1:
+        any_alt = np.zeros((record.max() + 1, *carried.shape[1:]), dtype=bool)
+        np.logical_or.at(any_alt, record, carried)
+        ungiven &= ~any_alt.all(2)[record]  # both copies carry an ALT, two different ones
+    carried[ungiven] = (False, True)
+    return carried
+
+
+class _Nobody:
+    """No genotypes: every window holds the reference, and nobody carries it."""
+
+    samples: tuple[str, ...] = ()
+
+    def rows_in(self, contig: str, start: int, end: int) -> tuple[np.ndarray, int]:
+        return np.empty(0, dtype=int), 0
+
+    def patterns(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        return [rows], np.empty(0, dtype=int)
+
+    def without_overlaps(self, pattern: np.ndarray) -> list:
+        return []
+
+    def haploid(self, contig: str, start: int, end: int) -> np.ndarray:
+        return np.empty(0, dtype=bool)
+
+
+class _People:
+    """Genotypes as two haplotypes per person, ready to be asked window by window."""
+
+    def __init__(self, genotypes: Genotypes):
+        variants = genotypes.variants
+        self.samples = genotypes.samples
+        self.copies = genotypes.alleles
+        self.allele = [trim(*row) for row in zip(variants.pos, variants.ref, variants.alt, strict=True)]
+        self.carried = _haplotypes(genotypes)
+        low = np.array([pos for pos, _, _ in self.allele], dtype=np.int64)
+        self.n_ref = np.array([len(ref) for _, ref, _ in self.allele], dtype=np.int64)
+        self.first = low - (self.n_ref == 0)  # an insertion stands on its anchor
+        self.last = low + self.n_ref - 1
+        self.by_contig = variants.groupby("contig").indices
+
+    def rows_in(self, contig: str, start: int, end: int) -> tuple[np.ndarray, int]:
+        """Carried variants inside the window, in the order they apply, and how many it clips."""
+        rows = self.by_contig.get(contig, np.empty(0, dtype=int))
+        rows = rows[(self.first[rows] < end) & (self.last[rows] >= start)]
+        rows = rows[self.carried[rows].any((1, 2))]
+        inside = (self.first[rows] >= start) & (self.last[rows] < end) & (self.n_ref[rows] < end - start)
+        order = sorted((self.allele[row][0], self.n_ref[row], row) for row in rows[inside])
+        return np.array([row for _, _, row in order], dtype=int), int((~inside).sum())
+
+    def patterns(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Distinct sets of variants on one haplotype, the empty set first, and which one each haplotype has.
+
+        Returns the variant rows of each pattern, and pattern numbers, [n_sample * 2].
+        """
+        n_haplotypes = 2 * len(self.samples)
+        if not len(rows):
+            return [rows], np.zeros(n_haplotypes, dtype=int)
+        carried = self.carried[rows].reshape(len(rows), n_haplotypes).T
+        carried = np.concatenate([np.zeros((1, len(rows)), dtype=bool), carried])  # the empty set sorts first
+        bits, inverse = np.unique(np.packbits(carried, axis=1), axis=0, return_inverse=True)
+        distinct = np.unpackbits(bits, axis=1, count=len(rows)).astype(bool)
+        return [rows[pattern] for pattern in distinct], inverse.reshape(-1)[1:]
+
+    def without_overlaps(self, pattern: np.ndarray) -> list[tuple[int, int, str, str]]:
+        """(variant, pos, ref, alt) of the pattern in order, less those that overlap one already kept."""
+        kept, done, inserted_at = [], -1, -1
+        for row in pattern.tolist():
+            pos, ref, alt = self.allele[row]
+            if pos < done or (not ref and pos == inserted_at):
+                continue
+            kept.append((row, pos, ref, alt))
+            done = pos + len(ref)
+            inserted_at = inserted_at if ref else pos
+        return kept
+
+    def haploid(self, contig: str, start: int, end: int) -> np.ndarray:
+        """[n_sample] bool: people called in the interval, and with one copy only at every call."""
+        rows = self.by_contig.get(contig, np.empty(0, dtype=int))
+        copies = self.copies[rows[(self.last[rows] >= start) & (self.first[rows] < end)]]
+        absent = copies[:, :, 1] == ABSENT
+        return absent.any(0) & ~(copies[:, :, 1] >= 0).any(0)
+
+
+def concatenate(
+    first: UnitSet, second: UnitSet
+) -> tuple[pd.DataFrame, list[str], Callable[[int], np.ndarray]]:
+    """Background units, then cohort units, numbered through: the table (with `set`), sequences, and `ref_pos`."""
+    n = first.n_units
+    table = pd.concat(
+        [first.units.assign(set="background"), second.units.assign(set="cohort")], ignore_index=True
+    )
+    table["unit"] = np.arange(len(table))
+    return (
+        table,
+        first.sequences + second.sequences,
+        lambda i: first.ref_pos(i) if i < n else second.ref_pos(i - n),
+    )

@@ -1,0 +1,111 @@
+"""Loci from BED files, cut into the windows that the model reads."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.genome.reference import Reference
+
+COLUMNS = ["contig", "start", "end", "locus", "score", "strand"]
+
+
+def read_bed(
+    path: str | Path, reference: Reference, name: str = "locus", unique: bool = True
+) -> pd.DataFrame:
+    """A BED file, plain or gzip: contig, start, end (0-based half-open), locus, score, strand, in file order.
+
+    A file of three columns gets contig:start-end as locus, score 0 and strand ".". `name` is what an
+    error calls a row; `unique=False` allows one name on several rows, as in exon tables.
+    Raises ValueError with the line number for too few columns, a non-integer, start >= end, a contig that
+    the genome lacks, a region off its end, a strand other than + - . or a repeated name; also when empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    rows, seen = [], {}
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
+        for number, line in enumerate(handle, 1):
+            if not line.strip() or line.startswith(("#", "track", "browser")):
+                continue
+            where = f"{path}, line {number}"
+            row = _parse(line.rstrip("\r\n").split("\t"), where, reference)
+            if unique and row[3] in seen:
+                raise ValueError(f"{where}: {name} {row[3]!r} was already used on line {seen[row[3]]}")
+            seen[row[3]] = number
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{path}: no {name} in the file")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _parse(fields: list[str], where: str, reference: Reference) -> list:
+    if len(fields) < 3:
+        raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted contig, start, end")
+    contig = fields[0]
+    try:
+        start, end = int(fields[1]), int(fields[2])
+        score = float(fields[4]) if len(fields) > 4 and fields[4] != "." else 0.0
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; wanted integer start and end, and a number as score") from error
+    reference.check_contig(contig, where)
+    if start >= end:
+        raise ValueError(f"{where}: start {start} is not below end {end}")
+    if start < 0 or end > reference.lengths[contig]:
+        raise ValueError(
+            f"{where}: {contig}:{start}-{end} is off the contig, which has {reference.lengths[contig]} bases"
+        )
+    strand = fields[5] if len(fields) > 5 else "."
+    if strand not in ("+", "-", "."):
+        raise ValueError(f"{where}: strand {strand!r}, wanted + - or .")
+    locus = fields[3] if len(fields) > 3 else f"{contig}:{start}-{end}"
+    return [contig, start, end, locus, score, strand]
+
+
+def tile(loci: pd.DataFrame, window_bp: int, step_bp: int | None = None) -> pd.DataFrame:
+    """Cut each locus into windows of at most window_bp: window (number), locus, contig, start, end.
+
+    Without step_bp every base of a locus lies in exactly one window, and the last window of a locus is the
+    remainder, however short. With step_bp below window_bp windows overlap, and none lies inside another.
+    Loci that overlap each other are cut independently. Raises ValueError unless 1 <= step_bp <= window_bp.
+    """
+    step = window_bp if step_bp is None else step_bp
+    if not 1 <= step <= window_bp:
+        raise ValueError(f"step_bp {step} and window_bp {window_bp}: wanted 1 <= step_bp <= window_bp")
+    length = (loci.end - loci.start).to_numpy()
+    n_windows = 1 + np.maximum(0, -(-(length - window_bp) // step))
+    row = np.repeat(np.arange(len(loci)), n_windows)
+    rank = np.arange(len(row)) - np.repeat(n_windows.cumsum() - n_windows, n_windows)
+    start = loci.start.to_numpy()[row] + rank * step
+    end = np.minimum(start + window_bp, loci.end.to_numpy()[row])
+    names, contigs = loci.locus.to_numpy()[row], loci.contig.to_numpy()[row]
+    return pd.DataFrame(
+        {"window": np.arange(len(row)), "locus": names, "contig": contigs, "start": start, "end": end}
+    )
+
+
+def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 0.5) -> pd.DataFrame:
+    """The windows of which at most `max_n_share` (a fraction) of the bases are N; numbers are kept."""
+    places = zip(windows.contig, windows.start, windows.end, strict=True)
+    share = np.array([reference.fetch(c, a, b).count("N") / (b - a) for c, a, b in places])
+    return windows[share <= max_n_share].reset_index(drop=True)
+
+
+def sample_windows(windows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """`n` windows drawn without replacement, in their old order, numbers kept; all of them if n is larger."""
+    if n >= len(windows):
+        return windows.reset_index(drop=True)
+    chosen = np.random.default_rng(seed).choice(len(windows), n, replace=False)
+    return windows.iloc[np.sort(chosen)].reset_index(drop=True)
+
+
+def outside(windows: pd.DataFrame, loci: pd.DataFrame) -> pd.DataFrame:
+    """The windows that overlap no locus. windows, loci: contig, start, end."""
+    import bioframe
+
+    columns = ("contig", "start", "end")
+    counts = bioframe.count_overlaps(windows, loci, cols1=columns, cols2=columns)["count"].to_numpy()
+    return windows[counts == 0].reset_index(drop=True)

@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pysam
+import pytest
+
+from lib.genome import windows
+from lib.genome.reference import Reference
+
+
+@pytest.fixture
+def reference(tmp_path):
+    path = tmp_path / "g.fa"
+    path.write_text(">chr16\n" + "ACGTACGTAC" * 4 + "\n" + "N" * 40 + "\n>chrX\nACGT\n")
+    pysam.faidx(str(path))
+    return Reference(path)
+
+
+def bed(tmp_path, text):
+    (tmp_path / "l.bed").write_text(text)
+    return tmp_path / "l.bed"
+
+
+def test_read_bed(tmp_path, reference):
+    text = "#comment\nchr16\t0\t10\tNOD2\t1000\t+\n\nchr16\t5\t20\n"
+    table = windows.read_bed(bed(tmp_path, text), reference)
+    assert table.values.tolist() == [
+        ["chr16", 0, 10, "NOD2", 1000.0, "+"],
+        ["chr16", 5, 20, "chr16:5-20", 0.0, "."],
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("chr16\t70\t81\tb", "chr16:70-81 is off the contig, which has 80 bases"),
+        ("chr16\t-1\t5\tb", "chr16:-1-5 is off the contig"),
+        ("chr16\t9\t9\tb", "start 9 is not below end 9"),
+        ("chr16\t1.5\t9\tb", "'1.5'.*wanted integer"),
+        ("chr16\t1\t9\tb\thigh", "'high'.*number as score"),
+        ("chr16\t1", "2 tab-separated columns, wanted"),
+        ("16\t1\t9\tb", "contig '16'.*'chr16'.*prefix"),
+        ("chr16\t1\t9\tb\t0\tx", "strand 'x'"),
+        ("chr16\t1\t9\ta", "gene 'a' was already used on line 1"),
+    ],
+)
+def test_bad_line_is_named(tmp_path, reference, line, message):
+    path = bed(tmp_path, f"chr16\t0\t5\ta\n{line}\n")
+    with pytest.raises(ValueError, match=rf"l\.bed, line 2: .*{message}"):
+        windows.read_bed(path, reference, "gene")
+
+
+def test_empty_and_missing(tmp_path, reference):
+    with pytest.raises(ValueError, match=r"l\.bed: no locus"):
+        windows.read_bed(bed(tmp_path, "#nothing\n"), reference)
+    with pytest.raises(FileNotFoundError, match=r"no\.bed"):
+        windows.read_bed(tmp_path / "no.bed", reference)
+
+
+def test_repeated_names_when_allowed(tmp_path, reference):
+    path = bed(tmp_path, "chr16\t0\t5\ta\nchr16\t7\t9\ta\n")
+    assert len(windows.read_bed(path, reference, unique=False)) == 2
+
+
+LOCI = pd.DataFrame(
+    {"contig": ["c", "d", "d"], "start": [100, 5, 9], "end": [125, 15, 12], "locus": list("xyz")}
+)
+
+
+def test_tile_covers_each_base_once():
+    tiles = windows.tile(LOCI, 10)
+    assert tiles[["locus", "start", "end"]].values.tolist() == [
+        ["x", 100, 110], ["x", 110, 120], ["x", 120, 125], ["y", 5, 15], ["z", 9, 12],
+    ]  # fmt: skip
+    assert tiles.window.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_tile_with_overlap():
+    # 25 bases, windows of 10 every 4: starts 0 4 8 12 16, the last one reaching the end at 26 > 25
+    tiles = windows.tile(LOCI[:1], 10, 4)
+    assert tiles.start.tolist() == [100, 104, 108, 112, 116]
+    assert tiles.end.tolist() == [110, 114, 118, 122, 125]
+
+
+@pytest.mark.parametrize("step", [0, 11])
+def test_tile_refuses_steps_that_leave_gaps(step):
+    with pytest.raises(ValueError, match=f"step_bp {step} and window_bp 10"):
+        windows.tile(LOCI, 10, step)
+
+
+def test_drop_gaps(reference):
+    # the contig is 40 bases and then 40 N
+    table = pd.DataFrame(
+        {"window": range(4), "contig": "chr16", "start": [0, 30, 31, 40], "end": [10, 50, 51, 60]}
+    )
+    assert windows.drop_gaps(table, reference).window.tolist() == [0, 1]  # N share 0, 0.5, 0.55, 1
+
+
+def test_sample_windows_is_seeded():
+    table = windows.tile(pd.DataFrame({"contig": ["c"], "start": [0], "end": [1000], "locus": ["x"]}), 10)
+    one, two = windows.sample_windows(table, 30, 1), windows.sample_windows(table, 30, 2)
+    pd.testing.assert_frame_equal(one, windows.sample_windows(table, 30, 1))
+    assert len(one) == 30 and one.window.is_unique and one.window.is_monotonic_increasing
+    assert not np.array_equal(one.window, two.window)
+    assert len(windows.sample_windows(table, 500, 1)) == 100
