@@ -1,0 +1,59 @@
+# Thin on purpose: an environment and one call each.
+#   make results                       the demo study, from nothing to figures
+#   make results VENV=path             with an environment that you already have (conda: VENV=$CONDA_PREFIX)
+PYTHON  ?= python3.11
+STUDY   ?= demo
+CORES   ?= 1#                          stages at a time; each stage uses the cores it finds
+PROFILE ?=#                            for example profiles/slurm
+ifeq ($(origin VENV), undefined)
+VENV := .venv
+READY = $(VENV)/.ready
+endif
+BIN = $(VENV)/bin
+
+export PYTHONPATH := $(CURDIR)
+export OMP_WAIT_POLICY := PASSIVE
+
+SNAKEMAKE = $(BIN)/snakemake --config study=$(STUDY) --rerun-triggers mtime --quiet host reason rules progress \
+	--nolock --rerun-incomplete $(if $(PROFILE),--profile $(PROFILE)) --cores $(CORES)
+
+.PHONY: help env results study figures lab test lint model bench clean-env
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(VENV)/.ready  ## make .venv from requirements.txt
+
+$(VENV)/.ready: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+results: STUDY := demo
+results: study  ## the demo study: every result and figure
+
+study: $(READY)  ## STUDY=x: what is out of date in that study
+	$(SNAKEMAKE)
+
+figures: $(READY)  ## STUDY=x: the figures, and what they need
+	$(SNAKEMAKE) outputs/$(STUDY)/.done/07_paper_figures
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest -q tests
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+
+model: $(READY)  ## train the demo model again
+	$(BIN)/python -m lib.models.pretrain --out params/demo/model
+
+bench: $(READY)  ## benchmarks against peers
+	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+clean-env:  ## remove .venv
+	rm -rf .venv

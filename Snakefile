@@ -1,0 +1,38 @@
+# One rule per notebook. The fingerprint in each manifest decides what is up to date, never a file's time:
+# sync_flags makes .done/<stage> exist exactly for the stages that are, and Snakemake makes the others.
+#
+#   snakemake --config study=demo --cores 1        (the Makefile adds the flags we want)
+import sys
+
+sys.path.insert(0, workflow.basedir)
+from lib import run
+
+STUDY = str(config.get("study", "demo"))
+PYTHON = sys.executable
+
+
+def flag(stage):
+    return f"outputs/{STUDY}/.done/{stage}"
+
+
+run.sync_flags(STUDY)
+
+
+rule all:
+    input:
+        [flag(stage) for stage in run.STAGES],
+
+
+for stage, upstream in run.STAGES.items():
+
+    rule:
+        name:
+            f"s{stage}"
+        input:
+            [ancient(flag(earlier)) for earlier in upstream],
+        output:
+            flag(stage),
+        params:
+            stage=stage,
+        shell:
+            "{PYTHON:q} -m lib.run {STUDY:q} {params.stage} && touch {output:q}"

@@ -1,0 +1,383 @@
+"""Where things live on disk, and how a stage's output appears there whole or not at all.
+
+A stage writes into hidden `.….partial` folders; `commit` swaps them in and puts `manifest.json` down last,
+so a manifest means a complete output. A stage killed at any moment leaves its old complete output or none
+with a manifest; the next `open_stage` (or run) tidies up.
+
+    outputs/<study>/<stage>/           tables, arrays, claims.csv, headline.json, manifest.json
+    outputs/<study>/private/<stage>/   anything per person; never published
+    figures/<study>/                   what the figure stage drew, swapped as a whole
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROOT = Path(os.environ.get("SAE_DNA_ROOT") or Path(__file__).resolve().parent.parent)
+CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "null", "verdict", "note"]
+_LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a cell can be run twice
+
+
+class Busy(RuntimeError):
+    """Another process is writing this stage."""
+
+
+# Writing a stage -----------------------------------------------------------------------------------------
+
+
+def open_stage(study: str, name: str) -> Stage:
+    """Start writing stage `name` of `study`, in an empty partial folder.
+
+    Leftovers of a killed run are tidied first. Raises Busy when another process writes the same stage.
+    """
+    if not _driven():
+        lock(study, name)
+    lock(study, name, kind="kernel", wait=15.0)      # seconds; the kernel of a killed runner dies within a few
+    recover(study, name)
+    discard_partial(study, name)
+    stage = Stage(study, name, partial_dir(study, name))
+    stage.dir.mkdir(parents=True)
+    return stage
+
+
+@dataclass
+class Stage:
+    """An output being written. `dir` is its partial folder; nothing shows elsewhere until the commit."""
+
+    study: str
+    name: str
+    dir: Path
+    _claims: list[dict[str, Any]] = field(default_factory=list)
+    _headline: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, name: str) -> Path:
+        """File `name` of this output; may contain folders ("layer_03/sae/cfg.json"), which are made."""
+        return _made(self.dir / name)
+
+    def private_path(self, name: str) -> Path:
+        """File `name` among the per-person files, found later with `io.private_path`."""
+        return _made(_trees(self.study, self.name)["private"].partial / name)
+
+    def figure_path(self, name: str) -> Path:
+        """File `name` of `figures/<study>/`, which one stage of a study draws and replaces as a whole.
+
+        Raises ValueError when another stage's figures are there.
+        """
+        for path in sorted((ROOT / "outputs" / self.study).glob("*/manifest.json")):
+            manifest = json.loads(path.read_text())
+            if manifest["stage"] != self.name and any(f.startswith("figures/") for f in manifest["files"]):
+                raise ValueError(f"figures/{self.study} belongs to {manifest['stage']}: "
+                                 f"{self.name} would replace it whole; use stage.path instead")
+        return _made(_trees(self.study, self.name)["figures"].partial / name)
+
+    def write_table(self, name: str, frame: pd.DataFrame, private: bool = False) -> Path:
+        """Write `name`.csv: no index, floats in the shortest form that reads back the same, "\\n" ends."""
+        path = self.private_path(f"{name}.csv") if private else self.path(f"{name}.csv")
+        frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+        return path
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write `name` (with its suffix). Numpy values become plain ones; NaN and infinity become null."""
+        return self.write_text(name, json.dumps(plain(value), indent=2) + "\n")
+
+    def write_yaml(self, name: str, value: Any) -> Path:
+        """Write `name` (with its suffix), converted as in `write_json`, keys in the order given."""
+        import yaml
+        return self.write_text(name, yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write `name` as UTF-8."""
+        path = self.path(name)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        return path
+
+    def claim(self, claim: str, value: float, low: float | None, high: float | None, n: int,
+              null: str | float, holds: bool, note: str = "") -> None:
+        """Record whether `claim` holds: a row of claims.csv, and never a crash.
+
+        value, low, high: estimate and interval in the claim's unit; n: what was counted; null: the value
+        or control it was held against; note: the kind of interval, what was resampled.
+        """
+        verdict = "holds" if holds else "does not hold"
+        self._claims.append(dict(zip(CLAIM_COLUMNS, [claim, value, low, high, n, null, verdict, note])))
+
+    def headline(self, **numbers: float | str) -> None:
+        """The few numbers that say how the stage went; shown in the manifest and in progress.md."""
+        self._headline.update(numbers)
+
+    def finish(self) -> None:
+        """Write claims.csv and headline.json. Without the runner, commit too.
+
+        A commit from an open notebook is marked "interactive": the runner will run the stage again.
+        """
+        import pandas as pd
+        self.write_table("claims", pd.DataFrame(self._claims, columns=CLAIM_COLUMNS))
+        self.write_json("headline.json", self._headline)
+        if not _driven():
+            commit(self.study, self.name, {"study": self.study, "stage": self.name,
+                                           "fingerprint": "interactive", "headline": plain(self._headline)})
+            unlock(self.study, self.name)
+        unlock(self.study, self.name, kind="kernel")
+
+
+# Commit and recovery -------------------------------------------------------------------------------------
+
+
+def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
+    """Swap the partial output in, then name it complete: `manifest`, plus the files' hashes, comes last.
+
+    Everything that needs disk space happens before the first move. `recover` undoes a commit that was
+    killed before the manifest. The executed notebook is not hashed, since it carries times.
+    """
+    trees = _trees(study, name)
+    files = {}
+    for kind, tree in trees.items():
+        for file in _files(tree.partial):
+            key = file.relative_to(tree.partial).as_posix()
+            if key != f"{name}.ipynb":
+                files[key if kind == "outputs" else f"{kind}/{key}"] = sha256(file)
+    text = json.dumps(plain(manifest | {"files": files}), indent=2) + "\n"
+    _write_synced(trees["outputs"].partial / "manifest.json.new", text.encode())
+    for kind, tree in trees.items():                 # outputs first: from here on there is no manifest
+        if kind == "figures" and not tree.partial.exists():
+            continue                                 # this stage draws none: another stage's stay
+        _move_away(tree)
+        if tree.partial.exists():
+            os.replace(tree.partial, tree.final)
+    output = trees["outputs"].final
+    os.replace(output / "manifest.json.new", output / "manifest.json")
+    _sync_folder(output)
+    recover(study, name)                             # now it only removes the old copies
+
+
+def recover(study: str, name: str) -> None:
+    """Tidy after a killed commit: drop the old copies if it had completed, else put them back."""
+    trees = _trees(study, name)
+    complete = (trees["outputs"].final / "manifest.json").exists()
+    for tree in reversed(trees.values()):            # outputs last: its manifest vouches for the others
+        if not tree.old.exists():
+            continue
+        if complete:
+            shutil.rmtree(tree.old)
+            continue
+        shutil.rmtree(tree.final, ignore_errors=True)
+        os.replace(tree.old, tree.final)
+        if not any(tree.final.iterdir()):            # there was none before that commit
+            tree.final.rmdir()
+
+
+def discard_partial(study: str, name: str) -> None:
+    """Remove what an unfinished run of this stage wrote."""
+    for tree in _trees(study, name).values():
+        shutil.rmtree(tree.partial, ignore_errors=True)
+
+
+def lock(study: str, name: str, kind: str = "run", wait: float = 0.0) -> None:
+    """Hold this stage for this process until `unlock` or its end, however it ends. Twice is harmless.
+
+    kind: "run" for who drives the stage, "kernel" for who writes its files. wait: seconds to wait for it.
+    Raises Busy when another process holds it.
+    """
+    path = _lock_path(study, name, kind)
+    if path in _LOCKS:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.open("a+")
+    give_up = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                handle.seek(0)
+                who = handle.read().strip() or "unknown"
+                handle.close()
+                raise Busy(f"{study}/{name} is being written by process {who}: wait for it to end, or, if "
+                           f"it is a notebook, finish that stage or shut its kernel down") from None
+            time.sleep(0.2)
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    _LOCKS[path] = handle
+
+
+def unlock(study: str, name: str, kind: str = "run") -> None:
+    """Let go of a stage; nothing happens if it is not held."""
+    handle = _LOCKS.pop(_lock_path(study, name, kind), None)
+    if handle:
+        handle.close()
+
+
+# Reading -------------------------------------------------------------------------------------------------
+
+
+def data_path(text: str) -> Path:
+    """The existing file or folder a params value names.
+
+    `$DATA_DIR/…` is under that environment variable (default: shared/data beside the project), an absolute
+    path stays, anything else is relative to the project root. Raises FileNotFoundError.
+    """
+    if text == "$DATA_DIR" or text.startswith("$DATA_DIR/"):
+        folder = Path(os.environ.get("DATA_DIR") or ROOT.parent / "shared" / "data")
+        hint = "set the environment variable DATA_DIR to the data folder"
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{text}: there is no data folder {folder}; {hint}")
+        path = folder / text[len("$DATA_DIR"):].lstrip("/")
+    else:
+        path = ROOT / text
+        hint = "write it relative to the project root, or as $DATA_DIR/…"
+    if not path.exists():
+        raise FileNotFoundError(f"{text}: {path} does not exist; {hint}")
+    return path
+
+
+def read_manifest(study: str, stage: str) -> dict[str, Any]:
+    """The manifest of a finished stage. Raises FileNotFoundError naming the stage to run."""
+    path = _trees(study, stage)["outputs"].final / "manifest.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{study} has no finished {stage}: run `python -m lib.run {study} {stage}`, "
+                                f"or that notebook to its end")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def stage_path(study: str, stage: str, name: str) -> Path:
+    """File or folder `name` of a finished stage. Raises FileNotFoundError."""
+    return _finished(study, stage, "outputs", name)
+
+
+def private_path(study: str, stage: str, name: str) -> Path:
+    """Per-person file `name` of a finished stage. Raises FileNotFoundError."""
+    return _finished(study, stage, "private", name)
+
+
+def read_table(study: str, stage: str, name: str) -> pd.DataFrame:
+    """Table `name`.csv of a finished stage, floats exactly as written. Raises FileNotFoundError."""
+    import pandas as pd
+    return pd.read_csv(stage_path(study, stage, f"{name}.csv"), float_precision="round_trip")
+
+
+# Small helpers -------------------------------------------------------------------------------------------
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content` in one step: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        _write_synced(temporary, content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, as hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """`value` in what JSON and YAML know: numpy becomes numbers and lists, NaN and infinity become None."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):                     # numpy and torch, scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def output_file(study: str, name: str, key: str) -> Path:
+    """Where the file that a manifest lists as `key` lies."""
+    kind, _, rest = key.partition("/")
+    trees = _trees(study, name)
+    return trees[kind].final / rest if kind in ("private", "figures") else trees["outputs"].final / key
+
+
+def partial_dir(study: str, name: str) -> Path:
+    """Where a stage's output is while it is being written."""
+    return _trees(study, name)["outputs"].partial
+
+
+def _driven() -> bool:
+    return bool(os.environ.get("SAE_DNA_RUNNER"))
+
+
+class _Tree(NamedTuple):
+    """One of the folders a stage may fill: its place, where it is written, where its old copy waits."""
+
+    final: Path
+    partial: Path
+    old: Path
+
+
+def _trees(study: str, name: str) -> dict[str, _Tree]:
+    """The three folders a stage may fill; outputs, which holds the manifest, first."""
+    outputs, figures = ROOT / "outputs" / study, ROOT / "figures"
+    return {"outputs": _tree(outputs, name, name), "private": _tree(outputs / "private", name, name),
+            "figures": _tree(figures, study, f"{study}.{name}")}
+
+
+def _tree(parent: Path, final: str, hidden: str) -> _Tree:
+    return _Tree(parent / final, parent / f".{hidden}.partial", parent / f".{hidden}.old")
+
+
+def _move_away(tree: _Tree) -> None:
+    """Set the old copy aside; an empty one stands for none, so that `recover` can tell."""
+    tree.old.parent.mkdir(parents=True, exist_ok=True)
+    if tree.final.exists():
+        os.replace(tree.final, tree.old)
+    else:
+        tree.old.mkdir()
+
+
+def _lock_path(study: str, name: str, kind: str) -> Path:
+    return ROOT / "outputs" / study / (f".lock-{name}" + ("" if kind == "run" else f"-{kind}"))
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def _finished(study: str, stage: str, kind: str, name: str) -> Path:
+    read_manifest(study, stage)
+    path = _trees(study, stage)[kind].final / name
+    if not path.exists():
+        raise FileNotFoundError(f"{stage} of {study} is finished but has no {kind} file {name}: {path}")
+    return path
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

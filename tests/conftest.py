@@ -1,0 +1,56 @@
+"""A toy project: two or three notebooks that take no time, in a folder of their own."""
+
+import shutil
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from lib import io
+
+HEADER = """# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+"""
+
+
+def write_pair(root: Path, stage: str, text: str) -> Path:
+    """Write notebooks/<stage>.py and .ipynb from percent-format text; the .ipynb's path."""
+    script = root / "notebooks" / f"{stage}.py"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(HEADER + text)
+    notebook = jupytext.reads(script.read_text(), fmt="py:percent")
+    jupytext.write(notebook, script.with_suffix(".ipynb"))
+    return script.with_suffix(".ipynb")
+
+
+def write_params(root: Path, stage: str, text: str, study: str = "toy") -> Path:
+    """Write params/<study>/<stage>.yaml; its path."""
+    file = root / "params" / study / f"{stage}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def copy_lib(root: Path) -> None:
+    """Give the toy project its own lib, for kernels and commands that start there."""
+    (root / "lib").mkdir(parents=True)
+    for name in ("__init__.py", "io.py", "run.py"):
+        shutil.copy(Path(io.__file__).parent / name, root / "lib" / name)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """An empty project root, which lib.io takes for the real one."""
+    monkeypatch.setattr(io, "ROOT", tmp_path)
+    monkeypatch.delenv("SAE_DNA_RUNNER", raising=False)
+    yield tmp_path
+    for path in list(io._LOCKS):
+        io._LOCKS.pop(path).close()
