@@ -1,0 +1,161 @@
+"""Which latent fires on which concept: every pair at once by sparse products, chosen on one set of chromosomes, read
+once on another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.stats import nbinom, poisson
+
+from lib import stats
+from lib.annotate.concepts import Concepts
+
+#: Activation thresholds, as shares of the latent's largest activation on the validation chromosomes (InterPLM).
+THRESHOLDS = (0.0, 0.15, 0.5, 0.8)
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Every latent against every concept at one threshold: [latent, concept] float32."""
+
+    precision: np.ndarray  # share of the firing tokens that lie in the concept
+    recall: np.ndarray  # share of the concept's instances on which the latent fires at least once
+    f1: np.ndarray  # their harmonic mean
+
+
+def fires(latents: sparse.csr_matrix, largest: np.ndarray, threshold: float) -> sparse.csr_matrix:
+    """1 where latent / largest > threshold. latents: CSR [token, latent]; largest: [latent]."""
+    on = latents.copy()
+    on.data = (on.data > threshold * largest[on.indices]).astype(np.float32)
+    on.eliminate_zeros()
+    return on
+
+
+def score_pairs(on: sparse.csr_matrix, concepts: Concepts) -> PairScores:
+    """Precision per token, recall per instance, F1. on: 0/1 CSR [token, latent]."""
+    n_fired = np.maximum(np.asarray(on.sum(0)).ravel(), 1)[:, None]
+    hits = (concepts.tokens.T @ on).toarray().T
+    touched = concepts.instances @ on
+    touched.data[:] = 1
+    n_concepts = len(concepts.table)
+    member = sparse.csr_matrix(
+        (np.ones(len(concepts.concept_of), dtype=np.float32), (concepts.concept_of, np.arange(len(concepts.concept_of)))),
+        shape=(n_concepts, len(concepts.concept_of)),
+    )
+    found = (member @ touched).toarray().T
+    precision = hits / n_fired
+    recall = found / np.maximum(concepts.table["n_instances"].to_numpy(), 1)[None, :]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return PairScores(precision.astype(np.float32), recall.astype(np.float32), f1.astype(np.float32))
+
+
+def choose(latents: sparse.csr_matrix, concepts: Concepts) -> pd.DataFrame:
+    """For each latent, the concept and threshold of the highest F1. Run this on the validation chromosomes.
+
+    Returns latent, concept_row, concept, kind, family, threshold, largest, f1 (validation).
+    """
+    largest = latents.max(0).toarray().ravel()
+    best = pd.DataFrame({"latent": np.arange(latents.shape[1]), "concept_row": 0, "threshold": 0.0, "f1": -1.0})
+    for threshold in THRESHOLDS:
+        f1 = score_pairs(fires(latents, largest, threshold), concepts).f1
+        row = f1.argmax(1)
+        value = f1[np.arange(len(f1)), row]
+        better = value > best["f1"].to_numpy()
+        best.loc[better, "concept_row"] = row[better]
+        best.loc[better, "threshold"] = threshold
+        best.loc[better, "f1"] = value[better]
+    named = concepts.table.iloc[best["concept_row"]].reset_index(drop=True)
+    best = best.rename(columns={"f1": "f1_validation"}).assign(largest=largest)
+    return pd.concat([best, named[["concept", "kind", "family"]]], axis=1)
+
+
+def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n_shifts: int, seed: int) -> pd.DataFrame:
+    """Score the chosen pairs, thresholds frozen. Run this once, on the test chromosomes.
+
+    Adds n_fired, precision, recall, f1, auroc, and from circular shifts of the activation track along the tokens
+    (by at least 1/20 of them): precision expected, z, one-sided p, q (Benjamini-Hochberg over latents that fire).
+    """
+    rows = []
+    rng = np.random.default_rng(seed)
+    n = latents.shape[0]
+    shifts = rng.integers(n // 20, n - n // 20, n_shifts)
+    columns = latents.tocsc()
+    scores = {t: score_pairs(fires(latents, chosen["largest"].to_numpy(), t), concepts) for t in set(chosen["threshold"])}
+    dense: dict[int, np.ndarray] = {}
+    for pair in chosen.itertuples():
+        if pair.concept_row not in dense:
+            dense[pair.concept_row] = concepts.tokens[:, pair.concept_row].toarray().ravel() > 0
+        member = dense[pair.concept_row]
+        column = columns[:, pair.latent]
+        at, value = column.indices, column.data
+        on = at[value > pair.threshold * pair.largest]
+        s = scores[pair.threshold]
+        row = {"n_fired": len(on), "precision": s.precision[pair.latent, pair.concept_row],
+               "recall": s.recall[pair.latent, pair.concept_row], "f1": s.f1[pair.latent, pair.concept_row],
+               "auroc": _sparse_auroc(at, value, member)}  # fmt: skip
+        rows.append(row | _shift_null(on, member, shifts))
+    out = pd.concat([chosen.reset_index(drop=True), pd.DataFrame(rows)], axis=1)
+    alive = (out["n_fired"] > 0).to_numpy()
+    q = np.ones(len(out))
+    q[alive] = stats.benjamini_hochberg(out["p"].to_numpy()[alive])
+    return out.assign(q=q)
+
+
+def _sparse_auroc(at: np.ndarray, value: np.ndarray, member: np.ndarray) -> float:
+    """AUROC of a mostly zero track for a boolean concept: zeros tie at the bottom."""
+    n, n1 = len(member), int(member.sum())
+    if n1 == 0 or n1 == n:
+        return float("nan")
+    from scipy.stats import rankdata
+
+    n_zero = n - len(at)
+    inside = member[at]
+    ranks = n_zero + rankdata(value) if len(at) else np.empty(0)
+    rank_sum = ranks[inside].sum() + (n1 - inside.sum()) * (n_zero + 1) / 2
+    return float((rank_sum - n1 * (n1 + 1) / 2) / (n1 * (n - n1)))
+
+
+def _shift_null(on: np.ndarray, member: np.ndarray, shifts: np.ndarray) -> dict[str, float]:
+    """Where the firing tokens land when the track is shifted along the sequence, its own clustering kept."""
+    if not len(on):
+        return {"precision_null": np.nan, "z": np.nan, "p": 1.0}
+    observed = member[on].mean()
+    null = np.array([member[(on + s) % len(member)].mean() for s in shifts])
+    sd = null.std(ddof=1)
+    empirical = (1 + (null >= observed).sum()) / (1 + len(null))
+    if sd == 0:
+        return {"precision_null": null.mean(), "z": np.nan, "p": empirical}
+    z = (observed - null.mean()) / sd
+    tail = _count_tail(round(observed * len(on)), null.mean() * len(on), (sd * len(on)) ** 2)
+    return {"precision_null": null.mean(), "z": z, "p": float(tail) if z > 3 else empirical}
+
+
+def _count_tail(k: int, mean: float, variance: float) -> float:
+    """P(count >= k): negative binomial of this mean and variance, Poisson when it is not overdispersed.
+
+    A normal tail would call one token in a rare concept impossible.
+    """
+    if variance <= mean:
+        return poisson.sf(k - 1, mean)
+    return nbinom.sf(k - 1, mean**2 / (variance - mean), mean / variance)
+
+
+def dense_to_latents(x: np.ndarray, mean: np.ndarray) -> sparse.csr_matrix:
+    """Raw dimensions as rival "latents": the positive and the negative part of each centred dimension.
+
+    x: [token, d]; mean: [d]. Returns CSR [token, 2 d]. The null "raw neurons".
+    """
+    centred = np.asarray(x, dtype=np.float32) - mean
+    return sparse.csr_matrix(np.concatenate([np.maximum(centred, 0), np.maximum(-centred, 0)], axis=1))
+
+
+def family_summary(read_pairs: pd.DataFrame, f1_floor: float = 0.5, q_ceiling: float = 0.05) -> pd.DataFrame:
+    """Per concept: the best latent's test F1 and how many latents claim it (q < ceiling and F1 > floor)."""
+    claimed = (read_pairs["q"] < q_ceiling) & (read_pairs["f1"] > f1_floor)
+    table = read_pairs.assign(claimed=claimed).sort_values("f1", ascending=False)
+    grouped = table.groupby(["kind", "concept", "family"], sort=True)
+    out = grouped.agg(best_latent=("latent", "first"), best_f1=("f1", "max"), best_q=("q", "first"), n_latents=("claimed", "sum"))
+    return out.reset_index().sort_values(["kind", "best_f1"], ascending=[True, False], ignore_index=True)

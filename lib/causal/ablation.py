@@ -1,0 +1,134 @@
+"""Does the phenotype prediction need a latent? Error-preserving ablation, in closed form for a linear probe.
+
+x' = x + sum_i (f_i* - f_i) d_i keeps the SAE's reconstruction error. f* is the latent's value on the reference
+haplotype at the same token ("reference"), or zero, or its mean ("mean"). When the probe reads mean-pooled layer
+activations linearly, the change of person j's score is w . sum_i d_i mean_t (f*_i - f_i): no forward pass is needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from lib import probe, stats
+from lib.sae.model import SAE
+
+MODES = ("reference", "zero", "mean")
+
+
+def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np.ndarray:
+    """For each token, the row of the reference unit's token over the same reference base. [token] int64.
+
+    tokens: the store's token table, rows in unit order. units: unit, window, is_reference. A token on bases that
+    the reference lacks (an insertion) takes the token over its anchor base.
+    """
+    unit, ref_start = np.asarray(tokens["unit"]), np.asarray(tokens["ref_start"])
+    n_units = int(unit.max()) + 1
+    first = np.searchsorted(unit, np.arange(n_units + 1))
+    reference = units[units["is_reference"]].set_index("window")["unit"]
+    reference_unit = reference.loc[units.set_index("unit")["window"].loc[np.arange(n_units)]].to_numpy()
+    out = np.empty(len(unit), dtype=np.int64)
+    for u in range(n_units):
+        mine = slice(first[u], first[u + 1])
+        r = reference_unit[u]
+        theirs = ref_start[first[r] : first[r + 1]]
+        place = np.searchsorted(theirs, ref_start[mine], side="right") - 1
+        out[mine] = first[r] + np.clip(place, 0, len(theirs) - 1)
+    return out
+
+
+@torch.inference_mode()
+def pooled_change(
+    sae: SAE, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, mode: str, chunk: int = 16384
+) -> np.ndarray:
+    """mean over a unit's tokens of f* - f: [unit, d_sae] float32.
+
+    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `align_to_reference`.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r}: wanted one of {', '.join(MODES)}")
+    n_units = int(unit.max()) + 1
+    mean = pooled_latents(sae, acts, unit, chunk)
+    if mode == "zero":
+        return -mean
+    n_tokens = np.bincount(unit, minlength=n_units)
+    if mode == "mean":
+        overall = (mean * n_tokens[:, None]).sum(0) / n_tokens.sum()
+        return overall - mean
+    target = np.zeros_like(mean)
+    for s in range(0, len(unit), chunk):
+        x = torch.from_numpy(np.asarray(acts[counterpart[s : s + chunk]], dtype=np.float32))
+        _add_by_unit(target, sae.encode(x).numpy(), unit[s : s + chunk])
+    change = target / n_tokens[:, None] - mean
+    change[np.bincount(unit, weights=counterpart != np.arange(len(unit)), minlength=n_units) == 0] = 0  # not rounding
+    return change
+
+
+@torch.inference_mode()
+def pooled_latents(sae: SAE, acts: np.ndarray, unit: np.ndarray, chunk: int = 16384) -> np.ndarray:
+    """Mean latent over each unit's tokens: [unit, d_sae] float32."""
+    n_units = int(unit.max()) + 1
+    total = np.zeros((n_units, sae.config.d_sae), dtype=np.float32)
+    for s in range(0, len(unit), chunk):
+        x = torch.from_numpy(np.asarray(acts[s : s + chunk], dtype=np.float32))
+        _add_by_unit(total, sae.encode(x).numpy(), unit[s : s + chunk])
+    return total / np.maximum(np.bincount(unit, minlength=n_units), 1)[:, None]
+
+
+def _add_by_unit(total: np.ndarray, values: np.ndarray, unit: np.ndarray) -> None:
+    low = int(unit[0])
+    group = sparse.csr_matrix((np.ones(len(unit), dtype=np.float32), (unit - low, np.arange(len(unit)))))
+    total[low : low + group.shape[0]] += group @ values
+
+
+def score_change(
+    change: np.ndarray, decoder: np.ndarray, locus_map: sparse.csr_matrix, n_people: int, probes: list[probe.Probe], folds: np.ndarray
+) -> np.ndarray:
+    """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person].
+
+    change: [unit, latent] from `pooled_change`; decoder: W_dec [latent, d_in]; probes: one a fold, in fold order.
+    Centred by the fold's training people, as `probe.cross_validate` centres the scores: a change that moves everybody
+    alike must not set the folds apart.
+    """
+    by_person = np.asarray(locus_map @ change).reshape(n_people, -1, change.shape[1])  # [person, locus, latent]
+    total = by_person.sum(0)
+    out = np.zeros((change.shape[1], n_people), dtype=np.float64)
+    for fold, fitted in zip(np.unique(folds), probes, strict=True):
+        w = fitted.coef.reshape(by_person.shape[1], -1)  # [locus, d_in]
+        reads = w @ decoder.T  # [locus, latent]: the probe's weight along each decoder row
+        rows = folds == fold
+        centre = (total - by_person[rows].sum(0)) / max((~rows).sum(), 1)  # of the training people, as the scores'
+        out[:, rows] = np.einsum("plk,lk->kp", by_person[rows], reads) - np.einsum("lk,lk->k", centre, reads)[:, None]
+    return out
+
+
+def necessity(
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, n_boot: int, seed: int, n_candidates: int
+) -> pd.DataFrame:
+    """Drop of AUROC for each latent, with a paired bootstrap interval for the `n_candidates` largest.
+
+    full: [person]; change: [latent, person]. One row a latent: latent, drop, low, high (NaN beyond candidates).
+    """
+    drop = stats.auroc(y, full) - stats.auroc(y, full + change)
+    table = pd.DataFrame({"latent": np.arange(len(drop)), "drop": drop, "low": np.nan, "high": np.nan})
+    top = np.argsort(-np.abs(drop), kind="stable")[:n_candidates]
+    _, low, high = stats.auroc_drop(y, full, full + change[top], n_boot, seed)
+    table.loc[top, "low"], table.loc[top, "high"] = low, high
+    return table
+
+
+def random_direction_change(
+    change: np.ndarray, decoder: np.ndarray, n: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rate- and norm-matched control: real latents' changes put on random unit directions.
+
+    Returns change [unit, n] of latents drawn with replacement among those that move, and directions [n, d_in].
+    """
+    moving = np.flatnonzero(np.abs(change).sum(0) > 0)
+    if not len(moving):
+        raise ValueError("no latent differs between haplotypes and reference")
+    directions = rng.standard_normal((n, decoder.shape[1]))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return change[:, rng.choice(moving, n)], directions

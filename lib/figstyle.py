@@ -1,0 +1,74 @@
+"""The one place for the look of figures: sizes, fonts, colours, and saving a drawing with the numbers drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+WIDTH = 5.5  # inches, a full NeurIPS text width
+
+#: Okabe and Ito's colour-blind-safe palette, one colour and marker a method, the same in every figure.
+COLOURS = {
+    "SAE": "#0072B2", "topk": "#0072B2", "standard": "#56B4E9", "raw neurons": "#E69F00",
+    "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
+    "label shuffle": "#999999", "random direction": "#999999", "random twin": "#F0E442", "model": "#0072B2",
+    "ISM": "#D55E00", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",
+}  # fmt: skip
+MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
+           "dosage": "D", "k-mer": "v", "label shuffle": "x"}  # fmt: skip
+
+RC = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7, "axes.labelsize": 7,
+    "axes.titlesize": 7.5, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 6.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 4, "legend.frameon": False,
+    "pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "figure.dpi": 120, "svg.hashsalt": "sae-dna",
+    "figure.constrained_layout.use": True, "axes.titlelocation": "left", "axes.titleweight": "bold",
+}  # fmt: skip
+
+
+def apply() -> None:
+    """Use the house style in this process."""
+    mpl.rcParams.update(RC)
+
+
+def axes(rows: int = 1, columns: int = 1, height: float = 2.2, **kwargs) -> tuple[plt.Figure, np.ndarray]:
+    """A figure of the full text width. Returns the figure and its axes, as an array when more than one."""
+    apply()
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **kwargs)
+
+
+def intervals(ax: plt.Axes, table: pd.DataFrame, x: str, colour: str, label: str | None = None, marker: str = "o") -> plt.Axes:
+    """Points with their intervals. table: columns x, value, low, high."""
+    error = np.abs(np.stack([table["value"] - table["low"], table["high"] - table["value"]]))
+    ax.errorbar(table[x], table["value"], yerr=error, fmt=marker, color=colour, label=label, capsize=2, elinewidth=0.9, ls="none")
+    return ax
+
+
+def band(ax: plt.Axes, value: float, low: float, high: float, colour: str, label: str) -> plt.Axes:
+    """A horizontal estimate with its interval as a band."""
+    ax.axhline(value, color=colour, lw=1, ls="--", label=label)
+    ax.axhspan(low, high, color=colour, alpha=0.12, lw=0)
+    return ax
+
+
+def panel(ax: plt.Axes, letter: str, title: str = "") -> plt.Axes:
+    """Letter and title of a panel."""
+    ax.set_title(f"{letter}  {title}" if title else letter)
+    return ax
+
+
+def save(figure: plt.Figure, stage, name: str, data: pd.DataFrame) -> Path:
+    """Vector PDF with embedded fonts, PNG, and the CSV of what was drawn, into figures/<study>/.
+
+    Equal data give equal bytes: no creation date is written.
+    """
+    figure.savefig(stage.figure_path(f"{name}.pdf"), metadata={"CreationDate": None})
+    figure.savefig(stage.figure_path(f"{name}.png"), metadata={"Software": None})
+    path = stage.figure_path(f"{name}.csv")
+    data.to_csv(path, index=False, lineterminator="\n")
+    return path

@@ -1,0 +1,75 @@
+"""Sparse autoencoders: a wide dictionary in which every activation is a short sum of unit directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+ARCHITECTURES = ("standard", "topk")
+
+
+@dataclass(frozen=True)
+class SAEConfig:
+    """architecture: "standard" (ReLU, L1) or "topk". d_in, d_sae: widths. k: latents kept a token (topk only)."""
+
+    architecture: str
+    d_in: int
+    d_sae: int
+    k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r}: wanted one of {', '.join(ARCHITECTURES)}")
+        if self.architecture == "topk" and not 0 < self.k <= self.d_sae:
+            raise ValueError(f"topk needs 0 < k <= d_sae, found k = {self.k}, d_sae = {self.d_sae}")
+
+
+class SAE(nn.Module):
+    """W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in] with unit rows, b_dec [d_in]; reads raw activations.
+
+    latents = sigma((x - b_dec) W_enc + b_enc); x_hat = latents W_dec + b_dec. sigma is the ReLU, followed by
+    keeping the k largest for topk.
+    """
+
+    def __init__(self, config: SAEConfig, seed: int = 0):
+        super().__init__()
+        self.config = config
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn(config.d_sae, config.d_in, generator=generator)
+        rows = rows / rows.norm(dim=1, keepdim=True)
+        self.W_dec = nn.Parameter(rows)
+        self.W_enc = nn.Parameter(rows.T.clone())
+        self.b_enc = nn.Parameter(torch.zeros(config.d_sae))
+        self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """[token, d_in] -> [token, d_sae], before the nonlinearity."""
+        return torch.addmm(self.b_enc - self.b_dec @ self.W_enc, x, self.W_enc)
+
+    def activate(self, pre: Tensor) -> Tensor:
+        if self.config.architecture == "standard":
+            return pre.relu()
+        value, index = pre.topk(self.config.k, dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter(-1, index, value.relu())
+
+    def encode(self, x: Tensor) -> Tensor:
+        """[token, d_in] -> latents [token, d_sae], at least 0."""
+        return self.activate(self.pre_activations(x))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[token, d_sae] -> [token, d_in]."""
+        return torch.addmm(self.b_dec, latents, self.W_dec)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        latents = self.encode(x)
+        return self.decode(latents), latents
+
+
+def random_dictionary(config: SAEConfig, like: SAE, seed: int) -> SAE:
+    """The null "random dictionary": the shape and centre of a trained SAE, with random unit directions."""
+    sae = SAE(config, seed)
+    with torch.no_grad():
+        sae.b_dec.copy_(like.b_dec)
+    return sae.eval()
