@@ -1,0 +1,120 @@
+"""Linear probes against scikit-learn, against noise, and the person-by-locus average by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from lib import probe, stats
+
+
+def people(n=80, d=10, strength=0.0, seed=0):
+    """Gaussian features; the label follows the first one with the given log odds."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    y = (rng.random(n) < 1 / (1 + np.exp(-strength * X[:, 0]))).astype(int)
+    return X, y
+
+
+@pytest.mark.parametrize("n, d", [(80, 10), (30, 200)])  # more people than features, and fewer
+@pytest.mark.parametrize("C", [0.01, 1.0])
+def test_fit_is_scikit_learns_on_the_equally_scaled_data(n, d, C):
+    X, y = people(n, d, 1.5)
+    X = X * np.linspace(0.1, 3, d) + 5  # unequal scales, which one common scale keeps
+    scale = np.sqrt(X.var(0).sum())  # root mean squared distance from the mean
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=20000).fit((X - X.mean(0)) / scale, y)
+    fitted = probe.fit(X, y, C)
+    new = np.random.default_rng(1).standard_normal((20, d)) + 5
+    np.testing.assert_allclose(fitted.score(X), model.decision_function((X - X.mean(0)) / scale), atol=1e-4)
+    np.testing.assert_allclose(fitted.coef * scale, model.coef_[0], atol=1e-4)
+    if d < n:
+        np.testing.assert_allclose(
+            fitted.score(new), model.decision_function((new - X.mean(0)) / scale), atol=1e-4
+        )
+
+
+def test_features_without_variance_give_the_base_rate():
+    fitted = probe.fit(np.ones((10, 3)), np.array([1, 1] + [0] * 8), 1.0)
+    np.testing.assert_allclose(fitted.score(np.zeros((2, 3))), np.log(0.2 / 0.8))
+
+
+def folds(y, seed=0):
+    return np.random.default_rng(seed).permutation(len(y)) % 5
+
+
+def test_noise_stays_at_one_half_and_a_planted_signal_is_found():
+    noise = [stats.auroc(y, probe.cross_validate(X, y, folds(y), [0.1], 0).score)
+             for X, y in (people(60, 6, seed=s) for s in range(10))]  # fmt: skip
+    assert abs(np.mean(noise) - 0.5) < 0.08
+    X, y = people(strength=4.0)
+    found = probe.cross_validate(X, y, folds(y), [0.01, 1.0], 0)
+    assert stats.auroc(y, found.score) > 0.85
+    assert len(found.probes) == len(found.fold_auroc) == 5
+    assert all(np.argmax(np.abs(p.coef)) == 0 for p in found.probes)
+
+
+def test_the_held_out_fold_is_never_fitted_on():
+    X, y = people(strength=1.0)
+    f = folds(y)
+    before = probe.cross_validate(X, y, f, [1.0], 0)
+    other = y.copy()
+    other[f == 2] = 1 - other[f == 2]
+    after = probe.cross_validate(X, other, f, [1.0], 0)
+    np.testing.assert_array_equal(before.score[f == 2], after.score[f == 2])
+    assert (before.score[f != 2] != after.score[f != 2]).all()
+    want = before.probes[2].score(X[f == 2]) - before.probes[2].score(X[f != 2]).mean()
+    np.testing.assert_allclose(before.score[f == 2], want)
+
+
+def test_choose_C_takes_the_better_of_the_grid():
+    from sklearn.model_selection import StratifiedKFold
+
+    X, y = people(90, 40, 2.0, seed=3)
+    grid = [1e-4, 1e-2, 1.0, 100.0]
+    splits = list(StratifiedKFold(3, shuffle=True, random_state=7).split(X, y))
+    means = [
+        np.mean([stats.auroc(y[v], probe.fit(X[t], y[t], C).score(X[v])) for t, v in splits]) for C in grid
+    ]
+    assert len(set(means)) > 1
+    best, inside = probe.choose_C(X, y, grid, 7)
+    assert best == grid[int(np.argmax(means))] and inside == max(means)
+
+
+def test_nested_choice_takes_each_folds_inner_winner():
+    # three people, one a fold; a wins inside folds 0 and 2, b inside fold 1, whatever the held-out AUROC says
+    def run(score, inner):
+        return probe.CrossValidated(np.array(score), [], np.array([9.0, 9, 9]) - inner[0], np.array(inner))
+
+    runs = {"a": run([1.0, 2, 3], [0.7, 0.5, 0.6]), "b": run([10.0, 20, 30], [0.6, 0.8, 0.5])}
+    picked, score = probe.nested_choice(
+        runs, np.array([0, 2, 1])
+    )  # person 1 is in fold 2, person 2 in fold 1
+    assert picked == ["a", "b", "a"] and score.tolist() == [1, 2, 30]
+
+
+def test_person_locus_map_by_hand():
+    # locus a: windows 0 (units 0, 1) and 1 (units 2, 3); locus b: window 2 (unit 4)
+    units = pd.DataFrame({"unit": range(5), "locus": ["a", "a", "a", "a", "b"], "window": [0, 0, 1, 1, 2]})
+    rows = [
+        ("p", 0, 0, 0), ("p", 0, 1, 1), ("p", 1, 0, 2), ("p", 1, 1, 2), ("p", 2, 0, 4), ("p", 2, 1, 4),
+        ("q", 0, 0, 1), ("q", 0, 1, 1), ("q", 1, 0, 3), ("q", 1, 1, 3), ("q", 2, 0, 4),  # q is haploid in b
+    ]  # fmt: skip
+    carriers = pd.DataFrame(rows, columns=["sample", "window", "haplotype", "unit"])
+    # a person of the cohort who carries nothing here, as in a subset of a categorical column
+    carriers["sample"] = pd.Categorical(carriers["sample"], categories=["zero", "q", "p"])
+    locus_map, names, loci = probe.person_locus_map(carriers, units)
+    assert names == ["p", "q"] and loci == ["a", "b"]
+    want = [[0.25, 0.25, 0.5, 0, 0], [0, 0, 0, 0, 1], [0, 0.5, 0, 0.5, 0], [0, 0, 0, 0, 1]]
+    np.testing.assert_allclose(locus_map.toarray(), want)
+    values = np.array([[0.0, 0], [4, 1], [8, 2], [16, 3], [1, 9]])
+    # p in a: (0 + 4 + 8 + 8) / 4 = 5; q in a: (4 + 4 + 16 + 16) / 4 = 10
+    np.testing.assert_allclose(probe.features(locus_map, 2, values), [[5, 1.25, 1, 9], [10, 2, 1, 9]])
+
+
+def test_kmer_frequencies_by_hand():
+    # 2-mers of AACNG: AA, AC (CN and NG hold an N); of ACAC: AC twice, CA once
+    got = probe.kmer_frequencies(["AACNG", "ACAC", "NNN"], 2)
+    want = np.zeros((3, 16))
+    want[0, 0] = want[0, 1] = 1 / 2  # AA = 0, AC = 1
+    want[1, 1], want[1, 4] = 2 / 3, 1 / 3  # CA = 4
+    np.testing.assert_allclose(got, want, rtol=1e-6)

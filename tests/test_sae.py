@@ -1,0 +1,370 @@
+"""Sparse autoencoders: identities, gradients, training on a known dictionary, files."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lib.sae import evaluate, format
+from lib.sae import train as training
+from lib.sae.model import SAE, SAEConfig, random_dictionary
+from lib.sae.train import TrainConfig
+
+IDENTITY = {"class": "EsmForMaskedLM", "weights_sha256": "a" * 64}
+
+
+def random_sae(architecture="topk", d_in=6, d_sae=20, k=3, seed=0) -> SAE:
+    """All four tensors random, so that no bias hides."""
+    sae = SAE(SAEConfig(architecture, d_in, d_sae, k if architecture == "topk" else 0), seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in (sae.W_enc, sae.b_enc, sae.b_dec):
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return sae.eval()
+
+
+def planted_data(n=20000, d_in=16, d_true=24, active=3, seed=0):
+    """Sums of `active` unit directions out of d_true, with sizes in 1 .. 2, and an offset. Returns x, directions."""
+    rng = np.random.default_rng(seed)
+    directions = rng.standard_normal((d_true, d_in))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    which = np.argsort(rng.random((n, d_true)), axis=1)[:, :active]
+    x = (directions[which] * rng.uniform(1, 2, (n, active, 1))).sum(1)
+    return (x + 0.5).astype(np.float32), directions
+
+
+def stream(x, batch=256, seed=0):
+    rng = np.random.default_rng(seed)
+    while True:
+        yield x[rng.integers(0, len(x), batch)]
+
+
+def short(x, config, **settings):
+    settings = {"steps": 30, "batch": 256, "lr": 1e-3, "warm_up": 5} | settings
+    return training.train(config, TrainConfig(**settings), stream(x))
+
+
+X, DIRECTIONS = planted_data()
+TOPK = SAEConfig("topk", 16, 48, 3)
+
+
+# The model -------------------------------------------------------------------------------------------------
+
+
+def test_encode_by_hand():
+    sae = SAE(SAEConfig("topk", 2, 3, 2))
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.tensor([[1.0, 0, 2], [0, 1, 2]]))
+        sae.b_enc.copy_(torch.tensor([0.0, 1, -1]))
+        sae.b_dec.copy_(torch.tensor([1.0, 1]))
+    # x - b_dec = (2, -1): pre = (2, -1 + 1, 4 - 2 - 1) = (2, 0, 1); the two largest are 2 and 1
+    torch.testing.assert_close(sae.pre_activations(torch.tensor([[3.0, 0]])), torch.tensor([[2.0, 0, 1]]))
+    assert sae.encode(torch.tensor([[3.0, 0]])).tolist() == [[2, 0, 1]]
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_topk_keeps_at_most_k_and_the_largest(k):
+    sae = random_sae(k=k)
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
+    latents, pre = sae.encode(x), sae.pre_activations(x)
+    assert (latents >= 0).all() and ((latents > 0).sum(1) <= k).all()
+    want = torch.where(pre >= pre.sort(1, descending=True).values[:, [k - 1]], pre.relu(), 0.0)
+    torch.testing.assert_close(latents, want)
+
+
+def test_standard_is_relu():
+    sae = random_sae("standard")
+    x = torch.randn(50, 6)
+    torch.testing.assert_close(sae.encode(x), sae.pre_activations(x).clamp_min(0))
+
+
+@pytest.mark.parametrize("wrong", [("topk", 4, 8, 0), ("topk", 4, 8, 9), ("gated", 4, 8, 2)])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match="k <= d_sae|architecture 'gated'"):
+        SAEConfig(*wrong)
+
+
+def test_decoding_one_unit_latent_gives_its_row_plus_b_dec():
+    sae = random_sae()
+    torch.testing.assert_close(sae.decode(torch.eye(20)), sae.W_dec + sae.b_dec)
+
+
+def test_fold_scale_divides_latents_and_reconstruction():
+    for architecture in ("topk", "standard"):
+        sae = random_sae(architecture)
+        x = torch.randn(30, 6)
+        with torch.no_grad():
+            scaled_hat, scaled = sae(7 * x)
+            training.fold_scale(sae, 7.0)
+            x_hat, latents = sae(x)
+        torch.testing.assert_close(latents, scaled / 7)
+        torch.testing.assert_close(x_hat, scaled_hat / 7)
+
+
+def test_random_dictionary_has_the_centre_and_other_unit_rows():
+    like = random_sae()
+    null = random_dictionary(like.config, like, 3)
+    torch.testing.assert_close(null.b_dec, like.b_dec)
+    torch.testing.assert_close(null.W_dec.norm(dim=1), torch.ones(20))
+    assert (null.W_dec - like.W_dec).abs().max() > 0.1
+
+
+# Training --------------------------------------------------------------------------------------------------
+
+
+def test_geometric_median_resists_an_outlier():
+    x = torch.tensor([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1000, 0]])
+    # the mean is (166.7, 0). On the axis at 0 < p < 1, the summed distance is (p + 1) + p + (1 - p) + 2 sqrt(p^2 + 1)
+    # + 1000 - p; its slope 2 p / sqrt(p^2 + 1) is 0 at p = 0 only
+    torch.testing.assert_close(training.geometric_median(x, 500), torch.zeros(2), atol=2e-2, rtol=0)
+
+
+def test_schedule_by_hand():
+    got = [training.schedule(s, 10, 2, 0.4) for s in range(10)]
+    np.testing.assert_allclose(got, [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_auxk_by_hand():
+    sae = SAE(SAEConfig("topk", 2, 4, 1))
+    with torch.no_grad():
+        sae.W_dec.copy_(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]))
+    pre = torch.tensor([[9.0, 2, 1, -1], [9, -3, 1, 2]])
+    residual = torch.tensor([[0.0, 3], [-2, -1]])
+    dead = torch.tensor([False, True, True, True])
+    # k_aux 1: token 0 takes latent 1 (2): error (0, 2 - 3), 1; token 1 takes latent 3 (2): (2, -2 + 1), 5; mean 3
+    # variance: mean residual (-1, 1): deviations (1, 2), (-1, -2): 5
+    torch.testing.assert_close(training.auxk_loss(sae, pre, residual, dead, 1), torch.tensor(3 / 5))
+    assert training.auxk_loss(sae, pre, residual, torch.zeros(4, dtype=torch.bool), 1) == 0
+
+
+def test_auxk_reaches_the_encoder_by_finite_differences():
+    sae = random_sae(d_in=4, d_sae=9, k=2).double()
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with torch.no_grad():
+        sae.b_enc.add_(2)  # every latent positive somewhere: ReLU passes nothing on below 0
+    dead = torch.zeros(9, dtype=torch.bool)
+    dead[[1, 4, 5, 8]] = True
+    residual = torch.randn(30, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def loss():
+        return training.auxk_loss(sae, sae.pre_activations(x), residual, dead, 3)
+
+    loss().backward()
+    for parameter in (sae.W_enc, sae.b_enc, sae.W_dec):
+        analytic = parameter.grad.clone()
+        numeric = torch.zeros_like(analytic)
+        with torch.no_grad():
+            for at in itertools.product(*map(range, parameter.shape)):
+                keep = parameter[at].item()
+                parameter[at] = keep + 1e-6
+                up = loss()
+                parameter[at] = keep - 1e-6
+                numeric[at] = (up - loss()) / 2e-6
+                parameter[at] = keep
+        torch.testing.assert_close(analytic, numeric, atol=1e-6, rtol=1e-5)
+    assert (sae.W_enc.grad[:, dead].abs().sum(0) > 0).all() and (sae.W_enc.grad[:, ~dead] == 0).all()
+
+
+def test_auxk_moves_latents_that_never_fire():
+    x, _ = planted_data(n=4000, d_true=6, active=1)  # 6 directions, so nearly all of 64 latents die
+    config = SAEConfig("topk", 16, 64, 1)
+    start = SAE(config, 0).W_enc.detach()
+    moved = {}
+    for auxk in (0.0, 1.0):
+        sae, curve = short(x, config, auxk=auxk, dead_tokens=512)
+        moved[auxk] = ((sae.W_enc - start).abs().sum(0) > 0).float().mean().item()
+        assert curve["dead_share"].iloc[-1] > 0.5
+    assert moved[0.0] < 0.3 and moved[1.0] > 0.7, moved
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return training.train(TOPK, TrainConfig(steps=400, batch=256, lr=5e-3, warm_up=10), stream(X))
+
+
+def test_training_recovers_a_planted_dictionary(trained):
+    sae, curve = trained
+    cosine = (DIRECTIONS @ sae.W_dec.detach().numpy().T).max(1)
+    assert cosine.mean() > 0.9
+    assert curve["explained_variance"].iloc[-1] > 0.8
+    control = SAE(TOPK, 1).W_dec.detach().numpy()  # untrained rows do not
+    assert (DIRECTIONS @ control.T).max(1).mean() < 0.75
+
+
+def test_trained_rows_have_unit_norm_and_the_sae_reads_raw_activations(trained):
+    sae, curve = trained
+    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48), atol=1e-5, rtol=0)
+    q = evaluate.quality(sae, X, np.arange(len(X)), np.zeros(len(X), dtype=int))
+    assert q.explained_variance == pytest.approx(curve["explained_variance"].iloc[-1], abs=0.03)
+    big = 1000 * X  # the scale of the activations does not matter
+    other, _ = short(big, TOPK)
+    same, _ = short(X, TOPK)
+    torch.testing.assert_close(other.W_dec, same.W_dec, atol=1e-3, rtol=0)
+
+
+def test_l1_lowers_l0():
+    l0 = {}
+    for l1 in (0.0, 0.3):
+        sae, _ = short(X, SAEConfig("standard", 16, 48), steps=80, l1=l1, lr=3e-3)
+        l0[l1] = evaluate.quality(sae, X, np.arange(2000), np.zeros(len(X), dtype=int)).l0
+    assert l0[0.3] < 0.7 * l0[0.0], l0
+
+
+def test_same_seed_same_weights():
+    (a, curve), (b, again), (c, _) = (short(X, TOPK, seed=s) for s in (1, 1, 2))
+    for name in format.TENSORS:
+        assert torch.equal(getattr(a, name), getattr(b, name))
+    assert curve.equals(again) and not torch.equal(a.W_enc, c.W_enc)
+
+
+def test_input_that_teaches_nothing_raises():
+    with pytest.raises(ValueError, match="variance is 0"):
+        short(np.full((300, 16), 2.5, dtype=np.float32), TOPK)
+    with pytest.raises(ValueError, match="variance is nan, wanted finite"):
+        short(np.full((300, 16), np.nan, dtype=np.float32), TOPK)
+
+    def later():
+        source = stream(X)
+        yield from itertools.islice(source, 5)
+        yield np.full((256, 16), np.nan, dtype=np.float32)
+
+    with pytest.raises(FloatingPointError, match="loss is nan at step 4"):
+        training.train(TOPK, TrainConfig(steps=30, batch=256), later())
+
+
+# Quality ---------------------------------------------------------------------------------------------------
+
+
+class Fixed(SAE):
+    """Reconstructs to order, so that the definition of explained variance shows."""
+
+    def __init__(self, d_in, reconstruct):
+        super().__init__(SAEConfig("topk", d_in, 2 * d_in, 1))
+        self.reconstruct = reconstruct
+
+    def forward(self, x):
+        return self.reconstruct(x), self.encode(x)
+
+
+def ev(x, reconstruct, chunk=16384):
+    n = len(x)
+    return evaluate.quality(
+        Fixed(x.shape[1], reconstruct), x, np.arange(n), np.arange(n) // 10, chunk
+    ).explained_variance
+
+
+def test_explained_variance_is_one_ratio_about_the_mean():
+    x = np.random.default_rng(0).standard_normal((400, 3)).astype(np.float32) * [1, 2, 5] + [10, 0, -3]
+    x = x.astype(np.float32)
+    mean = torch.from_numpy(x.mean(0))
+    assert ev(x, lambda x: x) == 1
+    assert ev(x, lambda x: mean.expand_as(x)) == pytest.approx(0, abs=1e-6)
+    # a constant offset is error here; a rival that centres the residual would call it 1
+    shift = torch.tensor([2.0, 0, 0])
+    assert ev(x, lambda x: x + shift) == pytest.approx(1 - 4 / x.var(0).sum(), rel=1e-5)
+    # the second moment, not the variance, below would give more than 0 for zeros; ours is far below 0
+    assert ev(x, torch.zeros_like) == pytest.approx(1 - (x**2).sum() / (x.var(0).sum() * 400), rel=1e-4)
+    # only the first dimension lost: var_0 / sum of var, where a mean over dimensions would give 2/3
+    lost = torch.tensor([0.0, 1, 1])
+    assert ev(x, lambda x: x * lost + mean * (1 - lost)) == pytest.approx(
+        1 - x.var(0)[0] / x.var(0).sum(), rel=1e-5
+    )
+    assert ev(x, lambda x: 0.5 * x) == pytest.approx(ev(x, lambda x: 0.5 * x, chunk=37), rel=1e-9)
+
+
+def test_quality_counts_by_unit():
+    sae = random_sae(k=2)
+    x = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
+    unit, rows = np.repeat([3, 8], [20, 30]), np.arange(5, 45)
+    q = evaluate.quality(sae, x, rows, unit, chunk=7)
+    with torch.no_grad():
+        x_hat, latents = sae(torch.from_numpy(x[rows]))
+    on = (latents > 0).numpy()
+    error = ((x[rows] - x_hat.numpy()) ** 2).sum(1)
+    assert q.n_tokens.tolist() == [15, 25] and q.n_active.tolist() == [on[:15].sum(), on[15:].sum()]
+    np.testing.assert_allclose(q.sse, [error[:15].sum(), error[15:].sum()], rtol=1e-5)
+    np.testing.assert_allclose(q.frequency, on.mean(0))
+    assert q.l0 == on.sum() / 40 and q.dead_share == (on.sum(0) == 0).mean()
+    sparse = evaluate.latents_of(sae, x, rows, chunk=7)
+    np.testing.assert_allclose(sparse.toarray(), latents.numpy(), atol=1e-6)
+    assert sparse.nnz == on.sum()
+
+
+@pytest.mark.parametrize("kind", ["esm_bases", "llama"])
+def test_loss_recovered_is_one_for_a_perfect_sae_and_zero_for_the_mean(tmp_path, kind):
+    from tests import helpers
+
+    adapter = helpers.tiny(kind, tmp_path)
+    sequences = [helpers.random_dna(60, s, n_at=(5,)) for s in range(4)]
+    perfect = evaluate.loss_recovered(Fixed(16, lambda x: x), adapter, "resid_post.1", sequences)
+    assert perfect["loss_recovered"] == pytest.approx(1, abs=1e-3)
+    assert abs(perfect["loss_mean_ablated"] - perfect["loss_original"]) > 0.01
+    mean = evaluate.loss_recovered(
+        Fixed(16, lambda x: x.mean(0, keepdim=True).expand_as(x)), adapter, "resid_post.1", sequences
+    )
+    assert mean["loss_recovered"] == pytest.approx(0, abs=1e-5)
+    if kind == "llama":
+        # next-token loss at kept tokens whose next token is kept too, by hand
+        batch = adapter.encode(sequences)
+        logits = adapter.logits(batch).log_softmax(-1)
+        losses = [-logits[r, t, batch.ids[r, t + 1]].item() for r in range(len(sequences))
+                  for t in range(batch.ids.shape[1] - 1) if batch.keep[r, t] and batch.keep[r, t + 1]]  # fmt: skip
+        assert perfect["n_tokens"] == len(losses)
+        assert perfect["loss_original"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+# Files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["topk", "standard"])
+def test_save_and_load_are_exact(tmp_path, architecture):
+    sae = random_sae(architecture)
+    format.save(sae, tmp_path / "sae", "resid_post.2", IDENTITY)
+    back = format.load(tmp_path / "sae", "resid_post.2", IDENTITY)
+    assert back.config == sae.config and not back.training
+    for name in format.TENSORS:
+        assert torch.equal(getattr(back, name), getattr(sae, name))
+    config = json.loads((tmp_path / "sae" / "cfg.json").read_text())
+    assert (
+        config["architecture"] == architecture
+        and config["apply_b_dec_to_input"]
+        and "k" in config
+        or architecture != "topk"
+    )
+    assert sorted(p.name for p in (tmp_path / "sae").iterdir()) == ["cfg.json", "sae_weights.safetensors"]
+
+
+def test_an_sae_of_another_model_or_site_is_refused(tmp_path):
+    format.save(random_sae(), tmp_path / "sae", "resid_post.2", IDENTITY)
+    with pytest.raises(ValueError, match="sae: trained on site resid_post.2, asked for resid_post.1"):
+        format.load(tmp_path / "sae", "resid_post.1", IDENTITY)
+    with pytest.raises(
+        ValueError, match="sae: trained on EsmForMaskedLM aaaa.*asked for EsmForMaskedLM bbbb"
+    ):
+        format.load(tmp_path / "sae", "resid_post.2", IDENTITY | {"weights_sha256": "b" * 64})
+
+
+def test_damaged_folders_are_refused_by_name(tmp_path):
+    def fresh():
+        format.save(random_sae(), tmp_path / "sae", "s", IDENTITY)
+        return tmp_path / "sae" / "sae_weights.safetensors", tmp_path / "sae" / "cfg.json"
+
+    weights, config = fresh()
+    data = weights.read_bytes()
+    for size in (0, 5, 100, len(data) // 2, len(data) - 1):
+        weights.write_bytes(data[:size])
+        with pytest.raises(ValueError, match="sae_weights.safetensors: (not a whole|cut short)"):
+            format.load(tmp_path / "sae", "s", IDENTITY)
+    for name in ("sae_weights.safetensors", "cfg.json"):
+        fresh()
+        (tmp_path / "sae" / name).unlink()
+        with pytest.raises(FileNotFoundError, match=f"sae: no {name}"):
+            format.load(tmp_path / "sae", "s", IDENTITY)
+    fresh()
+    text = config.read_text()
+    for wrong in (text[: len(text) // 2], "{}", text.replace('"d_sae": 20', '"d_sae": 21')):
+        config.write_text(wrong)
+        with pytest.raises(ValueError, match=str(tmp_path / "sae")):
+            format.load(tmp_path / "sae", "s", IDENTITY)
