@@ -52,24 +52,42 @@ def score_pairs(on: sparse.csr_matrix, concepts: Concepts) -> PairScores:
     return PairScores(precision.astype(np.float32), recall.astype(np.float32), f1.astype(np.float32))
 
 
+def _best(latents: sparse.csr_matrix, concepts: Concepts, axis: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Highest F1 over the thresholds, for each latent (axis 1) or for each concept (axis 0)."""
+    largest = latents.max(0).toarray().ravel()
+    n = len(concepts.table) if axis == 0 else latents.shape[1]
+    best = pd.DataFrame({"partner": np.zeros(n, dtype=int), "threshold": 0.0, "f1": -1.0})
+    for threshold in THRESHOLDS:
+        f1 = score_pairs(fires(latents, largest, threshold), concepts).f1
+        value, partner = f1.max(axis), f1.argmax(axis)
+        better = value > best["f1"].to_numpy()
+        best.loc[better, "partner"] = partner[better]
+        best.loc[better, "threshold"] = threshold
+        best.loc[better, "f1"] = value[better]
+    return best, largest
+
+
+def _named(latent: np.ndarray, concept_row: np.ndarray, best: pd.DataFrame, largest: np.ndarray, concepts: Concepts) -> pd.DataFrame:
+    named = concepts.table.iloc[concept_row].reset_index(drop=True)
+    return pd.DataFrame({
+        "latent": latent, "concept_row": concept_row, "threshold": best["threshold"], "f1_validation": best["f1"],
+        "largest": largest[latent], "concept": named["concept"], "kind": named["kind"], "family": named["family"],
+    })  # fmt: skip
+
+
 def choose(latents: sparse.csr_matrix, concepts: Concepts) -> pd.DataFrame:
     """For each latent, the concept and threshold of the highest F1. Run this on the validation chromosomes.
 
-    Returns latent, concept_row, concept, kind, family, threshold, largest, f1 (validation).
+    Returns latent, concept_row, threshold, f1_validation, largest, concept, kind, family; one row a latent.
     """
-    largest = latents.max(0).toarray().ravel()
-    best = pd.DataFrame({"latent": np.arange(latents.shape[1]), "concept_row": 0, "threshold": 0.0, "f1": -1.0})
-    for threshold in THRESHOLDS:
-        f1 = score_pairs(fires(latents, largest, threshold), concepts).f1
-        row = f1.argmax(1)
-        value = f1[np.arange(len(f1)), row]
-        better = value > best["f1"].to_numpy()
-        best.loc[better, "concept_row"] = row[better]
-        best.loc[better, "threshold"] = threshold
-        best.loc[better, "f1"] = value[better]
-    named = concepts.table.iloc[best["concept_row"]].reset_index(drop=True)
-    best = best.rename(columns={"f1": "f1_validation"}).assign(largest=largest)
-    return pd.concat([best, named[["concept", "kind", "family"]]], axis=1)
+    best, largest = _best(latents, concepts, axis=1)
+    return _named(np.arange(latents.shape[1]), best["partner"].to_numpy(), best, largest, concepts)
+
+
+def choose_latents(latents: sparse.csr_matrix, concepts: Concepts) -> pd.DataFrame:
+    """For each concept, the latent and threshold of the highest F1. Columns as in `choose`; one row a concept."""
+    best, largest = _best(latents, concepts, axis=0)
+    return _named(best["partner"].to_numpy(), np.arange(len(concepts.table)), best, largest, concepts)
 
 
 def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n_shifts: int, seed: int) -> pd.DataFrame:
@@ -78,25 +96,29 @@ def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n
     Adds n_fired, precision, recall, f1, auroc, and from circular shifts of the activation track along the tokens
     (by at least 1/20 of them): precision expected, z, one-sided p, q (Benjamini-Hochberg over latents that fire).
     """
-    rows = []
     rng = np.random.default_rng(seed)
     n = latents.shape[0]
     shifts = rng.integers(n // 20, n - n // 20, n_shifts)
     columns = latents.tocsc()
-    scores = {t: score_pairs(fires(latents, chosen["largest"].to_numpy(), t), concepts) for t in set(chosen["threshold"])}
-    dense: dict[int, np.ndarray] = {}
+    members: dict[int, np.ndarray] = {}
+    instances: dict[int, sparse.csr_matrix] = {}
+    rows = []
     for pair in chosen.itertuples():
-        if pair.concept_row not in dense:
-            dense[pair.concept_row] = concepts.tokens[:, pair.concept_row].toarray().ravel() > 0
-        member = dense[pair.concept_row]
+        c = pair.concept_row
+        if c not in members:
+            members[c] = concepts.tokens[:, c].toarray().ravel() > 0
+            instances[c] = concepts.instances[np.flatnonzero(concepts.concept_of == c)]
         column = columns[:, pair.latent]
         at, value = column.indices, column.data
         on = at[value > pair.threshold * pair.largest]
-        s = scores[pair.threshold]
-        row = {"n_fired": len(on), "precision": s.precision[pair.latent, pair.concept_row],
-               "recall": s.recall[pair.latent, pair.concept_row], "f1": s.f1[pair.latent, pair.concept_row],
-               "auroc": _sparse_auroc(at, value, member)}  # fmt: skip
-        rows.append(row | _shift_null(on, member, shifts))
+        fired = np.zeros(n, dtype=np.float32)
+        fired[on] = 1
+        precision = members[c][on].mean() if len(on) else 0.0
+        recall = ((instances[c] @ fired) > 0).mean()
+        row = {"n_fired": len(on), "precision": precision, "recall": recall,
+               "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+               "auroc": _sparse_auroc(at, value, members[c])}  # fmt: skip
+        rows.append(row | _shift_null(on, members[c], shifts))
     out = pd.concat([chosen.reset_index(drop=True), pd.DataFrame(rows)], axis=1)
     alive = (out["n_fired"] > 0).to_numpy()
     q = np.ones(len(out))
@@ -150,12 +172,3 @@ def dense_to_latents(x: np.ndarray, mean: np.ndarray) -> sparse.csr_matrix:
     """
     centred = np.asarray(x, dtype=np.float32) - mean
     return sparse.csr_matrix(np.concatenate([np.maximum(centred, 0), np.maximum(-centred, 0)], axis=1))
-
-
-def family_summary(read_pairs: pd.DataFrame, f1_floor: float = 0.5, q_ceiling: float = 0.05) -> pd.DataFrame:
-    """Per concept: the best latent's test F1 and how many latents claim it (q < ceiling and F1 > floor)."""
-    claimed = (read_pairs["q"] < q_ceiling) & (read_pairs["f1"] > f1_floor)
-    table = read_pairs.assign(claimed=claimed).sort_values("f1", ascending=False)
-    grouped = table.groupby(["kind", "concept", "family"], sort=True)
-    out = grouped.agg(best_latent=("latent", "first"), best_f1=("f1", "max"), best_q=("q", "first"), n_latents=("claimed", "sum"))
-    return out.reset_index().sort_values(["kind", "best_f1"], ascending=[True, False], ignore_index=True)

@@ -56,19 +56,25 @@ def masked_loss(model: EsmForMaskedLM, hidden: torch.Tensor, chosen: torch.Tenso
     return torch.nn.functional.cross_entropy(logits.float(), ids[chosen])
 
 
-def schedule(step: int, steps: int, warm_up: int = 300, decay: float = 0.3) -> float:
-    """Linear warm-up, plateau, linear decay over the last share `decay` of the run."""
+def schedule(step: int, steps: int, decay: float, warm_up: int = 300) -> float:
+    """Linear warm-up, plateau, linear decay over the last share `decay` of the run. Dimensionless."""
     return min(1.0, (step + 1) / warm_up, max(0.02, (steps - step) / (decay * steps)))
 
 
 def train(
-    out: Path, tokens: int, batch: int, lr: float, density: float, share: float, seed: int, threads: int, report: int
-) -> None:
+    out: Path, init: Path | None, tokens: int, batch: int, lr: float, decay: float, share: float, seed: int,
+    threads: int, report: int,
+) -> None:  # fmt: skip
+    """Train for `tokens` tokens and save the model, its tokenizer and `training.csv` (held-out losses) into `out`.
+
+    init: a folder to go on from (weights only, with a fresh optimiser), or None to start from random weights. decay:
+    last share of the run over which the learning rate falls to 0. report: steps between held-out losses.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = EsmForMaskedLM(config())
+    model = EsmForMaskedLM(config()) if init is None else EsmForMaskedLM.from_pretrained(init)
     model.train()
     trunk = torch.compile(model.esm, dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
@@ -83,7 +89,7 @@ def train(
     data, cursor, started, running = torch.empty(0), 0, time.time(), []
     for step in range(steps):
         if cursor + batch > len(data):
-            codes, _ = planted.mosaic(4_194_304, motifs, rng, density=density)
+            codes, _ = planted.mosaic(4_194_304, motifs, rng)
             data, cursor = torch.from_numpy(windows(codes)), 0
         ids = data[cursor : cursor + batch]
         cursor += batch
@@ -92,7 +98,7 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = lr * schedule(step, steps)
+            group["lr"] = lr * schedule(step, steps, decay)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         running.append(loss.item())
@@ -112,10 +118,11 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("params/demo/model"))
-    parser.add_argument("--tokens", type=int, default=40_000_000)
+    parser.add_argument("--init", type=Path, help="go on from this folder's weights")
+    parser.add_argument("--tokens", type=int, default=30_000_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--density", type=float, default=0.55)
+    parser.add_argument("--decay", type=float, default=0.35, help="last share of the run with a falling rate")
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
