@@ -360,11 +360,14 @@ def lib_files(source: str) -> list[Path]:
 
 
 def input_hashes(params: dict[str, Any]) -> dict[str, str]:
-    """Content hash of each file or folder named by a parameter ending in `_path`; empty values skipped."""
+    """Content hash of each file or folder named by a parameter ending in `_path`; empty values skipped.
+
+    So are `simulated:` files: 01_extraction makes them, and its fingerprint stands for them.
+    """
     hashes = {}
     for key, value in params.items():
         for text in (value if isinstance(value, list) else [value]) if key.endswith("_path") else []:
-            if text:
+            if text and not text.startswith("simulated:"):
                 hashes[text] = _data_hash(io.data_path(text))
     return hashes
 

@@ -150,3 +150,26 @@ def split_rows(units, unit: np.ndarray, validation: list[str], test: list[str]) 
     if empty := [name for name, r in rows.items() if not len(r)]:
         raise ValueError(f"no tokens to use as {', '.join(empty)}")
     return rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """The tokens of one set of units, renumbered from 0. units: table with `unit` from 0; first_unit: its old number."""
+
+    tokens: dict[str, np.ndarray]
+    acts: dict[str, np.ndarray]
+    units: object
+    first_unit: int
+
+
+def of_set(whole: Store, units, name: str) -> Part:
+    """The part of a store whose units have set == name; they must stand together, as 01_extraction leaves them."""
+    mine = units[units["set"] == name]
+    first, last = int(mine["unit"].iloc[0]), int(mine["unit"].iloc[-1])
+    if last - first + 1 != len(mine):
+        raise ValueError(f"units of set {name!r} do not stand together")
+    rows = slice(*np.searchsorted(whole.tokens["unit"], [first, last + 1]))
+    tokens = {key: column[rows] for key, column in whole.tokens.items()}
+    tokens["unit"] = tokens["unit"] - first
+    return Part(tokens, {s: a[rows] for s, a in whole.acts.items()},
+                mine.assign(unit=mine["unit"] - first).reset_index(drop=True), first)  # fmt: skip

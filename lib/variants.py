@@ -44,8 +44,9 @@ def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
                 f"{v.contig}:{v.pos + 1} {v.ref}>{v.alt}: the genome has "
                 f"{text[offset : offset + len(v.ref)]} where the variant says {v.ref}"
             )
-        alt = text[:offset] + v.alt + text[offset + len(v.ref) :]
-        rows.append((start, offset, text, alt[:window_bp]))
+        end = min(start + window_bp + len(v.ref), reference.lengths[v.contig])
+        after = reference.fetch(v.contig, v.pos + len(v.ref), end)
+        rows.append((start, offset, text, (text[:offset] + v.alt + after)[:window_bp]))
     return pd.concat([variants.reset_index(drop=True),
                       pd.DataFrame(rows, columns=["start", "offset", "ref_sequence", "alt_sequence"])], axis=1)  # fmt: skip
 
@@ -118,15 +119,71 @@ def blocked_auroc(label: np.ndarray, score: np.ndarray, block: np.ndarray, n_boo
     return stats.Estimate(float(stats.auroc(label, score)), float(low), float(high), len(label))
 
 
-def read_table(path: Path, reference) -> pd.DataFrame:
-    """Labelled variants from a table: contig, pos (0-based), ref, alt, label (0/1), gene. Checks columns and REF."""
-    frame = pd.read_csv(path, sep=None, engine="python")
-    missing = {"contig", "pos", "ref", "alt", "label", "gene"} - set(frame.columns)
-    if missing:
+def read_table(path: Path, reference, label_column: str) -> pd.DataFrame:
+    """Labelled variants from a table: contig, pos (0-based), ref, alt, locus or gene, and a label column.
+
+    The label is 1 where that column is neither empty nor 0. REF is checked against the genome, by line.
+    """
+    frame = pd.read_csv(path, sep=None, engine="python").rename(columns={"locus": "gene"})
+    if missing := {"contig", "pos", "ref", "alt", "gene", label_column} - set(frame.columns):
         raise ValueError(f"{path}: no column {', '.join(sorted(missing))}")
-    for row, v in enumerate(frame.itertuples(), start=2):
+    for line, v in enumerate(frame.itertuples(), start=2):
         sq.encode(v.ref + v.alt)
         found = reference.fetch(v.contig, v.pos, v.pos + len(v.ref))
         if found != v.ref:
-            raise ValueError(f"{path}, line {row}: {v.contig}:{v.pos + 1} REF is {v.ref}, the genome has {found}")
-    return frame
+            raise ValueError(f"{path}, line {line}: {v.contig}:{v.pos + 1} REF is {v.ref}, the genome has {found}")
+    given = frame[label_column]
+    label = (given.notna() & (given.astype(str) != "") & (given.astype(str) != "0")).astype(int)
+    return frame[["contig", "pos", "ref", "alt", "gene"]].assign(label=label)
+
+
+def read_clinvar(path: Path, reference, regions: pd.DataFrame) -> pd.DataFrame:
+    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, with their gene."""
+    from lib.genome import variants
+
+    sites = variants.read_sites(path, reference, regions, ["CLNSIG", "GENEINFO"])
+    sites = sites.assign(label=clinvar_label(sites["CLNSIG"].astype(str)), gene=sites["GENEINFO"].astype(str))
+    sites = sites[sites["label"].notna()].drop_duplicates(["contig", "pos", "ref", "alt"])
+    return sites[["contig", "pos", "ref", "alt", "gene", "label"]].astype({"label": int}).reset_index(drop=True)
+
+
+def region(table: pd.DataFrame, exon_path: Path, reference) -> np.ndarray:
+    """ "exon" or "other" for each variant."""
+    import bioframe
+
+    from lib.genome.windows import read_bed
+
+    exons = read_bed(exon_path, reference, "exon", unique=False)
+    columns = ("contig", "start", "end")
+    place = table.assign(start=table["pos"], end=table["pos"] + table["ref"].str.len())
+    inside = bioframe.count_overlaps(place, exons, cols1=columns, cols2=columns)["count"].to_numpy() > 0
+    return np.where(inside, "exon", "other")
+
+
+def balanced_sample(labelled: pd.DataFrame, max_per_class: int, seed: int) -> pd.DataFrame:
+    """At most max_per_class variants of each label and region, seeded, in genome order."""
+    parts = [g.sample(min(len(g), max_per_class), random_state=seed) for _, g in labelled.groupby(["region", "label"])]
+    return pd.concat(parts).sort_values(["contig", "pos", "ref", "alt"], ignore_index=True)
+
+
+def evidence(table: pd.DataFrame, min_calibration: int) -> list[str]:
+    """The ACMG-AMP wording a variant's change may carry now: none without a calibration of its region's score."""
+    counts = table.groupby(["region", "label"]).size().unstack(fill_value=0).reindex(columns=[0, 1], fill_value=0)
+    enough = (counts >= min_calibration).all(axis=1)
+    said = {True: "PP3/BP4 not assigned: calibratable, not calibrated here; research use",
+            False: "PP3/BP4 not assigned: too few labelled variants to calibrate; research use"}  # fmt: skip
+    return [said[bool(enough[r])] for r in table["region"]]
+
+
+def write_differences(path: Path, change: sparse.csr_matrix, table: pd.DataFrame) -> None:
+    """Latent changes as CSR: data float32, indices uint32, indptr int64, and the variants' names, row by row."""
+    import h5py
+
+    change = change.tocsr()
+    change.sort_indices()
+    names = [f"{v.contig}:{v.pos + 1}:{v.ref}>{v.alt}" for v in table.itertuples()]
+    with h5py.File(path, "w") as f:
+        f.attrs["d_sae"] = change.shape[1]
+        for name, data in (("data", change.data.astype(np.float32)), ("indices", change.indices.astype(np.uint32)),
+                           ("indptr", change.indptr.astype(np.int64)), ("variant", np.array(names, dtype="S"))):  # fmt: skip
+            f.create_dataset(name, data=data, track_times=False)

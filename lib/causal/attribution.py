@@ -48,7 +48,10 @@ class WindowScore(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         codes = torch.where(X.sum(1) > 0, X.argmax(1), 4).to(torch.uint8).cpu().numpy()
-        return self.score([sq.decode(row) for row in codes])[:, None]
+        texts = [sq.decode(row) for row in codes]
+        distinct = list(dict.fromkeys(texts))  # saturation holds the unchanged sequence once a position
+        place = {text: i for i, text in enumerate(distinct)}
+        return self.score(distinct)[[place[text] for text in texts], None]
 
 
 def pooled_score(x: Tensor, keep: Tensor, direction: Tensor) -> Tensor:
@@ -161,3 +164,56 @@ def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> 
             group.attrs["wall_seconds"] = a.seconds
             if a.delta is not None:
                 group.create_dataset("convergence_delta", data=a.delta, track_times=False)
+
+
+def latent_attribution(scorers: list[WindowScore], sequences: list[str], sae) -> Attribution:
+    """What each token's latents add to the score: sum_i f_i (d_i . w) / n tokens, spread evenly over its bases."""
+    started = time.perf_counter()
+    values = np.full((len(sequences), max(map(len, sequences))), np.nan, dtype=np.float32)
+    with torch.inference_mode():
+        for row, (scorer, text) in enumerate(zip(scorers, sequences, strict=True)):
+            batch = scorer.adapter.encode([text])
+            x = scorer.adapter.run(batch, [scorer.site])[scorer.site].float()
+            given = sae.encode(x) @ (sae.W_dec @ scorer.direction) / batch.n_kept
+            values[row, : len(text)] = spread(given.numpy(), batch.start, batch.end, len(text))
+    return Attribution("SAE latents", values, time.perf_counter() - started)
+
+
+def agreement(attributions: list[Attribution]) -> list[dict]:
+    """Rank agreement of two methods: the Spearman correlation of |value| over bases, median over sequences."""
+    from scipy.stats import spearmanr
+
+    rows = []
+    for i, a in enumerate(attributions):
+        for b in attributions[i + 1 :]:
+            rho = []
+            for u, v in zip(np.abs(a.values), np.abs(b.values), strict=True):
+                both = np.isfinite(u) & np.isfinite(v)
+                if both.sum() > 2 and u[both].std() > 0 and v[both].std() > 0:
+                    rho.append(spearmanr(u[both], v[both]).statistic)
+            rows.append({"first": a.method, "second": b.method, "spearman": float(np.median(rho)), "n": len(rho)})
+    return rows
+
+
+def site_overlap(attributions: list[Attribution], windows, sites, n_boot: int, seed: int) -> list[dict]:
+    """Does an explanation point at sites? AUROC of |value| per base for lying in a site, mean over windows.
+
+    windows: contig, start, end, one a sequence; sites: contig, start, end. Windows all inside or all outside are left
+    out. Returns method, value, low, high (bootstrap over windows), n.
+    """
+    from lib import stats
+
+    rows = []
+    for a in attributions:
+        values = []
+        for window, track in zip(windows.itertuples(), np.abs(a.values), strict=True):
+            near = sites[(sites.contig == window.contig) & (sites.end > window.start) & (sites.start < window.end)]
+            inside = np.zeros(len(track), dtype=bool)
+            for site in near.itertuples():
+                inside[max(0, site.start - window.start) : site.end - window.start] = True
+            known = np.isfinite(track)
+            if 0 < inside[known].sum() < known.sum():
+                values.append(stats.auroc(inside[known], track[known]))
+        e = stats.mean_interval(np.array(values), n_boot, seed)
+        rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n})
+    return rows

@@ -1,0 +1,248 @@
+"""The paper's figures, each from tidy tables: layout only, no statistics. Every function saves PDF, PNG and CSV."""
+
+from __future__ import annotations
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from lib import figstyle as fs
+
+
+def _label(figure: plt.Figure, text: str) -> None:
+    figure.supxlabel(text, fontsize=5.5, color="0.45", x=0.99, ha="right")
+
+
+def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 1: sequences to run, losses of the model against its control, activation norms by site."""
+    figure, (a, b, c) = fs.axes(1, 3, height=1.9)
+    counts = [headline["person_haplotype_windows"], headline["units"]]
+    bars = a.bar(["person-haplotype\nwindows", "units\n(background too)"], counts, color=["0.7", fs.COLOURS["SAE"]])
+    a.bar_label(bars, [f"{n:,}" for n in counts], fontsize=6)
+    a.set(yscale="log", ylabel="sequences (count)", ylim=(1, max(counts) * 4))
+    fs.panel(a, "a", "compute per unit")
+    row = knowledge.iloc[0]
+    if "site" in row:
+        bars = {"model,\nsites": row.site, "model,\nbackgr.": row.background, "Markov-5,\nsites": row.markov_site,
+                "Markov-5,\nbackgr.": row.markov_background}  # fmt: skip
+        colours = [fs.COLOURS["SAE"], fs.COLOURS["standard"], "0.55", "0.75"]
+        b.set(ylabel="masked cross-entropy\n(nats per base)")
+    else:
+        bars, colours = {"real": row.real, "shuffled": row.shuffled}, [fs.COLOURS["SAE"], "0.7"]
+        b.set(ylabel="cross-entropy, refitted head\n(nats per token)")
+    drawn = b.bar(list(bars), list(bars.values()), color=colours)
+    b.bar_label(drawn, [f"{v:.2f}" for v in bars.values()], fontsize=6)
+    b.tick_params(axis="x", labelsize=5.5)
+    fs.panel(b, "b", "what the model knows")
+    c.plot(quality["site"].str.removeprefix("resid_post."), quality["norm_median"], "o-", color=fs.COLOURS["SAE"])
+    c.set(xlabel="block (resid_post)", ylabel="median norm (activation units)", ylim=(0, None))
+    fs.panel(c, "c", "activations")
+    _label(figure, label)
+    table = pd.concat([quality, pd.DataFrame({"site": list(bars), "loss": list(bars.values())}),
+                       pd.DataFrame({"site": ["person-haplotype windows", "units"], "count": counts})])  # fmt: skip
+    fs.save(figure, stage, "fig1_overview", table)
+    return figure
+
+
+def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 2: AUROC by layer, with dosage, k-mers and shuffled labels as bands."""
+    arms = list(dict.fromkeys(table["arm"]))
+    figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False, sharey=True)
+    for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
+        t = table[table["arm"] == arm]
+        for row in t[t["kind"].isin(["baseline", "null"])].itertuples():
+            name = "k-mer" if row.predictor.endswith("-mer") else row.predictor
+            fs.band(ax, row.value, row.low, row.high, fs.COLOURS[name], row.predictor)
+        layer = t[t["kind"] == "layer"].assign(block=lambda d: d["predictor"].str.removeprefix("resid_post."))
+        fs.intervals(ax, layer, "block", fs.COLOURS["model"], "layer")
+        nested = t[t["kind"] == "nested"].assign(block="chosen in\nfolds")
+        fs.intervals(ax, nested, "block", "black", "layer chosen inside folds", "s")
+        ax.set(xlabel="block (resid_post)")
+        fs.panel(ax, letter, f"{arm} effects (simulated phenotype)")
+    axes[0][0].set_ylabel(f"AUROC (n = {int(table['n'].max())} people)")
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _label(figure, label)
+    fs.save(figure, stage, "fig2_layers", table)
+    return figure
+
+
+def pareto(stage, sweep: pd.DataFrame, controls: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 3: explained variance against L0 on test chromosomes."""
+    figure, ax = fs.axes(1, 1, height=2.3)
+    test = sweep[sweep["split"] == "test"].rename(columns={"explained_variance": "value"})
+    for name, group in test.groupby("architecture"):
+        fs.intervals(ax, group, "l0", fs.COLOURS[name], {"topk": "TopK", "standard": "ReLU + L1"}[name], fs.MARKERS[name])
+    for row in controls.itertuples():
+        ax.plot(row.l0, row.explained_variance, fs.MARKERS[row.control], color=fs.COLOURS[row.control], label=row.control)
+    low = max(0.0, min(test["value"].min(), controls["explained_variance"].min()) - 0.05)
+    ax.fill_between([0.5, 30], 0.90, 1.0, color="0.5", alpha=0.10, lw=0, label="floor: EV ≥ 0.90, L0 ≤ 30")
+    ax.fill_between([0.5, 20], 0.95, 1.0, color="0.5", alpha=0.18, lw=0, label="target: EV ≥ 0.95, L0 ≤ 20")
+    ax.set(xscale="log", xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)", ylim=(low, 1.0))
+    ax.set_xlim(max(1, 0.5 * min(test["l0"].min(), controls["l0"].min())), 2 * test["l0"].max())
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _label(figure, label)
+    fs.save(figure, stage, "fig3_sae_pareto", pd.concat([test.assign(control=""), controls]))
+    return figure
+
+
+def density(stage, latents: pd.DataFrame, curves: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 4: firing frequency of latents, and training curves."""
+    figure, (a, b) = fs.axes(1, 2, height=2.0)
+    alive = latents.loc[latents["frequency"] > 0, "frequency"]
+    a.hist(np.log10(alive), bins=40, color=fs.COLOURS["SAE"])
+    dead = (latents["frequency"] == 0).mean()
+    a.set(xlabel="log10 share of test tokens", ylabel=f"latents (of {len(latents)})")
+    fs.panel(a, "a", f"firing frequency; never fire: {dead:.1%}")
+    for i, (name, curve) in enumerate(curves.groupby("run", sort=False)):
+        colour = fs.COLOURS["topk" if name.startswith("topk") else "standard"]
+        b.plot(curve["tokens"] / 1e6, curve["explained_variance"].clip(lower=0), color=colour, ls=["-", "--", ":", "-."][i % 4], label=name)
+    b.set(xlabel="training tokens (millions)", ylabel="explained variance, batch", ylim=(0, 1))
+    b.legend(loc="lower right", fontsize=5.5)
+    fs.panel(b, "b", "training")
+    _label(figure, label)
+    fs.save(figure, stage, "fig4_density", latents)
+    return figure
+
+
+def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 5: test F1 of the best unit per concept, ranked, for the SAE and its nulls; one panel a kind."""
+    kinds = list(dict.fromkeys(best["kind"]))
+    figure, axes = fs.axes(1, len(kinds), height=2.2, squeeze=False, sharey=True)
+    for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
+        mine = best[best["kind"] == kind]
+        n = mine["concept"].nunique()
+        for method, group in mine.groupby("method", sort=False):
+            values = np.sort(group["f1"])[::-1]
+            ax.plot(np.arange(1, len(values) + 1), values, color=fs.COLOURS[method], label=method,
+                    marker=fs.MARKERS[method] if n <= 30 else None, ms=3)  # fmt: skip
+        ax.axhline(0.5, color="0.7", lw=0.6)
+        ax.set(xlabel=f"{kind} concepts, ranked (n = {n})", ylim=(0, 1))
+        if n > 60:
+            ax.set_xscale("log")
+        fs.panel(ax, letter, kind)
+    axes[0][0].set_ylabel("test F1 of the chosen unit")
+    axes[0][-1].legend(loc="upper right")
+    _label(figure, label)
+    fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
+    return figure
+
+
+def _aligned_logo(windows: pd.DataFrame, flank: int) -> pd.DataFrame:
+    """Base frequencies around each window's peak activation: one row a position, columns A C G T."""
+    rows = []
+    for _, w in windows.groupby(["contig", "rank"], sort=False):
+        peak, text = int(w["activation"].to_numpy().argmax()), "".join(w["base"])
+        rows.append("".join(text[i] if 0 <= i < len(text) else "N" for i in range(peak - flank, peak + flank + 1)))
+    counts = pd.DataFrame([[column.count(b) for b in "ACGT"] for column in map("".join, zip(*rows, strict=True))], columns=list("ACGT"))
+    p = (counts + 0.25) / (counts.sum(axis=1) + 1).to_numpy()[:, None]
+    return p.mul(2 + (p * np.log2(p)).sum(axis=1), axis=0)
+
+
+def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 6: one row a latent: activation along its top window, logo of the top windows, the profile it matches."""
+    import logomaker
+
+    from lib.genome import motifs
+
+    shown = list(dict.fromkeys(table["latent"])) if len(table) else []
+    figure, axes = fs.axes(max(1, len(shown)), 3, height=max(1.0, 0.95 * len(shown)), squeeze=False,
+                           width_ratios=[2.2, 1.2, 1.0])  # fmt: skip
+    for (track, logo, profile), latent in zip(axes, shown, strict=False):
+        mine = table[table["latent"] == latent]
+        top = mine[mine["rank"] == 0].reset_index(drop=True)
+        peak = int(top["activation"].to_numpy().argmax())
+        part = top.iloc[max(0, peak - 40) : peak + 40]
+        track.fill_between(part["position"], part["activation"], step="mid", color=fs.COLOURS["SAE"], lw=0)
+        track.set(ylabel="activation", xlim=(part["position"].iloc[0], part["position"].iloc[-1]))
+        track.ticklabel_format(axis="x", useOffset=False, style="plain")
+        track.locator_params(axis="x", nbins=3)
+        row = features.set_index("latent").loc[latent]
+        fs.panel(track, f"latent {latent}", f"{top['contig'][0]}; F1 {row['f1']:.2f}, q {row['q']:.0e}")
+        logomaker.Logo(_aligned_logo(mine, 10), ax=logo, color_scheme="classic")
+        logo.set(ylim=(0, 2), yticks=[0, 1, 2], xticks=[0, 10, 20])
+        logo.set_xticklabels(["-10", "0", "10"])
+        motif = motifs.motifs_by_id([row["concept"].split()[0]])[0]
+        bits = pd.DataFrame((motif.pwm * motif.information).T, columns=list("ACGT"))
+        logomaker.Logo(bits, ax=profile, color_scheme="classic")
+        profile.set(ylim=(0, 2), yticks=[], xticks=[])
+        profile.set_title(row["concept"], fontsize=6, fontweight="normal")
+    if not shown:
+        axes[0][1].text(0.5, 0.5, "no latent matches a motif at q < 0.05", ha="center", transform=axes[0][1].transAxes)
+        for ax in axes[0]:
+            ax.axis("off")
+    else:
+        axes[0][1].set_title("top windows, bits", fontsize=6, fontweight="normal")
+    _label(figure, label + "; reference sequence only")
+    fs.save(figure, stage, "fig6_feature_cards", table)
+    return figure
+
+
+def necessity(stage, table: pd.DataFrame, controls: pd.DataFrame, label: str, n_shown: int = 30) -> plt.Figure:
+    """Fig. 7: fall of AUROC per ablated latent, largest first; matched random directions beside it."""
+    arms = list(dict.fromkeys(table["arm"]))
+    figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False)
+    for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
+        mine = table[(table["arm"] == arm) & (table["mode"] == "reference") & table["low"].notna()]
+        top = mine.sort_values("drop", ascending=False).head(n_shown).reset_index(drop=True)
+        for flag, colour, name in ((True, fs.COLOURS["SAE"], "needed"), (False, "0.6", "not shown to be needed")):
+            part = top[top["needed"].astype(bool) == flag]
+            if len(part):
+                fs.intervals(ax, part.assign(value=part["drop"], rank=part.index + 1), "rank", colour, name)
+        ax.axhline(controls.loc[controls["arm"] == arm, "drop"].quantile(0.99), color=fs.COLOURS["random direction"],
+                   ls="--", label="99 % of random directions")  # fmt: skip
+        ax.axhline(0.03, color="0.3", lw=0.7, ls=":", label="plan's bar, 0.03")
+        ax.axhline(0, color="0.8", lw=0.6)
+        ax.set(xlabel="latents, by fall")
+        fs.panel(ax, letter, f"{arm} effects (simulated phenotype)")
+    axes[0][0].set_ylabel("fall of AUROC when ablated")
+    axes[0][-1].legend(loc="upper right")
+    _label(figure, label)
+    fs.save(figure, stage, "fig7_necessity", table[table["mode"] == "reference"])
+    return figure
+
+
+def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 8: rank agreement of explanations; AUROC of labelled variants."""
+    figure, (a, b) = fs.axes(1, 2, height=2.3, width_ratios=[1, 1.2])
+    names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
+    matrix = np.eye(len(names))
+    for row in agreement.itertuples():
+        i, j = names.index(row.first), names.index(row.second)
+        matrix[i, j] = matrix[j, i] = row.spearman
+    a.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+    for i in range(len(names)):
+        for j in range(len(names)):
+            a.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
+    short = [n.replace("integrated gradients", "IG").replace("attention rollout", "rollout") for n in names]
+    a.set_xticks(range(len(names)), short, rotation=30)
+    a.set_yticks(range(len(names)), short)
+    fs.panel(a, "a", f"rank agreement (n = {int(agreement['n'].max())})")
+    groups = list(dict.fromkeys(zip(separation["variants"], separation["region"], strict=True)))
+    for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
+        at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
+        fs.intervals(b, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
+    b.axhline(0.5, color="0.7", lw=0.6)
+    b.set_xticks(range(len(groups)), [f"{k}\n{r}" for k, r in groups])
+    b.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
+    b.legend(loc="upper left", bbox_to_anchor=(0, 1.02), ncols=1)
+    low, high = separation["low"].min(), separation["high"].max()
+    b.set_ylim(min(0.4, low - 0.02), high + 0.22 * (high - low) + 0.05)
+    fs.panel(b, "b", "variants")
+    _label(figure, label)
+    fs.save(figure, stage, "fig8_explanations_variants", separation)
+    return figure
+
+
+def numbers(study: str, headlines: dict[str, dict]) -> str:
+    r"""Headline numbers as LaTeX macros, so that no number is retyped: \demoExtractionUnits and so on."""
+    lines = []
+    for stage, headline in headlines.items():
+        for key, value in headline.items():
+            words = re.split(r"[^A-Za-z0-9]+", f"{study} {stage.split('_', 1)[1]} {key}")
+            spelled = "".join(w[:1].upper() + w[1:] for w in words if w)
+            digits = dict(zip("0123456789", ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"], strict=True))
+            name = "".join(digits.get(c, c) for c in spelled)
+            lines.append(rf"\newcommand{{\{name[:1].lower() + name[1:]}}}{{{value}}}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,113 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · What do we claim?
+#
+# Eight figures and one table of claims, drawn from the tables that the earlier notebooks left. Nothing is computed
+# here but layout: every number has a row in a CSV beside its figure, and every claim its interval, n and null.
+#
+# Phenotypes are **simulated** in every study shipped with this project, and figures that use them say so.
+
+# %% tags=["parameters"]
+study = "demo"
+data_label = "simulated genome, cohort and phenotype; enlarged effects"  # said on every figure
+seed = 0
+
+# %%
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from lib import figstyle, figures, io
+
+stage = io.open_stage(study, "07_paper_figures")
+STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_variants"]
+read = {name: io.read_table(study, name, "claims") for name in STAGES}
+
+# %% [markdown]
+# ## Figure 1 · What is read, and whether the model knows it
+# Left: units against person-haplotype windows. Right: activation norms by block (median, n tokens in the CSV).
+
+# %%
+headline = io.read_manifest(study, "01_extraction")["headline"]
+figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
+                 io.read_table(study, "01_extraction", "knowledge"), data_label);
+
+# %% [markdown]
+# ## Figure 2 · Layers against genotype dosage
+# Out-of-fold AUROC, bars 95 % bootstrap over people. Dosage is the ceiling that a sequence model can honestly reach.
+
+# %%
+figures.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), data_label);
+
+# %% [markdown]
+# ## Figure 3 · Explained variance against sparsity
+# Test chromosomes, bars 95 % bootstrap over units; PCA and a random dictionary at the chosen run's L0.
+
+# %%
+figures.pareto(stage, io.read_table(study, "03_sae_training", "sweep"), io.read_table(study, "03_sae_training", "controls"), data_label);
+
+# %% [markdown]
+# ## Figure 4 · How often latents fire
+# Test tokens. A mass at the left would be dead or nearly dead latents; at the right, latents that mean nothing.
+
+# %%
+figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.read_table(study, "03_sae_training", "curves"), data_label);
+
+# %% [markdown]
+# ## Figure 5 · Concepts found, against the same search over nulls
+# Test F1 of the unit chosen on validation, per concept, ranked; raw neurons and a random dictionary were searched alike.
+
+# %%
+figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), data_label);
+
+# %% [markdown]
+# ## Figure 6 · Feature cards
+# Latents with the best motif match, one per family, on reference sequence only: the bases around the peaks, as a logo
+# of the top windows aligned at their peak, and the JASPAR profile that the match names. Plausible is not faithful.
+
+# %%
+cards_path = io.stage_path(study, "04_annotation", "cards.csv")
+figures.cards(stage, pd.read_csv(cards_path) if cards_path.stat().st_size > 1 else pd.DataFrame(),
+              io.read_table(study, "04_annotation", "features"), data_label);
+
+# %% [markdown]
+# ## Figure 7 · Which latents the prediction needs
+# Fall of AUROC when one latent is set to its reference value; bars 95 % paired bootstrap over people; dashed, the 99th
+# percentile of matched random directions; dotted, the plan's bar of 0.03.
+
+# %%
+figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), io.read_table(study, "05_validation", "controls"), data_label);
+
+# %% [markdown]
+# ## Figure 8 · Explanations and variants
+# Left: rank agreement of explanations on the same windows. Right: AUROC of labelled variants by size of change, bars
+# 95 % bootstrap over genes.
+
+# %%
+figures.explanations(stage, io.read_table(study, "05_validation", "agreement"), io.read_table(study, "06_variants", "separation"), data_label);
+
+# %% [markdown]
+# ## The claims
+# Each with its value, interval, n, null and verdict. What does not hold stays in.
+
+# %%
+claims = pd.concat([t.assign(stage=name) for name, t in read.items()], ignore_index=True)
+claims.to_csv(stage.figure_path("claims.csv"), index=False, lineterminator="\n")
+stage.figure_path("numbers.tex").write_text(figures.numbers(study, {s: io.read_manifest(study, s)["headline"] for s in STAGES}))
+stage.headline(figures=8, claims=len(claims), hold=int((claims.verdict == "holds").sum()))
+stage.finish()
+claims[["stage", "claim", "value", "low", "high", "n", "null", "verdict"]].round(3)
