@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
@@ -78,25 +77,9 @@ def extract(
     for array in (*out.tokens.values(), *out.acts.values()):
         if isinstance(array, np.memmap):
             array.flush()
-    write_pooled(pooled_path, pooled, sites)
+    store.write_pooled(pooled_path, pooled, list(sites))
     store.open_store(acts_path)
     unknown = [int((e.ids == adapter.tokenizer.unk_token_id).sum()) for e in encoded]
     special = [len(e.ids) - int(e.keep.sum()) - n for e, n in zip(encoded, unknown)]
     covered = [int((e.end - e.start)[e.keep].sum()) for e in encoded]
     return pd.DataFrame({"n_tokens": n_kept, "n_special": special, "n_unknown": unknown, "n_bases_covered": covered})
-
-
-def write_pooled(path: Path, pooled: np.ndarray, sites: Sequence[str]) -> None:
-    """pooled: [unit, site, d_model] float32."""
-    with h5py.File(path, "w", track_order=False) as f:
-        f.create_dataset("pooled", data=pooled, track_times=False)
-        f.attrs["sites"] = list(sites)
-
-
-def read_pooled(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Mean-pooled activations [unit, site, d_model] and the site names. Raises ValueError on a damaged file."""
-    try:
-        with h5py.File(path, "r") as f:
-            return f["pooled"][:], [str(s) for s in f.attrs["sites"]]
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path}: not a whole file of pooled embeddings: {error}") from error

@@ -17,16 +17,16 @@ def _label(figure: plt.Figure, text: str) -> None:
 
 def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFrame, label: str) -> plt.Figure:
     """Fig. 1: sequences to run, losses of the model against its control, activation norms by site."""
-    figure, (a, b, c) = fs.axes(1, 3, height=1.9)
+    figure, (a, b, c) = fs.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
     counts = [headline["person_haplotype_windows"], headline["units"]]
-    bars = a.bar(["person-haplotype\nwindows", "units\n(background too)"], counts, color=["0.7", fs.COLOURS["SAE"]])
+    bars = a.bar(["person-\nhaplotype\nwindows", "units, with\nbackground"], counts, color=["0.7", fs.COLOURS["SAE"]])
     a.bar_label(bars, [f"{n:,}" for n in counts], fontsize=6)
     a.set(yscale="log", ylabel="sequences (count)", ylim=(1, max(counts) * 4))
     fs.panel(a, "a", "compute per unit")
     row = knowledge.iloc[0]
     if "site" in row:
-        bars = {"model,\nsites": row.site, "model,\nbackgr.": row.background, "Markov-5,\nsites": row.markov_site,
-                "Markov-5,\nbackgr.": row.markov_background}  # fmt: skip
+        bars = {"model,\nin\nsites": row.site, "model,\nback-\nground": row.background,
+                "Markov-5,\nin\nsites": row.markov_site, "Markov-5,\nback-\nground": row.markov_background}  # fmt: skip
         colours = [fs.COLOURS["SAE"], fs.COLOURS["standard"], "0.55", "0.75"]
         b.set(ylabel="masked cross-entropy\n(nats per base)")
     else:
@@ -35,9 +35,10 @@ def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFra
     drawn = b.bar(list(bars), list(bars.values()), color=colours)
     b.bar_label(drawn, [f"{v:.2f}" for v in bars.values()], fontsize=6)
     b.tick_params(axis="x", labelsize=5.5)
-    fs.panel(b, "b", "what the model knows")
+    b.set_ylim(0, 1.15 * max(bars.values()))
+    fs.panel(b, "b", "model knowledge")
     c.plot(quality["site"].str.removeprefix("resid_post."), quality["norm_median"], "o-", color=fs.COLOURS["SAE"])
-    c.set(xlabel="block (resid_post)", ylabel="median norm (activation units)", ylim=(0, None))
+    c.set(xlabel="block (resid_post)", ylabel="median norm\n(activation units)", ylim=(0, 1.1 * quality["norm_median"].max()))
     fs.panel(c, "c", "activations")
     _label(figure, label)
     table = pd.concat([quality, pd.DataFrame({"site": list(bars), "loss": list(bars.values())}),
@@ -52,7 +53,7 @@ def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
     figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False, sharey=True)
     for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
         t = table[table["arm"] == arm]
-        for row in t[t["kind"].isin(["baseline", "null"])].itertuples():
+        for row in t[t["kind"].isin(["baseline", "shuffle"])].itertuples():
             name = "k-mer" if row.predictor.endswith("-mer") else row.predictor
             fs.band(ax, row.value, row.low, row.high, fs.COLOURS[name], row.predictor)
         layer = t[t["kind"] == "layer"].assign(block=lambda d: d["predictor"].str.removeprefix("resid_post."))
@@ -226,9 +227,7 @@ def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label
     b.axhline(0.5, color="0.7", lw=0.6)
     b.set_xticks(range(len(groups)), [f"{k}\n{r}" for k, r in groups])
     b.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
-    b.legend(loc="upper left", bbox_to_anchor=(0, 1.02), ncols=1)
-    low, high = separation["low"].min(), separation["high"].max()
-    b.set_ylim(min(0.4, low - 0.02), high + 0.22 * (high - low) + 0.05)
+    b.legend(loc="lower center", bbox_to_anchor=(0.5, -0.42), ncols=3, columnspacing=1)
     fs.panel(b, "b", "variants")
     _label(figure, label)
     fs.save(figure, stage, "fig8_explanations_variants", separation)

@@ -173,3 +173,19 @@ def of_set(whole: Store, units, name: str) -> Part:
     tokens["unit"] = tokens["unit"] - first
     return Part(tokens, {s: a[rows] for s, a in whole.acts.items()},
                 mine.assign(unit=mine["unit"] - first).reset_index(drop=True), first)  # fmt: skip
+
+
+def write_pooled(path: Path, pooled: np.ndarray, sites: list[str]) -> None:
+    """pooled: [unit, site, d_model] float32."""
+    with h5py.File(path, "w", track_order=False) as f:
+        f.create_dataset("pooled", data=pooled, track_times=False)
+        f.attrs["sites"] = sites
+
+
+def read_pooled(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Mean-pooled activations [unit, site, d_model] and the site names. Raises ValueError on a damaged file."""
+    try:
+        with h5py.File(path, "r") as f:
+            return f["pooled"][:], [str(s) for s in f.attrs["sites"]]
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path}: not a whole file of pooled embeddings: {error}") from error

@@ -44,13 +44,13 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from lib import cohort, extract, figstyle, inputs, io, probe, stats
+from lib import cohort, figstyle, inputs, io, probe, stats, store
 from lib.genome import reference, variants, windows
 
 stage = io.open_stage(study, "02_layer_hunting")
 
 # %%
-pooled, sites = extract.read_pooled(io.stage_path(study, "01_extraction", "pooled.h5"))
+pooled, sites = store.read_pooled(io.stage_path(study, "01_extraction", "pooled.h5"))
 units = io.read_table(study, "01_extraction", "units")
 samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))
 sequences = io.private_path(study, "01_extraction", "sequences.txt").read_text().split()
@@ -123,7 +123,7 @@ for arm, y in phenotypes.items():
         site = sites[len(sites) // 2]
         values.append(stats.auroc(permuted, probe.cross_validate(layers[site], permuted, folds, C_grid[:1], seed).score))
     low, high = np.quantile(values, [0.025, 0.975])
-    rows.append({"arm": arm, "predictor": "label shuffle", "kind": "null", "value": np.mean(values), "low": low,
+    rows.append({"arm": arm, "predictor": "label shuffle", "kind": "shuffle", "value": np.mean(values), "low": low,
                  "high": high, "n": n_shuffles})
 table = pd.DataFrame(rows)
 stage.write_table("layers", table)

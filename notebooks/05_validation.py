@@ -37,7 +37,7 @@ n_candidates = 100                # latents whose drop gets an interval, largest
 n_random = 200                    # matched random directions
 n_sequences = 100                 # reference windows on which explanations are compared
 ism_span = 48                     # central bases of a window that are mutated in silico
-ig_steps = 50                     # steps of integrated gradients
+ig_steps = 20                     # steps of integrated gradients
 seed = 0
 
 # %%
@@ -46,7 +46,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from lib import cohort, extract, figstyle, inputs, io, probe, stats, store
+from lib import figstyle, inputs, io, probe, stats, store
 from lib.causal import ablation, attribution
 from lib.models import adapter
 from lib.sae import format
@@ -58,7 +58,7 @@ chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_
 site = chosen["site"]
 model = adapter.load(io.data_path(model_path))
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, site, model.identity)
-pooled, sites = extract.read_pooled(io.stage_path(study, "01_extraction", "pooled.h5"))
+pooled, sites = store.read_pooled(io.stage_path(study, "01_extraction", "pooled.h5"))
 acts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5"))
 units = io.read_table(study, "01_extraction", "units")
 samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))

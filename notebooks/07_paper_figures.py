@@ -25,13 +25,10 @@ data_label = "simulated genome, cohort and phenotype; enlarged effects"  # said 
 seed = 0
 
 # %%
-import json
 
-import h5py
-import numpy as np
 import pandas as pd
 
-from lib import figstyle, figures, io
+from lib import figures, io
 
 stage = io.open_stage(study, "07_paper_figures")
 STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_variants"]

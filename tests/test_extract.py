@@ -54,7 +54,7 @@ def test_rows_are_each_units_own_activations(run):
 
 def test_pooled_is_the_mean_over_tokens(run):
     _, _, out, folder = run
-    pooled, names = extract.read_pooled(folder / "p.h5")
+    pooled, names = store.read_pooled(folder / "p.h5")
     assert names == SITES and pooled.dtype == np.float32
     for s, name in enumerate(SITES):
         for unit in range(len(SEQUENCES)):
@@ -124,12 +124,12 @@ def test_a_unit_of_n_only_is_refused(run, tmp_path):
 
 
 def test_pooled_file_cut_short_is_refused_by_name(tmp_path):
-    extract.write_pooled(tmp_path / "pooled.h5", np.ones((20, 2, 8), dtype=np.float32), ["embed", "final"])
+    store.write_pooled(tmp_path / "pooled.h5", np.ones((20, 2, 8), dtype=np.float32), ["embed", "final"])
     data = (tmp_path / "pooled.h5").read_bytes()
     for share in (0.0, 0.1, 0.5, 0.99):
         (tmp_path / "pooled.h5").write_bytes(data[: int(len(data) * share)])
         with pytest.raises(ValueError, match="pooled.h5: not a whole file"):
-            extract.read_pooled(tmp_path / "pooled.h5")
+            store.read_pooled(tmp_path / "pooled.h5")
 
 
 @pytest.mark.parametrize("budget", [1, 64, 100, 10**6])
