@@ -1,0 +1,100 @@
+"""The whole argument on tiny numbers: every notebook, through Snakemake, in a copy of the tree.
+
+One chain runs undisturbed; a second is killed (SIGKILL, the whole process group) and started again. The tables of
+both must be equal byte for byte, which is determinism and crash safety in one.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("lib", "notebooks", "params", "Snakefile", "requirements.txt")
+STAGES = [p.stem for p in sorted((ROOT / "notebooks").glob("*.py"))]
+
+
+def copy_tree(where: Path) -> Path:
+    for name in PARTS:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, where / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        else:
+            shutil.copy(source, where / name)
+    return where
+
+
+def start(tree: Path) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAE_DNA")}
+    environment |= {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [str(Path(sys.executable).parent / "snakemake"), "--config", "study=smoke", "--cores", "1", "--nolock",
+               "--rerun-incomplete", "--rerun-triggers", "mtime", "--quiet", "all"]  # fmt: skip
+    log = (tree / "log.txt").open("a")
+    return subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def finish(tree: Path) -> None:
+    process = start(tree)
+    assert process.wait(timeout=900) == 0, (tree / "log.txt").read_text()[-3000:]
+
+
+def tables(tree: Path) -> dict[str, bytes]:
+    """Every table, array and figure that must not differ between runs: all but notebooks, timings and provenance."""
+    skip = {"manifest.json", "headline.json", "progress.md", "attributions.h5", "decisions.md", "numbers.tex"}
+    found = {}
+    for folder in ("outputs/smoke", "figures/smoke"):
+        for path in sorted((tree / folder).rglob("*")):
+            name = path.relative_to(tree).as_posix()
+            hidden = any(part.startswith(".") for part in path.relative_to(tree).parts)
+            if path.is_file() and path.suffix != ".ipynb" and path.name not in skip and not hidden:
+                found[name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = copy_tree(tmp_path_factory.mktemp("undisturbed"))
+    finish(tree)
+    return tree
+
+
+def test_every_stage_leaves_a_manifest_and_an_executed_notebook(undisturbed: Path) -> None:
+    for stage in STAGES:
+        assert (undisturbed / "outputs/smoke" / stage / "manifest.json").is_file()
+        assert '"execution_count": 1' in (undisturbed / "outputs/smoke" / stage / f"{stage}.ipynb").read_text()
+    assert len(list((undisturbed / "figures/smoke").glob("fig*.pdf"))) == 8
+
+
+def test_nothing_per_person_leaves_the_private_folder(undisturbed: Path) -> None:
+    for name, content in tables(undisturbed).items():
+        if "/private/" not in name:
+            assert b"SIM00001" not in content, f"{name} holds a sample id"
+
+
+def test_a_second_run_does_nothing(undisturbed: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in undisturbed.glob("outputs/smoke/*/manifest.json")}
+    finish(undisturbed)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_a_killed_chain_gives_the_same_bytes_when_run_again(undisturbed: Path, tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    process = start(tree)
+    progress = tree / "outputs/smoke/progress.md"
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline and not (progress.exists() and "02_layer_hunting" in progress.read_text()):
+        assert process.poll() is None, (tree / "log.txt").read_text()[-3000:]
+        time.sleep(0.2)
+    time.sleep(6)  # somewhere inside 03_sae_training
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tree / "outputs/smoke/03_sae_training/manifest.json").exists()
+    finish(tree)
+    first, second = tables(undisturbed), tables(tree)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
