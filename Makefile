@@ -50,7 +50,8 @@ lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
 
 model: $(READY)  ## train the demo model again
-	$(BIN)/python -m lib.models.pretrain --out params/demo/model
+	$(BIN)/python -m lib.models.pretrain --out outputs/pretrain --tokens 19456000 --decay 0 --seed 0
+	$(BIN)/python -m lib.models.pretrain --init outputs/pretrain --out params/demo/model --tokens 10000000 --decay 1 --seed 1
 
 bench: $(READY)  ## benchmarks against peers
 	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
