@@ -32,11 +32,13 @@ def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
     """Centre a window on each variant. variants: contig, pos (0-based), ref, alt.
 
     Adds start, offset (of the variant in the window), ref_sequence, alt_sequence. A window that would leave the
-    contig is moved inside it. Raises ValueError when REF is not what the genome holds, naming the variant.
+    contig is moved inside it; only a deletion of a contig's last bases leaves alt_sequence shorter. Raises
+    ValueError when REF is not what the genome holds, naming the variant.
     """
     rows = []
     for v in variants.itertuples():
-        start = int(np.clip(v.pos - window_bp // 2, 0, reference.lengths[v.contig] - window_bp))
+        last = reference.lengths[v.contig] - window_bp - max(len(v.ref) - len(v.alt), 0)  # a deletion reads on
+        start = max(min(v.pos - window_bp // 2, last), v.pos + len(v.ref) - window_bp, 0)  # REF stays inside
         text = reference.fetch(v.contig, start, start + window_bp)
         offset = v.pos - start
         if text[offset : offset + len(v.ref)] != v.ref:
@@ -61,6 +63,9 @@ def local_states(
     """
     parts: list[list[sparse.csr_matrix]] = [[] for _ in saes]
     means = []
+    if not len(sequences):
+        nothing = np.zeros((0, adapter.site(site).dim), np.float32)
+        return [sparse.csr_matrix((0, sae.config.d_sae), dtype=np.float32) for sae in saes], nothing
     step = max(1, token_budget // max(map(len, sequences)))
     for s in tqdm(range(0, len(sequences), step), desc="variants", mininterval=2):
         batch = adapter.encode(sequences[s : s + step])
@@ -105,18 +110,44 @@ def summarise(table: pd.DataFrame, change: sparse.csr_matrix, acts_change: np.nd
     return out
 
 
-def blocked_auroc(label: np.ndarray, score: np.ndarray, block: np.ndarray, n_boot: int, seed: int) -> stats.Estimate:
-    """AUROC with an interval from resampling whole blocks (genes), since a label follows its gene. All [variant]."""
+def blocked_draws(
+    label: np.ndarray, scores: np.ndarray, block: np.ndarray, n_boot: int, seed: int
+) -> np.ndarray:
+    """AUROC of every score on the same resamples of whole blocks (genes), since a label follows its gene.
+
+    label, block: [variant]; scores: [score, variant]. Returns [score, draw]; a draw without both classes is left out,
+    and with a single block, which cannot be resampled, there is none.
+    """
     rng = np.random.default_rng(seed)
     blocks, code = np.unique(block, return_inverse=True)
     members = [np.flatnonzero(code == b) for b in range(len(blocks))]
-    draws = []
-    for _ in range(n_boot):
+    draws = [np.empty((len(scores), 0))]
+    for _ in range(n_boot if len(blocks) > 1 else 0):
         rows = np.concatenate([members[b] for b in rng.integers(0, len(blocks), len(blocks))])
         if 0 < label[rows].sum() < len(rows):
-            draws.append(stats.auroc(label[rows], score[rows]))
-    low, high = np.quantile(draws, [0.025, 0.975]) if draws else (np.nan, np.nan)
-    return stats.Estimate(float(stats.auroc(label, score)), float(low), float(high), len(label))
+            draws.append(stats.auroc(label[rows], scores[:, rows])[:, None])
+    return np.concatenate(draws, axis=1)
+
+
+def separation(table: pd.DataFrame, scores: dict[str, str], n_boot: int, seed: int) -> pd.DataFrame:
+    """How well each score tells label 1 from label 0, alone and against the first score, over one set of resamples.
+
+    table: label, gene and the columns of scores; scores: method -> column. One row a method: AUROC value, low, high;
+    gain, gain_low, gain_high: AUROC of the first method minus this one's, paired by resample; n, n_positive, n_genes.
+    Bounds are NaN when all variants lie in one gene.
+    """
+    label, values = table["label"].to_numpy(), table[list(scores.values())].to_numpy().T
+    found, draws = stats.auroc(label, values), blocked_draws(label, values, table["gene"].to_numpy(), n_boot, seed)
+    gain = draws[:1] - draws
+
+    def bounds(x: np.ndarray) -> np.ndarray:
+        return np.quantile(x, [0.025, 0.975], axis=1) if x.shape[1] else np.full((2, len(x)), np.nan)
+
+    (low, high), (gain_low, gain_high) = bounds(draws), bounds(gain)
+    return pd.DataFrame({
+        "method": list(scores), "value": found, "low": low, "high": high, "gain": found[0] - found, "gain_low": gain_low,
+        "gain_high": gain_high, "n": len(table), "n_positive": int((label == 1).sum()), "n_genes": table["gene"].nunique(),
+    })  # fmt: skip
 
 
 def read_table(path: Path, reference, label_column: str) -> pd.DataFrame:
@@ -133,7 +164,7 @@ def read_table(path: Path, reference, label_column: str) -> pd.DataFrame:
         if found != v.ref:
             raise ValueError(f"{path}, line {line}: {v.contig}:{v.pos + 1} REF is {v.ref}, the genome has {found}")
     given = frame[label_column]
-    label = (given.notna() & (given.astype(str) != "") & (given.astype(str) != "0")).astype(int)
+    label = (given.notna() & ~given.astype(str).isin(["", "0", "0.0", "False"])).astype(int)
     return frame[["contig", "pos", "ref", "alt", "gene"]].assign(label=label)
 
 
@@ -147,23 +178,26 @@ def read_clinvar(path: Path, reference, regions: pd.DataFrame) -> pd.DataFrame:
     return sites[["contig", "pos", "ref", "alt", "gene", "label"]].astype({"label": int}).reset_index(drop=True)
 
 
-def region(table: pd.DataFrame, exon_path: Path, reference) -> np.ndarray:
-    """ "exon" or "other" for each variant."""
+def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:
+    """Which variants overlap an interval: [variant] bool. intervals: contig, start, end (0-based, half-open)."""
     import bioframe
 
+    columns = ("contig", "start", "end")
+    place = table[["contig"]].assign(start=table["pos"], end=table["pos"] + table["ref"].str.len())
+    return bioframe.count_overlaps(place, intervals, cols1=columns, cols2=columns)["count"].to_numpy() > 0
+
+
+def region(table: pd.DataFrame, exon_path: Path, reference) -> np.ndarray:
+    """ "exon" or "other" for each variant."""
     from lib.genome.windows import read_bed
 
-    exons = read_bed(exon_path, reference, "exon", unique=False)
-    columns = ("contig", "start", "end")
-    place = table.assign(start=table["pos"], end=table["pos"] + table["ref"].str.len())
-    inside = bioframe.count_overlaps(place, exons, cols1=columns, cols2=columns)["count"].to_numpy() > 0
-    return np.where(inside, "exon", "other")
+    return np.where(inside(table, read_bed(exon_path, reference, "exon", unique=False)), "exon", "other")
 
 
 def balanced_sample(labelled: pd.DataFrame, max_per_class: int, seed: int) -> pd.DataFrame:
     """At most max_per_class variants of each label and region, seeded, in genome order."""
     parts = [g.sample(min(len(g), max_per_class), random_state=seed) for _, g in labelled.groupby(["region", "label"])]
-    return pd.concat(parts).sort_values(["contig", "pos", "ref", "alt"], ignore_index=True)
+    return pd.concat(parts or [labelled]).sort_values(["contig", "pos", "ref", "alt"], ignore_index=True)
 
 
 def evidence(table: pd.DataFrame, min_calibration: int) -> list[str]:

@@ -103,12 +103,15 @@ def test_fold_scale_divides_latents_and_reconstruction():
         torch.testing.assert_close(x_hat, scaled_hat / 7)
 
 
-def test_random_dictionary_has_the_centre_and_other_unit_rows():
-    like = random_sae()
-    null = random_dictionary(like.config, like, 3)
+@pytest.mark.parametrize("architecture", ["topk", "standard"])
+def test_random_dictionary_has_the_centre_other_unit_rows_and_the_given_l0(architecture):
+    like = random_sae(architecture)
+    null = random_dictionary(like, 4, 3)
     torch.testing.assert_close(null.b_dec, like.b_dec)
     torch.testing.assert_close(null.W_dec.norm(dim=1), torch.ones(20))
     assert (null.W_dec - like.W_dec).abs().max() > 0.1
+    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+    assert ((null.encode(x) > 0).sum(1) == 4).float().mean() > 0.9  # an untrained ReLU would keep about 10 of 20
 
 
 # Training --------------------------------------------------------------------------------------------------
@@ -298,21 +301,47 @@ def test_loss_recovered_is_one_for_a_perfect_sae_and_zero_for_the_mean(tmp_path,
 
     adapter = helpers.tiny(kind, tmp_path)
     sequences = [helpers.random_dna(60, s, n_at=(5,)) for s in range(4)]
-    perfect = evaluate.loss_recovered(Fixed(16, lambda x: x), adapter, "resid_post.1", sequences)
-    assert perfect["loss_recovered"] == pytest.approx(1, abs=1e-3)
-    assert abs(perfect["loss_mean_ablated"] - perfect["loss_original"]) > 0.01
-    mean = evaluate.loss_recovered(
-        Fixed(16, lambda x: x.mean(0, keepdim=True).expand_as(x)), adapter, "resid_post.1", sequences
-    )
-    assert mean["loss_recovered"] == pytest.approx(0, abs=1e-5)
-    if kind == "llama":
+    rebuilt = {"perfect": lambda x: x, "mean": lambda x: x.mean(0, keepdim=True).expand_as(x), "noisy": lambda x: 0.9 * x}
+    losses = evaluate.unit_losses(rebuilt, adapter, "resid_post.1", sequences)
+    assert len(losses) == 4 and abs((losses["mean ablated"] - losses["original"]).sum()) > 0.1
+    e = evaluate.loss_recovered(losses, "perfect", 50)
+    assert (e.value, e.low, e.high, e.n) == pytest.approx((1, 1, 1, 4), abs=1e-3)
+    assert evaluate.loss_recovered(losses, "mean", 50).value == pytest.approx(0, abs=1e-4)
+    if kind == "llama":  # nothing is drawn: the same numbers whatever the batch
+        apart = evaluate.unit_losses({"noisy": rebuilt["noisy"]}, adapter, "resid_post.1", sequences, units_a_batch=3)
+        np.testing.assert_allclose(apart, losses[apart.columns], rtol=1e-4)
         # next-token loss at kept tokens whose next token is kept too, by hand
         batch = adapter.encode(sequences)
         logits = adapter.logits(batch).log_softmax(-1)
-        losses = [-logits[r, t, batch.ids[r, t + 1]].item() for r in range(len(sequences))
-                  for t in range(batch.ids.shape[1] - 1) if batch.keep[r, t] and batch.keep[r, t + 1]]  # fmt: skip
-        assert perfect["n_tokens"] == len(losses)
-        assert perfect["loss_original"] == pytest.approx(np.mean(losses), rel=1e-5)
+        for r in range(len(sequences)):
+            by_hand = [-logits[r, t, batch.ids[r, t + 1]].item() for t in range(batch.ids.shape[1] - 1)
+                       if batch.keep[r, t] and batch.keep[r, t + 1]]  # fmt: skip
+            assert losses["n_tokens"][r] == len(by_hand)
+            assert losses["original"][r] == pytest.approx(np.sum(by_hand), rel=1e-5)
+
+
+def test_pca_sums_follow_the_units_of_quality():
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((300, 6)) * [9, 5, 1, 1, 1, 1] + 3).astype(np.float32)
+    unit, rows = np.repeat([7, 2, 5], 100), np.arange(20, 290)
+    centre, basis = evaluate.pca_basis(x, np.arange(300), 2, 0)
+    sse, sst = evaluate.pca_quality(x, rows, unit, centre, basis, chunk=37)
+    q = evaluate.quality(random_sae(), x, rows, unit)
+    np.testing.assert_allclose(sst, q.sst, rtol=1e-5)
+    assert sse.sum() < 0.06 * sst.sum()  # 4 of 110 parts of the variance lie outside
+    whole = evaluate.pca_quality(x, rows, unit, *evaluate.pca_basis(x, np.arange(300), 6, 0))[0]
+    np.testing.assert_allclose(whole, 0, atol=1e-6)
+
+
+def test_paired_gain_is_the_difference_of_two_explained_variances():
+    rng = np.random.default_rng(0)
+    sst = rng.uniform(1, 30, 40)  # units differ far more than methods do
+    own, rival = 0.10 * sst, 0.12 * sst
+    e = evaluate.paired_gain(own, rival, sst, 200, 0)
+    assert e.value == pytest.approx((1 - own.sum() / sst.sum()) - (1 - rival.sum() / sst.sum()))
+    assert (e.low, e.high, e.n) == pytest.approx((0.02, 0.02, 40))  # paired: the spread over units cancels
+    back = evaluate.paired_gain(rival, own, sst, 200, 0)
+    assert back.value == pytest.approx(-e.value) and back.high < 0
 
 
 # Files -----------------------------------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
+from torch import Tensor
 
+from lib import stats
 from lib.sae.model import SAE
 
 
@@ -72,35 +76,66 @@ def latents_of(sae: SAE, acts: np.ndarray, rows: np.ndarray, chunk: int = 16384)
 
 
 @torch.inference_mode()
-def loss_recovered(sae: SAE, adapter, site: str, sequences: list[str], share: float = 0.15, seed: int = 0) -> dict:
-    """(L_mean - L_sae) / (L_mean - L_original): how much of the site's use to the language model the SAE keeps.
+def unit_losses(
+    rebuilt: dict[str, Callable[[Tensor], Tensor]], adapter, site: str, sequences: list[str], share: float = 0.15,
+    seed: int = 0, units_a_batch: int = 16,
+) -> pd.DataFrame:  # fmt: skip
+    """The language model's loss with the activations of `site` rebuilt, by unit, on the same scored tokens throughout.
 
-    L_mean replaces every token's activation by the mean over these tokens. Masked models: cross-entropy (nats) at
-    masked tokens; causal models: next-token cross-entropy. Returns the three losses, the ratio and n tokens.
+    rebuilt: name -> function from activations [token, d_model] to what replaces them. Masked models: cross-entropy
+    at a seeded `share` of masked tokens; causal models: next-token cross-entropy. One row a sequence: n_tokens scored,
+    then sums over them (nats): "original", "mean ablated" (every activation replaced by the mean over all the
+    sequences' tokens), and one column a name.
     """
-    from dataclasses import replace
+    generator = torch.Generator().manual_seed(seed)
+    prepared, total, n_kept = [], 0.0, 0
+    for s in range(0, len(sequences), units_a_batch):
+        batch = adapter.encode(sequences[s : s + units_a_batch])
+        target = batch.ids.clone()
+        if adapter.family.masked:
+            scored = (torch.rand(batch.ids.shape, generator=generator) < share) & batch.keep
+            batch = replace(batch, ids=torch.where(scored, adapter.tokenizer.mask_token_id, batch.ids))
+        else:
+            target = torch.roll(target, -1, dims=1)
+            scored = batch.keep & torch.roll(batch.keep, -1, dims=1)
+            scored[:, -1] = False
+        prepared.append((batch, scored, target))
+        total = total + adapter.run(batch, [site])[site].double().sum(0)
+        n_kept += batch.n_kept
+    mean = (total / n_kept).float()
+    functions = {"mean ablated": lambda x: mean.to(x).expand_as(x)} | rebuilt
 
-    torch_rng = torch.Generator().manual_seed(seed)
-    batch = adapter.encode(sequences)
-    target = batch.ids.clone()
-    if adapter.family.masked:
-        scored = (torch.rand(batch.ids.shape, generator=torch_rng) < share) & batch.keep
-        batch = replace(batch, ids=torch.where(scored, adapter.tokenizer.mask_token_id, batch.ids))
-    else:
-        target = torch.roll(target, -1, dims=1)
-        scored = batch.keep & torch.roll(batch.keep, -1, dims=1)
-        scored[:, -1] = False
+    def sums(logits: Tensor, scored: Tensor, target: Tensor) -> np.ndarray:
+        loss = torch.nn.functional.cross_entropy(logits[scored].float(), target[scored], reduction="none")
+        return np.bincount(scored.nonzero()[:, 0].numpy(), loss.double().numpy(), minlength=len(scored))
 
-    def loss(logits: torch.Tensor) -> float:
-        return torch.nn.functional.cross_entropy(logits[scored].float(), target[scored]).item()
+    parts = []
+    for batch, scored, target in prepared:
+        columns = {"n_tokens": scored.sum(1).numpy(), "original": sums(adapter.logits(batch), scored, target)}
+        for name, function in functions.items():
+            columns[name] = sums(adapter.replace(batch, site, function), scored, target)
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
-    original = loss(adapter.logits(batch))
-    spliced = loss(adapter.replace(batch, site, lambda x: sae(x.float())[0]))
-    ablated = loss(adapter.replace(batch, site, lambda x: x.mean(0, keepdim=True).expand_as(x)))
-    return {
-        "loss_original": original, "loss_sae": spliced, "loss_mean_ablated": ablated,
-        "loss_recovered": (ablated - spliced) / (ablated - original), "n_tokens": int(scored.sum()),
-    }  # fmt: skip
+
+def loss_recovered(losses: pd.DataFrame, name: str, n_boot: int = 1000, seed: int = 0) -> stats.Estimate:
+    """(L_mean - L_name) / (L_mean - L_original), sums over units, with its bootstrap over units.
+
+    1: as good as the original activations; 0: as bad as their mean. losses: from `unit_losses`.
+    """
+    lost, at_stake = losses[name] - losses["original"], losses["mean ablated"] - losses["original"]
+    return stats.ratio_interval(lost.to_numpy(), at_stake.to_numpy(), n_boot, seed)
+
+
+def paired_gain(
+    own: np.ndarray, rival: np.ndarray, whole: np.ndarray, n_boot: int = 1000, seed: int = 0
+) -> stats.Estimate:
+    """sum(rival - own) / sum(whole), with its bootstrap over units: both methods on the same resampled units.
+
+    own, rival, whole: [unit]. With squared errors and squared deviations this is the difference of two explained
+    variances; with losses and the loss at stake, of two losses recovered.
+    """
+    return stats.ratio_interval(whole - (rival - own), whole, n_boot, seed)
 
 
 #: (explained variance at least, L0 at most), fixed before any run.
@@ -128,24 +163,30 @@ def choose_run(sweep) -> str:
     return pool.sort_values("explained_variance", ascending=False, kind="stable")["run"].iloc[0]
 
 
-def pca_quality(
-    acts: np.ndarray, train: np.ndarray, test: np.ndarray, unit: np.ndarray, components: int, seed: int, n_fit: int = 50_000
+def pca_basis(
+    acts: np.ndarray, train: np.ndarray, components: int, seed: int, n_fit: int = 50_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The null "PCA": per-unit squared error and squared deviation on test tokens with `components` directions.
-
-    Fitted on at most n_fit training tokens. Returns sse, sst: [test unit] float64.
-    """
+    """The null "PCA": centre [d_in] and leading directions [d_in, components], from at most n_fit training tokens."""
     pick = np.sort(np.random.default_rng(seed).choice(train, min(n_fit, len(train)), replace=False))
     fit = np.asarray(acts[pick], dtype=np.float64)
     centre = fit.mean(0)
     _, vectors = np.linalg.eigh((fit - centre).T @ (fit - centre))
-    basis = vectors[:, ::-1][:, :components]
-    units, position = np.unique(unit[test], return_inverse=True)
+    return centre, vectors[:, ::-1][:, :components].copy()
+
+
+def pca_quality(
+    acts: np.ndarray, rows: np.ndarray, unit: np.ndarray, centre: np.ndarray, basis: np.ndarray, chunk: int = 16384
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per-unit squared error and squared deviation of acts[rows] projected on a basis. Returns sse, sst: [unit]
+    float64, units in the order of `quality`."""
+    parts = [rows[s : s + chunk] for s in range(0, len(rows), chunk)]
+    mean = sum(np.asarray(acts[p], dtype=np.float64).sum(0) for p in parts) / len(rows)
+    units, position = np.unique(unit[rows], return_inverse=True)
     sse, sst = np.zeros(len(units)), np.zeros(len(units))
-    mean = np.mean([np.asarray(acts[p], dtype=np.float64).mean(0) for p in np.array_split(test, 16)], axis=0)
-    for part, where in zip(np.array_split(test, 16), np.array_split(position, 16), strict=True):
+    for s, part in zip(range(0, len(rows), chunk), parts, strict=True):
         x = np.asarray(acts[part], dtype=np.float64)
         residual = (x - centre) - (x - centre) @ basis @ basis.T
+        where = position[s : s + chunk]
         sse += np.bincount(where, weights=(residual**2).sum(1), minlength=len(units))
         sst += np.bincount(where, weights=((x - mean) ** 2).sum(1), minlength=len(units))
     return sse, sst

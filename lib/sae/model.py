@@ -67,9 +67,13 @@ class SAE(nn.Module):
         return self.decode(latents), latents
 
 
-def random_dictionary(config: SAEConfig, like: SAE, seed: int) -> SAE:
-    """The null "random dictionary": the shape and centre of a trained SAE, with random unit directions."""
-    sae = SAE(config, seed)
+def random_dictionary(like: SAE, k: int, seed: int) -> SAE:
+    """The null "random dictionary": the widths and centre of a trained SAE, random unit directions, k latents a token.
+
+    k: the trained SAE's L0, rounded, so that both spend the same whatever the trained architecture is: an untrained
+    ReLU would keep about half of all latents.
+    """
+    sae = SAE(SAEConfig("topk", like.config.d_in, like.config.d_sae, k), seed)
     with torch.no_grad():
         sae.b_dec.copy_(like.b_dec)
     return sae.eval()
