@@ -53,6 +53,8 @@ def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
     figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False, sharey=True)
     for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
         t = table[table["arm"] == arm]
+        for row in t[t["kind"] == "oracle"].itertuples():
+            ax.axhline(row.value, color="black", lw=0.8, ls=":", label="true genetic score")
         for row in t[t["kind"].isin(["baseline", "shuffle"])].itertuples():
             name = "k-mer" if row.predictor.endswith("-mer") else row.predictor
             fs.band(ax, row.value, row.low, row.high, fs.COLOURS[name], row.predictor)
@@ -61,7 +63,7 @@ def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
         nested = t[t["kind"] == "nested"].assign(block="chosen in\nfolds")
         fs.intervals(ax, nested, "block", "black", "layer chosen inside folds", "s")
         ax.set(xlabel="block (resid_post)")
-        fs.panel(ax, letter, f"{arm} effects (simulated phenotype)")
+        fs.panel(ax, letter, f"phenotype: {arm}")
     axes[0][0].set_ylabel(f"AUROC (n = {int(table['n'].max())} people)")
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     _label(figure, label)
@@ -160,7 +162,7 @@ def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt
         track.ticklabel_format(axis="x", useOffset=False, style="plain")
         track.locator_params(axis="x", nbins=3)
         row = features.set_index("latent").loc[latent]
-        fs.panel(track, f"latent {latent}", f"{top['contig'][0]}; F1 {row['f1']:.2f}, q {row['q']:.0e}")
+        fs.panel(track, f"latent {latent}", f"{top['contig'][0]}; F1 {row['f1']:.2f}, q {row['q']:.2g}")
         logomaker.Logo(_aligned_logo(mine, 10), ax=logo, color_scheme="classic")
         logo.set(ylim=(0, 2), yticks=[0, 1, 2], xticks=[0, 10, 20])
         logo.set_xticklabels(["-10", "0", "10"])
@@ -191,12 +193,12 @@ def necessity(stage, table: pd.DataFrame, controls: pd.DataFrame, label: str, n_
             part = top[top["needed"].astype(bool) == flag]
             if len(part):
                 fs.intervals(ax, part.assign(value=part["drop"], rank=part.index + 1), "rank", colour, name)
-        ax.axhline(controls.loc[controls["arm"] == arm, "drop"].quantile(0.99), color=fs.COLOURS["random direction"],
-                   ls="--", label="99 % of random directions")  # fmt: skip
+        ax.axhline(controls.loc[controls["arm"] == arm, "largest_drop_by_chance"].quantile(0.95),
+                   color=fs.COLOURS["random direction"], ls="--", label="largest by chance (95 %)")  # fmt: skip
         ax.axhline(0.03, color="0.3", lw=0.7, ls=":", label="plan's bar, 0.03")
         ax.axhline(0, color="0.8", lw=0.6)
         ax.set(xlabel="latents, by fall")
-        fs.panel(ax, letter, f"{arm} effects (simulated phenotype)")
+        fs.panel(ax, letter, f"phenotype: {arm}")
     axes[0][0].set_ylabel("fall of AUROC when ablated")
     axes[0][-1].legend(loc="upper right")
     _label(figure, label)
@@ -219,7 +221,7 @@ def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label
     short = [n.replace("integrated gradients", "IG").replace("attention rollout", "rollout") for n in names]
     a.set_xticks(range(len(names)), short, rotation=30)
     a.set_yticks(range(len(names)), short)
-    fs.panel(a, "a", f"rank agreement (n = {int(agreement['n'].max())})")
+    fs.panel(a, "a", f"rank agreement (n = {int(agreement['n'].max())} windows)")
     groups = list(dict.fromkeys(zip(separation["variants"], separation["region"], strict=True)))
     for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]

@@ -70,9 +70,11 @@ def auroc_drop(
 
 
 def mean_interval(values: np.ndarray, n_boot: int = 1000, seed: int = 0) -> Estimate:
-    """Mean of independent units with its percentile bootstrap interval. values: [n]."""
+    """Mean of independent units with its percentile bootstrap interval; NaN without units. values: [n]."""
     rng = np.random.default_rng(seed)
     values = np.asarray(values, dtype=float)
+    if not len(values):
+        return Estimate(np.nan, np.nan, np.nan, 0)
     draws = values[rng.integers(0, len(values), (n_boot, len(values)))].mean(1)
     return Estimate(float(values.mean()), *np.quantile(draws, [0.025, 0.975]).tolist(), len(values))
 

@@ -134,45 +134,19 @@ def subset(source: Path, path: Path, units: np.ndarray) -> None:
 
 
 def split_rows(units, unit: np.ndarray, validation: list[str], test: list[str]) -> dict[str, np.ndarray]:
-    """Rows of background tokens by chromosome: "train", "validation", "test". unit: [token] unit of each token.
+    """Rows of tokens by chromosome: "train", "validation", "test". unit: [token] unit of each token.
 
-    Raises ValueError when a held-out contig is not among the background units, or a split is empty.
+    Raises ValueError when a held-out contig is not among the units, or a split is empty.
     """
-    background = units[units["set"] == "background"]
-    known = set(background["contig"])
+    known = set(units["contig"])
     if missing := [c for c in [*validation, *test] if c not in known]:
-        raise ValueError(f"held-out contigs {', '.join(missing)} hold no background unit; known: {sorted(known)}")
-    part = np.where(background["contig"].isin(test), 2, np.where(background["contig"].isin(validation), 1, 0))
-    of_unit = np.full(len(units), -1)
-    of_unit[background["unit"]] = part
-    of_token = of_unit[unit]
+        raise ValueError(f"held-out contigs {', '.join(missing)} hold no unit; known: {sorted(known)}")
+    part = np.where(units["contig"].isin(test), 2, np.where(units["contig"].isin(validation), 1, 0))
+    of_token = part[unit]
     rows = {name: np.flatnonzero(of_token == i) for i, name in enumerate(("train", "validation", "test"))}
     if empty := [name for name, r in rows.items() if not len(r)]:
         raise ValueError(f"no tokens to use as {', '.join(empty)}")
     return rows
-
-
-@dataclass(frozen=True)
-class Part:
-    """The tokens of one set of units, renumbered from 0. units: table with `unit` from 0; first_unit: its old number."""
-
-    tokens: dict[str, np.ndarray]
-    acts: dict[str, np.ndarray]
-    units: object
-    first_unit: int
-
-
-def of_set(whole: Store, units, name: str) -> Part:
-    """The part of a store whose units have set == name; they must stand together, as 01_extraction leaves them."""
-    mine = units[units["set"] == name]
-    first, last = int(mine["unit"].iloc[0]), int(mine["unit"].iloc[-1])
-    if last - first + 1 != len(mine):
-        raise ValueError(f"units of set {name!r} do not stand together")
-    rows = slice(*np.searchsorted(whole.tokens["unit"], [first, last + 1]))
-    tokens = {key: column[rows] for key, column in whole.tokens.items()}
-    tokens["unit"] = tokens["unit"] - first
-    return Part(tokens, {s: a[rows] for s, a in whole.acts.items()},
-                mine.assign(unit=mine["unit"] - first).reset_index(drop=True), first)  # fmt: skip
 
 
 def write_pooled(path: Path, pooled: np.ndarray, sites: list[str]) -> None:

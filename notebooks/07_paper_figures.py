@@ -17,7 +17,7 @@
 # Eight figures and one table of claims, drawn from the tables that the earlier notebooks left. Nothing is computed
 # here but layout: every number has a row in a CSV beside its figure, and every claim its interval, n and null.
 #
-# Phenotypes are **simulated** in every study shipped with this project, and figures that use them say so.
+# The label on every figure says what is simulated.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -45,7 +45,8 @@ figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
 
 # %% [markdown]
 # ## Figure 2 · Layers against genotype dosage
-# Out-of-fold AUROC, bars 95 % bootstrap over people. Dosage is the ceiling that a sequence model can honestly reach.
+# Out-of-fold AUROC, bars 95 % bootstrap over people. Dosage is the compulsory baseline; dotted, the true genetic score,
+# known only because the phenotype is simulated.
 
 # %%
 figures.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), data_label);
@@ -83,8 +84,8 @@ figures.cards(stage, pd.read_csv(cards_path) if cards_path.stat().st_size > 1 el
 
 # %% [markdown]
 # ## Figure 7 · Which latents the prediction needs
-# Fall of AUROC when one latent is set to its reference value; bars 95 % paired bootstrap over people; dashed, the 99th
-# percentile of matched random directions; dotted, the plan's bar of 0.03.
+# Fall of AUROC when one latent is set to its reference value; bars 95 % paired bootstrap over people; dashed, what the
+# largest of all latents reaches by chance in 5 % of random deals of directions; dotted, the plan's bar of 0.03.
 
 # %%
 figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), io.read_table(study, "05_validation", "controls"), data_label);

@@ -59,7 +59,6 @@ def test_closed_form_equals_replacing_tokens_pooling_and_scoring(mode):
     f = sae.encode(torch.from_numpy(x)).detach().numpy()
     target = {
         "zero": np.zeros_like(f),
-        "mean": np.broadcast_to(f.mean(0), f.shape),
         "reference": f[counterpart],
     }[mode]
     for latent in range(D_SAE):
@@ -99,15 +98,13 @@ def test_reference_units_do_not_change_in_mode_reference():
     assert (change[[0, 3]] == 0).all() and (np.abs(change[[1, 2, 4, 5]]).max(1) > 0).all()
 
 
-def test_zero_mode_is_minus_the_mean_latent_and_mean_mode_sums_to_nothing():
+def test_zero_mode_is_minus_the_mean_latent_and_other_modes_are_refused():
     _, tokens, acts, *_ = cohort()
     sae, unit = random_sae(), tokens["unit"]
     f = sae.encode(torch.from_numpy(acts.astype(np.float32))).detach().numpy()
     zero = ablation.pooled_change(sae, acts, unit, np.arange(len(unit)), "zero", 5)
     np.testing.assert_allclose(zero, -pooled(f, unit), atol=1e-5)
-    mean = ablation.pooled_change(sae, acts, unit, np.arange(len(unit)), "mean", 5)
-    np.testing.assert_allclose((mean * np.bincount(unit)[:, None]).sum(0), 0, atol=1e-3)
-    with pytest.raises(ValueError, match="mode 'noise': wanted one of reference, zero, mean"):
+    with pytest.raises(ValueError, match="mode 'noise': wanted one of reference, zero"):
         ablation.pooled_change(sae, acts, unit, np.arange(len(unit)), "noise")
 
 
@@ -144,14 +141,40 @@ def test_necessity_by_hand():
     assert table["low"][2] < 0.25 < table["high"][2]
 
 
-def test_random_directions_keep_the_changes_of_latents_that_move():
-    change = np.zeros((4, 5))
-    change[:, 2], change[:, 4] = [1, 2, 3, 4], [0, 0, 0, -9]
-    moved, directions = ablation.random_direction_change(change, np.eye(5, 3), 50, np.random.default_rng(0))
-    assert {tuple(column) for column in moved.T} == {(1, 2, 3, 4), (0, 0, 0, -9)}
-    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
+def planted_need(strength: float):
+    """People whose phenotype follows one latent's change: 60 people, one locus, 6 latents on orthogonal rows."""
+    rng = np.random.default_rng(3)
+    n, k = 60, 6
+    change = rng.normal(size=(n, k)) * 0.1  # one unit a person
+    y = (np.arange(n) % 2).astype(int)
+    change[:, 2] -= strength * y
+    decoder = np.eye(k)
+    fitted = probe.Probe(np.array([0.0, 0, 1, 0, 0, 0]), 0.0, 1.0)  # reads latent 2 only
+    full = -change[:, 2] + 0.01 * rng.normal(size=n)
+    return y, full, change, decoder, sparse.identity(n, format="csr"), [fitted], np.zeros(n, dtype=int)
+
+
+def test_the_bound_by_chance_is_the_largest_over_latents_and_dealt_directions_reach_it():
+    """Probe reads one row: whichever latent is dealt that row moves the score, so the maximum is of real size."""
+    y, full, change, decoder, locus_map, probes, folds = planted_need(1.0)
+    got = ablation.largest_by_chance(y, full, change, decoder, locus_map, probes, folds, 40, 0)
+    drop = stats.auroc(y, full) - stats.auroc(y, full + ablation.score_change(change, decoder, locus_map, 60, probes, folds))
+    assert drop.argmax() == 2 and drop[2] > 0.35
+    assert got.shape == (40,) and got.max() == pytest.approx(drop[2])  # sometimes latent 2 keeps its own row
+    assert np.quantile(got, 0.5) < drop[2] / 2
+    again = ablation.largest_by_chance(y, full, change, decoder, locus_map, probes, folds, 40, 0)
+    np.testing.assert_array_equal(got, again)
     with pytest.raises(ValueError, match="no latent differs"):
-        ablation.random_direction_change(np.zeros((4, 5)), np.eye(5, 3), 5, np.random.default_rng(0))
+        ablation.largest_by_chance(y, full, 0 * change, decoder, locus_map, probes, folds, 2, 0)
+
+
+def test_causal_match_finds_motifs_that_cost_more_and_not_others():
+    motif = np.repeat(list("abcdefgh"), 4)
+    drop = np.where(np.isin(motif, ["a", "b", "c"]), 1.0, 0.0) + np.random.default_rng(0).normal(size=32) * 0.1
+    match = ablation.causal_match(drop, motif, ["a", "b", "c"], 500, 0)
+    assert match["auroc"] == 1.0 and match["p"] < 0.05 and match["n"] == 32  # 1 of 56 deals is the true one
+    assert ablation.causal_match(drop, motif, ["a", "d", "g"], 500, 0)["p"] > 0.1
+    assert ablation.causal_match(drop, motif, ["z"], 10, 0)["p"] == 1.0
 
 
 def test_a_person_with_no_window_at_a_locus_does_not_change_there():

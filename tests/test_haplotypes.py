@@ -7,7 +7,7 @@ import pysam
 import pytest
 
 from lib.genome import windows
-from lib.genome.haplotypes import build_units, concatenate, trim, unit_id
+from lib.genome.haplotypes import build_units, trim, unit_id
 from lib.genome.reference import Reference
 from lib.genome.variants import Genotypes, read_genotypes
 
@@ -175,15 +175,6 @@ def test_unit_ids_depend_on_place_and_bases_only(reference):
 def test_windows_twice_are_refused(reference):
     with pytest.raises(ValueError, match="window 0: c:0-10 is a window already"):
         build_units(pd.concat([tiles(), tiles()], ignore_index=True), reference)
-
-
-def test_concatenate_numbers_units_through(reference):
-    background = build_units(tiles(), reference)
-    cohort = build_units(tiles(), reference, genotypes((4, "TGC", "T", ["0/1"])))
-    table, sequences, ref_pos = concatenate(background, cohort)
-    assert table.unit.tolist() == [0, 1, 2, 3, 4] and sequences[3] == "ACGTTAAC"
-    assert table.set.tolist() == ["background"] * 2 + ["cohort"] * 3
-    assert ref_pos(1).tolist() == list(range(10, 20)) and ref_pos(3).tolist() == [0, 1, 2, 3, 4, 7, 8, 9]
 
 
 def test_round_trip_of_random_variants(tmp_path):

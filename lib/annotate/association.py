@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import nbinom, poisson
 
 from lib import stats
 from lib.annotate.concepts import Concepts
@@ -141,28 +140,17 @@ def _sparse_auroc(at: np.ndarray, value: np.ndarray, member: np.ndarray) -> floa
 
 
 def _shift_null(on: np.ndarray, member: np.ndarray, shifts: np.ndarray) -> dict[str, float]:
-    """Where the firing tokens land when the track is shifted along the sequence, its own clustering kept."""
+    """Where the firing tokens land when the track is shifted along the sequence, its own clustering kept.
+
+    p is empirical, (b + 1) / (n + 1): no smaller than the number of shifts can support. z is descriptive.
+    """
     if not len(on):
         return {"precision_null": np.nan, "z": np.nan, "p": 1.0}
     observed = member[on].mean()
     null = np.array([member[(on + s) % len(member)].mean() for s in shifts])
     sd = null.std(ddof=1)
-    empirical = (1 + (null >= observed).sum()) / (1 + len(null))
-    if sd == 0:
-        return {"precision_null": null.mean(), "z": np.nan, "p": empirical}
-    z = (observed - null.mean()) / sd
-    tail = _count_tail(round(observed * len(on)), null.mean() * len(on), (sd * len(on)) ** 2)
-    return {"precision_null": null.mean(), "z": z, "p": float(tail) if z > 3 else empirical}
-
-
-def _count_tail(k: int, mean: float, variance: float) -> float:
-    """P(count >= k): negative binomial of this mean and variance, Poisson when it is not overdispersed.
-
-    A normal tail would call one token in a rare concept impossible.
-    """
-    if variance <= mean:
-        return poisson.sf(k - 1, mean)
-    return nbinom.sf(k - 1, mean**2 / (variance - mean), mean / variance)
+    z = (observed - null.mean()) / sd if sd > 0 else np.nan
+    return {"precision_null": null.mean(), "z": z, "p": (1 + (null >= observed).sum()) / (1 + len(null))}
 
 
 def dense_to_latents(x: np.ndarray, mean: np.ndarray) -> sparse.csr_matrix:

@@ -29,7 +29,7 @@ def clinvar_intervals(path: Path, genome: Reference, units: pd.DataFrame) -> pd.
     from lib import variants as effects
     from lib.genome import variants
 
-    regions = units.loc[units["set"] == "background", ["contig", "start", "end"]]
+    regions = units[["contig", "start", "end"]]
     sites = variants.read_sites(path, genome, regions, ["CLNSIG"])
     label = effects.clinvar_label(sites["CLNSIG"].astype(str))
     sites = sites[label.notna()].assign(concept=label.map({1.0: "ClinVar P/LP", 0.0: "ClinVar B/LB"}))
@@ -78,23 +78,34 @@ def _select(concepts: Concepts, names: list[str]) -> Concepts:
     )  # fmt: skip
 
 
-def paired_interval(difference: pd.Series, seed: int) -> stats.Estimate:
-    """Mean of paired differences, bootstrap over concepts."""
-    return stats.mean_interval(difference.dropna().to_numpy(), seed=seed)
+def family_interval(difference: pd.Series, family: pd.Series, n_boot: int = 1000, seed: int = 0) -> stats.Estimate:
+    """Mean of per-concept differences, bootstrap over families, since members of one share their sites.
+
+    difference, family: indexed by concept. n is the number of families.
+    """
+    rng = np.random.default_rng(seed)
+    known = difference.dropna()
+    groups = [g.to_numpy() for _, g in known.groupby(family.reindex(known.index))]
+    if not groups:
+        return stats.Estimate(np.nan, np.nan, np.nan, 0)
+    total, size = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
+    pick = rng.integers(0, len(groups), (n_boot, len(groups)))
+    low, high = np.quantile(total[pick].sum(1) / size[pick].sum(1), [0.025, 0.975])
+    return stats.Estimate(float(known.mean()), float(low), float(high), len(groups))
 
 
 def catalogue(read: pd.DataFrame, latents: pd.DataFrame, f1_floor: float) -> pd.DataFrame:
-    """One row a latent: frequency, the best concept over kinds with test numbers, plausible, faithful (empty).
+    """One row a latent: frequency, the best concept over kinds with test numbers, and whether that is plausible.
 
-    read: associations of the SAE, one row a latent and kind. plausible: q < 0.05 and test F1 above the floor.
+    read: associations of the SAE, one row a latent and kind. plausible: q < 0.05 and test F1 above the floor. Whether
+    the prediction needs the latent stands in 05_validation's `necessity`.
     """
-    order = {"planted truth": 2, "motif": 0, "interval": 1}  # the truth is for scoring: it never names a latent
+    order = {"true site": 2, "motif": 0, "interval": 1}  # the truth is for scoring: it never names a latent
     named = read[read["kind"].map(order) < 2].sort_values(["latent", "f1"], ascending=[True, False])
     table = named.drop_duplicates("latent").merge(latents, on="latent", how="right").sort_values("latent")
     table["plausible"] = (table["q"] < 0.05) & (table["f1"] > f1_floor)
-    table["faithful"] = ""
     columns = ["latent", "frequency", "kind", "concept", "family", "threshold", "largest", "n_fired", "precision",
-               "recall", "f1", "auroc", "z", "p", "q", "plausible", "faithful"]  # fmt: skip
+               "recall", "f1", "auroc", "z", "p", "q", "plausible"]  # fmt: skip
     return table[columns].reset_index(drop=True)
 
 
@@ -123,7 +134,7 @@ def cards(
 
 
 def _card_rows(card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Series, units: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
-    if units["set"].iat[unit] != "background":
+    if not units["is_reference"].iat[unit]:
         raise ValueError(f"unit {unit} is a person's haplotype: cards show the reference only")
     rows = np.flatnonzero(tokens["unit"].to_numpy() == unit)
     text = texts[unit]

@@ -1,7 +1,8 @@
 """Does the phenotype prediction need a latent? Error-preserving ablation, in closed form for a linear probe.
 
 x' = x + sum_i (f_i* - f_i) d_i keeps the SAE's reconstruction error. f* is the latent's value on the reference
-haplotype at the same token ("reference"), or zero, or its mean ("mean"). When the probe reads mean-pooled layer
+haplotype at the same token ("reference"), or zero. A constant such as the mean would move everybody alike and change
+no ranking beyond what zero does, so it is no row of its own. When the probe reads mean-pooled layer
 activations linearly, the change of person j's score is w . sum_i d_i mean_t (f*_i - f_i): no forward pass is needed.
 """
 
@@ -15,7 +16,7 @@ from scipy import sparse
 from lib import probe, stats
 from lib.sae.model import SAE
 
-MODES = ("reference", "zero", "mean")
+MODES = ("reference", "zero")
 
 
 def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np.ndarray:
@@ -53,15 +54,11 @@ def pooled_change(
     mean = pooled_latents(sae, acts, unit, chunk)
     if mode == "zero":
         return -mean
-    n_tokens = np.bincount(unit, minlength=n_units)
-    if mode == "mean":
-        overall = (mean * n_tokens[:, None]).sum(0) / n_tokens.sum()
-        return overall - mean
     target = np.zeros_like(mean)
     for s in range(0, len(unit), chunk):
         x = torch.from_numpy(np.asarray(acts[counterpart[s : s + chunk]], dtype=np.float32))
         _add_by_unit(target, sae.encode(x).numpy(), unit[s : s + chunk])
-    change = target / n_tokens[:, None] - mean
+    change = target / np.bincount(unit, minlength=n_units)[:, None] - mean
     change[np.bincount(unit, weights=counterpart != np.arange(len(unit)), minlength=n_units) == 0] = 0  # not rounding
     return change
 
@@ -119,16 +116,40 @@ def necessity(
     return table
 
 
-def random_direction_change(
-    change: np.ndarray, decoder: np.ndarray, n: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rate- and norm-matched control: real latents' changes put on random unit directions.
+def causal_match(drop: np.ndarray, motif: np.ndarray, causal: list[str], n: int, seed: int) -> dict[str, float]:
+    """Do latents of causal motifs cost more than latents of other motifs? AUROC of `drop`, permuting motifs.
 
-    Returns change [unit, n] of latents drawn with replacement among those that move, and directions [n, d_in].
+    drop, motif: [latent]. Which motifs are causal is dealt out anew `n` times; p is one-sided. Returns auroc, p,
+    null_95 and n (latents); NaN and p = 1 when one side is empty.
     """
+    rng = np.random.default_rng(seed)
+    motifs = np.unique(motif)
+    member = np.isin(motif, causal)
+    k = int(np.isin(motifs, causal).sum())
+    if not 0 < member.sum() < len(member):
+        return {"auroc": np.nan, "p": 1.0, "null_95": np.nan, "n": len(drop)}
+    observed = float(stats.auroc(member, drop))
+    null = np.array([stats.auroc(np.isin(motif, rng.choice(motifs, k, replace=False)), drop) for _ in range(n)])
+    p = (1 + (null >= observed).sum()) / (1 + n)
+    return {"auroc": observed, "p": float(p), "null_95": float(np.quantile(null, 0.95)), "n": len(drop)}
+
+
+def largest_by_chance(
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, decoder: np.ndarray, locus_map: sparse.csr_matrix,
+    probes: list[probe.Probe], folds: np.ndarray, n: int, seed: int,
+) -> np.ndarray:  # fmt: skip
+    """The largest fall of AUROC over all latents when their directions are dealt out at random: [n].
+
+    Latents that differ between haplotypes keep their activity, rate and norm, and swap decoder rows among themselves,
+    so that chance directions come from the very space that the probe reads. A quantile of these maxima bounds the
+    family-wise error over all latents.
+    """
+    rng = np.random.default_rng(seed)
     moving = np.flatnonzero(np.abs(change).sum(0) > 0)
     if not len(moving):
         raise ValueError("no latent differs between haplotypes and reference")
-    directions = rng.standard_normal((n, decoder.shape[1]))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    return change[:, rng.choice(moving, n)], directions
+    base, out = stats.auroc(y, full), np.zeros(n)
+    for i in range(n):
+        dealt = score_change(change[:, moving], decoder[rng.permutation(moving)], locus_map, len(y), probes, folds)
+        out[i] = (base - stats.auroc(y, full + dealt)).max()
+    return out

@@ -1,4 +1,4 @@
-"""Rival explanations of the same score on the same sequences: in-silico mutagenesis, integrated gradients, attention.
+"""Rival explanations on the same sequences: in-silico mutagenesis, integrated gradients, attention, latents.
 
 The score of one window is the probe's weight on its mean-pooled layer activations: score(x) = w . mean_t x_t.
 """
@@ -198,22 +198,26 @@ def agreement(attributions: list[Attribution]) -> list[dict]:
 def site_overlap(attributions: list[Attribution], windows, sites, n_boot: int, seed: int) -> list[dict]:
     """Does an explanation point at sites? AUROC of |value| per base for lying in a site, mean over windows.
 
-    windows: contig, start, end, one a sequence; sites: contig, start, end. Windows all inside or all outside are left
-    out. Returns method, value, low, high (bootstrap over windows), n.
+    Only bases that every method explains are used. windows: contig, start, end, one a sequence; sites: contig, start,
+    end. Windows all inside or all outside are left out. Returns method, value, low, high (bootstrap over windows),
+    n, and null: the same with the site mask rolled by a random offset inside its window.
     """
     from lib import stats
 
-    rows = []
+    rows, rng = [], np.random.default_rng(seed)
+    common = np.all([np.isfinite(a.values) for a in attributions], axis=0)
     for a in attributions:
-        values = []
-        for window, track in zip(windows.itertuples(), np.abs(a.values), strict=True):
+        values, null = [], []
+        for window, track, known in zip(windows.itertuples(), np.abs(a.values), common, strict=True):
             near = sites[(sites.contig == window.contig) & (sites.end > window.start) & (sites.start < window.end)]
             inside = np.zeros(len(track), dtype=bool)
             for site in near.itertuples():
                 inside[max(0, site.start - window.start) : site.end - window.start] = True
-            known = np.isfinite(track)
-            if 0 < inside[known].sum() < known.sum():
-                values.append(stats.auroc(inside[known], track[known]))
+            mask = inside[known]
+            if 0 < mask.sum() < len(mask):
+                values.append(stats.auroc(mask, track[known]))
+                null.append(stats.auroc(np.roll(mask, rng.integers(1, len(mask))), track[known]))
         e = stats.mean_interval(np.array(values), n_boot, seed)
-        rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n})
+        rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n,
+                     "null": float(np.mean(null)) if null else np.nan})  # fmt: skip
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from os.path import commonprefix
@@ -247,19 +246,3 @@ class _People:
         copies = self.copies[rows[(self.last[rows] >= start) & (self.first[rows] < end)]]
         absent = copies[:, :, 1] == ABSENT
         return absent.any(0) & ~(copies[:, :, 1] >= 0).any(0)
-
-
-def concatenate(
-    first: UnitSet, second: UnitSet
-) -> tuple[pd.DataFrame, list[str], Callable[[int], np.ndarray]]:
-    """Background units, then cohort units, numbered through: the table (with `set`), sequences, and `ref_pos`."""
-    n = first.n_units
-    table = pd.concat(
-        [first.units.assign(set="background"), second.units.assign(set="cohort")], ignore_index=True
-    )
-    table["unit"] = np.arange(len(table))
-    return (
-        table,
-        first.sequences + second.sequences,
-        lambda i: first.ref_pos(i) if i < n else second.ref_pos(i - n),
-    )

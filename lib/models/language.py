@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from lib import stats
 from lib.genome import sequence as sq
 from lib.models.adapter import Adapter
 
@@ -73,11 +74,29 @@ def site_mask(sites, length: int) -> np.ndarray:
     return edge.cumsum()[:length] > 0
 
 
-def planted_knowledge(adapter: Adapter, seed: int, n_bases: int, window_bp: int) -> dict[str, float]:
+def neighbour_losses(train: np.ndarray, test: np.ndarray, side: int = 3, pseudocount: float = 0.5) -> np.ndarray:
+    """Cross-entropy (nats) of each base given the `side` bases before and after it, as a masked model sees them.
+
+    train, test: codes 0-3. Bases within `side` of an end get NaN. Returns [len(test)].
+    """
+    width = 2 * side + 1
+    power = 4 ** np.r_[np.arange(width - 1, side, -1), 0, np.arange(side, 0, -1)]  # the middle base counts last
+
+    def words(codes: np.ndarray) -> np.ndarray:
+        return np.lib.stride_tricks.sliding_window_view(codes.astype(np.int64), width) @ power
+
+    counts = np.bincount(words(train), minlength=4**width).reshape(-1, 4) + pseudocount
+    log_p = np.log(counts / counts.sum(1, keepdims=True)).ravel()
+    edge = np.full(side, np.nan)
+    return np.concatenate([edge, -log_p[words(test)], edge])
+
+
+def planted_knowledge(adapter: Adapter, seed: int, n_bases: int, window_bp: int) -> dict:
     """Does a model of simulated DNA know the planted motifs? Losses (nats) on fresh simulated sequence.
 
-    A chance match that scores as high as a planted site counts as a site. Keys: site and background (the model),
-    markov_site and markov_background (order 5, fitted on 2 Mb of other fresh sequence), share_in_sites, n (tokens scored).
+    A chance match that scores as high as a planted site counts as a site. Returns "losses": means for the model, the
+    order-5 and the two-sided Markov models (fitted on 2 Mb of other fresh sequence), inside sites and on background;
+    "gaps": name -> Estimate, the difference of window means, bootstrap over windows.
     """
     from lib.genome import planted
 
@@ -85,27 +104,52 @@ def planted_knowledge(adapter: Adapter, seed: int, n_bases: int, window_bp: int)
     motifs = planted.gut_immune_motifs()
     train, _ = planted.mosaic(2_097_152, motifs, rng)
     codes, _ = planted.mosaic(n_bases // window_bp * window_bp, motifs, rng)
-    inside = site_mask(planted.chance_sites(codes, motifs), len(codes))
+    inside = site_mask(planted.chance_sites(codes, motifs), len(codes)).reshape(-1, window_bp)
     texts = [sq.decode(w) for w in codes.reshape(-1, window_bp)]
     loss, unit, start = token_losses(adapter, texts, seed=seed)
-    here = inside[unit * window_bp + start]
-    markov = markov_losses(train, codes)
-    return {
-        "site": float(loss[here].mean()), "background": float(loss[~here].mean()),
-        "markov_site": float(np.nanmean(markov[inside])), "markov_background": float(np.nanmean(markov[~inside])),
-        "share_in_sites": float(inside.mean()), "n": len(loss),
-    }  # fmt: skip
+    model = np.full(len(codes), np.nan)
+    model[unit * window_bp + start] = loss
+    rivals = {"model": model, "markov": markov_losses(train, codes), "two_sided": neighbour_losses(train, codes)}
+    rivals = {name: values.reshape(-1, window_bp) for name, values in rivals.items()}
+    losses = {}
+    for name, values in rivals.items():
+        prefix = "" if name == "model" else f"{name}_"
+        losses |= {f"{prefix}site": float(np.nanmean(values[inside])), f"{prefix}background": float(np.nanmean(values[~inside]))}
+    site = {name: _window_means(values, inside) for name, values in rivals.items()}
+    gaps = {
+        "background minus site (nats)": _paired(_window_means(model.reshape(-1, window_bp), ~inside), site["model"], seed),
+        "Markov-5 minus model, in sites (nats)": _paired(site["markov"], site["model"], seed),
+        "two-sided Markov minus model, in sites (nats)": _paired(site["two_sided"], site["model"], seed),
+    }
+    return {"losses": losses | {"share_in_sites": float(inside.mean()), "n_bases": len(codes)}, "gaps": gaps}
 
 
-def shuffle_knowledge(adapter: Adapter, sequences: Sequence[str], seed: int) -> dict[str, float]:
+def _window_means(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean over the masked bases of each window, NaN where there are none. values, mask: [window, base]."""
+    known = mask & np.isfinite(values)
+    return np.where(known, values, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+
+
+def _paired(first: np.ndarray, second: np.ndarray, seed: int) -> stats.Estimate:
+    difference = first - second
+    return stats.mean_interval(difference[np.isfinite(difference)], seed=seed)
+
+
+def shuffle_knowledge(adapter: Adapter, sequences: Sequence[str], seed: int) -> dict:
     """Loss (nats per token) on real sequence against the same sequence dinucleotide-shuffled (tangermeme).
 
-    Keys: real, shuffled, n (tokens of real sequence scored). Sequences must be N-free and of one length.
+    "losses": real, shuffled; "gaps": the paired difference, bootstrap over sequences. Sequences must be N-free and of
+    one length.
     """
     from tangermeme.ersatz import dinucleotide_shuffle
 
     X = torch.from_numpy(sq.one_hot(np.stack([sq.encode(s) for s in sequences]), np.float32))
     mixed = dinucleotide_shuffle(X, n=1, random_state=seed)[:, 0]
     shuffled = [sq.decode(row) for row in mixed.argmax(1).to(torch.uint8).numpy()]
-    real, other = token_losses(adapter, sequences, seed=seed)[0], token_losses(adapter, shuffled, seed=seed)[0]
-    return {"real": float(real.mean()), "shuffled": float(other.mean()), "n": len(real)}
+    means = {}
+    for name, texts in (("real", sequences), ("shuffled", shuffled)):
+        loss, unit, _ = token_losses(adapter, texts, seed=seed)
+        means[name] = np.bincount(unit, loss, len(sequences)) / np.bincount(unit, minlength=len(sequences))
+    gap = _paired(means["shuffled"], means["real"], seed)
+    losses = {name: float(values.mean()) for name, values in means.items()}
+    return {"losses": losses | {"n_sequences": len(sequences)}, "gaps": {"shuffled minus real (nats per token)": gap}}

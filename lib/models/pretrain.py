@@ -107,7 +107,7 @@ def train(
         running.append(loss.item())
         if (step + 1) % report == 0 or step + 1 == steps:
             model.eval()
-            scores = language.planted_knowledge(Adapter(model, tokenizer, {}), 10_000 + seed, 65_536, CONTEXT)
+            scores = language.planted_knowledge(Adapter(model, tokenizer, {}), 10_000 + seed, 65_536, CONTEXT)["losses"]
             model.train()
             seen, seconds = (step + 1) * batch * CONTEXT, time.time() - started
             row = f"{seen},{seconds:.0f},{np.mean(running):.4f},{scores['site']:.4f},{scores['background']:.4f},{scores['markov_site']:.4f}"
