@@ -53,11 +53,11 @@ from lib.genome import reference, variants, windows
 stage = io.open_stage(study, "02_layer_hunting")
 
 # %%
-pooled, sites = store.read_pooled(io.stage_path(study, "01_extraction", "pooled.h5"))
-units = io.read_table(study, "01_extraction", "units")
+pooled, sites = store.read_pooled(io.private_path(study, "01_extraction", "pooled.h5"))
+units = pd.read_csv(io.private_path(study, "01_extraction", "units.csv"))
 samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))
 sequences = io.private_path(study, "01_extraction", "sequences.txt").read_text().split()
-locus_map, people, loci = probe.person_locus_map(carriers, units[units["set"] == "cohort"])
+locus_map, people, loci = probe.person_locus_map(carriers, units)
 assert people == samples
 f"{len(people)} people, {len(loci)} loci, {pooled.shape[1]} sites of width {pooled.shape[2]}"
 
