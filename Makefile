@@ -3,7 +3,7 @@
 #   make results VENV=path             with an environment that you already have (conda: VENV=$CONDA_PREFIX)
 PYTHON  ?= python3.11
 STUDY   ?= demo
-CORES   ?= 1#                          stages at a time; each stage uses the cores it finds
+CORES   ?= all#                        cores; one stage runs at a time and uses them all
 PROFILE ?=#                            for example profiles/slurm
 ifeq ($(origin VENV), undefined)
 VENV := .venv

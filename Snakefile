@@ -34,5 +34,6 @@ for stage, upstream in run.STAGES.items():
             flag(stage),
         params:
             stage=stage,
+        threads: workflow.cores or 8  # Snakemake sets OMP_NUM_THREADS to this; left out, torch would get one core
         shell:
             "{PYTHON:q} -m lib.run {STUDY:q} {params.stage} && touch {output:q}"

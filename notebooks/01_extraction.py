@@ -29,7 +29,7 @@
 study = "demo"
 simulate = True                        # simulate the data first (files named "simulated:…"); False reads your own
 simulate_people = 300                  # people in the simulated cohort
-simulate_background_bp = 60000         # bases per simulated background region, one region on each of 8 contigs
+simulate_background_bp = 48000         # bases per simulated background region, one region on each of 8 contigs
 genome_path = "simulated:genome.fa"    # FASTA with .fai; bgzip (.gz) needs .gzi too
 vcf_path = "simulated:cohort.vcf.gz"   # genotypes, bgzip and tabix; phased or not
 loci_path = "simulated:loci.bed"       # BED: the loci whose haplotypes are read
@@ -40,7 +40,7 @@ window_bp = 128                        # bases per window; at most the model's c
 max_background_windows = 0             # 0 keeps all, else a seeded random subset
 subset_units = 1000                    # also write a small store of this many background units (0: none)
 token_budget = 8192                    # tokens per batch, padding included
-knowledge_bp = 65536                   # bases of fresh sequence for the knowledge check
+knowledge_bp = 49152                   # bases of fresh sequence for the knowledge check
 seed = 0
 
 # %%

@@ -32,7 +32,7 @@ def copy_tree(where: Path) -> Path:
 def start(tree: Path) -> subprocess.Popen:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SAE_DNA")}
     environment |= {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [str(Path(sys.executable).parent / "snakemake"), "--config", "study=smoke", "--cores", "1", "--nolock",
+    command = [str(Path(sys.executable).parent / "snakemake"), "--config", "study=smoke", "--cores", "all", "--nolock",
                "--rerun-incomplete", "--rerun-triggers", "mtime", "--quiet", "all"]  # fmt: skip
     log = (tree / "log.txt").open("a")
     return subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log, start_new_session=True)
