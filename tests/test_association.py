@@ -111,7 +111,7 @@ def null_p(rng, concepts, n_latents, n_fired):
         for s in rng.choice(N - 3, max(n_fired // 3, 1), replace=False):
             dense[s : s + min(3, n_fired), latent] = 1
     chosen = pd.DataFrame({"latent": range(n_latents), "concept_row": 0, "threshold": 0.0, "largest": 1.0})
-    return association.read(sparse.csr_matrix(dense), concepts, chosen, SHIFTS, 0)
+    return association.read(sparse.csr_matrix(dense), concepts, chosen, SHIFTS, 0, tested_f1=0.0)
 
 
 def test_the_null_flags_a_planted_latent_and_no_random_one():
@@ -124,7 +124,7 @@ def test_the_null_flags_a_planted_latent_and_no_random_one():
     dense[rng.choice(N, 120), 0] = 0.7
     dense[rng.choice(N, 240), 1] = 0.7
     chosen = pd.DataFrame({"latent": [0, 1], "concept_row": 0, "threshold": 0.0, "largest": 1.5})
-    table = association.read(sparse.csr_matrix(dense), concepts, chosen, SHIFTS, 0)
+    table = association.read(sparse.csr_matrix(dense), concepts, chosen, SHIFTS, 0, tested_f1=0.0)
     assert table["p"][0] == 1 / (SHIFTS + 1) and table["z"][0] > 6 and table["q"][1] > 0.05
     assert table["precision_null"][0] == pytest.approx(0.04, abs=0.01)  # 160 of 4,000 tokens
 

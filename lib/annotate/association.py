@@ -89,11 +89,12 @@ def choose_latents(latents: sparse.csr_matrix, concepts: Concepts) -> pd.DataFra
     return _named(best["partner"].to_numpy(), np.arange(len(concepts.table)), best, largest, concepts)
 
 
-def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n_shifts: int, seed: int) -> pd.DataFrame:
+def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n_shifts: int, seed: int, tested_f1: float = 0.1) -> pd.DataFrame:
     """Score the chosen pairs, thresholds frozen. Run this once, on the test chromosomes.
 
     Adds n_fired, precision, recall, f1, auroc, and from circular shifts of the activation track along the tokens
     (by at least 1/20 of them): precision expected, z, one-sided p, q (Benjamini-Hochberg over latents that fire).
+    A pair with F1 below `tested_f1` can claim nothing: it is not shifted and keeps p = 1, still counted as a test.
     """
     rng = np.random.default_rng(seed)
     n = latents.shape[0]
@@ -114,10 +115,10 @@ def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n
         fired[on] = 1
         precision = members[c][on].mean() if len(on) else 0.0
         recall = ((instances[c] @ fired) > 0).mean()
-        row = {"n_fired": len(on), "precision": precision, "recall": recall,
-               "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        f1 = 2 * precision * recall / max(precision + recall, 1e-12)
+        row = {"n_fired": len(on), "precision": precision, "recall": recall, "f1": f1,
                "auroc": _sparse_auroc(at, value, members[c])}  # fmt: skip
-        rows.append(row | _shift_null(on, members[c], shifts))
+        rows.append(row | _shift_null(on if f1 >= tested_f1 else on[:0], members[c], shifts))
     out = pd.concat([chosen.reset_index(drop=True), pd.DataFrame(rows)], axis=1)
     alive = (out["n_fired"] > 0).to_numpy()
     q = np.ones(len(out))
