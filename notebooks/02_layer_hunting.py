@@ -98,8 +98,8 @@ for arm, y in phenotypes.items():
 # %%
 filled = np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T
 kmers = probe.features(locus_map, len(people), probe.kmer_frequencies(sequences, kmer_k))
-layers = {s: probe.features(locus_map, len(people), pooled[:, i]) for i, s in enumerate(sites)}
-baselines = {"dosage": filled, f"{kmer_k}-mer": kmers}
+layers = {s: probe.compact(probe.features(locus_map, len(people), pooled[:, i])) for i, s in enumerate(sites)}
+baselines = {"dosage": filled, f"{kmer_k}-mer": probe.compact(kmers)}
 
 rows, found, private = [], {}, {"sample": samples}
 for arm, y in phenotypes.items():

@@ -118,3 +118,13 @@ def test_kmer_frequencies_by_hand():
     want[0, 0] = want[0, 1] = 1 / 2  # AA = 0, AC = 1
     want[1, 1], want[1, 4] = 2 / 3, 1 / 3  # CA = 4
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_compact_coordinates_give_the_same_out_of_fold_scores():
+    rng = np.random.default_rng(5)
+    X, y, folds = rng.normal(size=(40, 200)) + 3, np.arange(40) % 2, np.arange(40) % 4
+    X[:, 0] += 2 * y
+    small = probe.compact(X)
+    assert small.shape[1] <= 40
+    full, other = (probe.cross_validate(Z, y, folds, [0.1, 1.0], 0) for Z in (X, small))
+    np.testing.assert_allclose(full.score, other.score, atol=1e-6)
