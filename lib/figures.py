@@ -111,8 +111,9 @@ def density(stage, latents: pd.DataFrame, curves: pd.DataFrame, label: str) -> p
 
 def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
     """Fig. 5: test F1 of the best unit per concept, ranked, for the SAE and its nulls; one panel a kind."""
-    kinds = list(dict.fromkeys(best["kind"]))
-    figure, axes = fs.axes(1, len(kinds), height=2.2, squeeze=False, sharey=True)
+    sizes = best.groupby("kind", sort=False)["concept"].nunique()
+    kinds = [kind for kind, n in sizes.items() if n >= 3] or list(sizes.index)  # the CSV holds the others too
+    figure, axes = fs.axes(1, len(kinds), height=2.5, squeeze=False, sharey=True)
     for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
         mine = best[best["kind"] == kind]
         n = mine["concept"].nunique()
@@ -126,7 +127,7 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
             ax.set_xscale("log")
         fs.panel(ax, letter, kind)
     axes[0][0].set_ylabel("test F1 of the chosen unit")
-    axes[0][-1].legend(loc="upper right")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     _label(figure, label)
     fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
     return figure
@@ -221,13 +222,13 @@ def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label
     short = [n.replace("integrated gradients", "IG").replace("attention rollout", "rollout") for n in names]
     a.set_xticks(range(len(names)), short, rotation=30)
     a.set_yticks(range(len(names)), short)
-    fs.panel(a, "a", f"rank agreement (n = {int(agreement['n'].max())} windows)")
+    fs.panel(a, "a", "rank agreement")
     groups = list(dict.fromkeys(zip(separation["variants"], separation["region"], strict=True)))
     for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
         fs.intervals(b, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
     b.axhline(0.5, color="0.7", lw=0.6)
-    b.set_xticks(range(len(groups)), [f"{k}\n{r}" for k, r in groups])
+    b.set_xticks(range(len(groups)), [k.replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}") for k, r in groups])
     b.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
     b.legend(loc="lower center", bbox_to_anchor=(0.5, -0.42), ncols=3, columnspacing=1)
     fs.panel(b, "b", "variants")
