@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from lib import stats
 
@@ -126,7 +127,13 @@ def cross_validate(X: np.ndarray, y: np.ndarray, folds: np.ndarray, grid: list[f
     """Fit on the other folds, score the held-out one. X: [person, feature]; folds: [person] int.
 
     Each fold's scores are centred by the training people's mean, so that pooling folds compares like with like.
+    One BLAS thread: these matrices are small, and threads that wait for each other cost 10x on a busy machine.
     """
+    with threadpool_limits(1):
+        return _cross_validate(X, y, folds, grid, seed)
+
+
+def _cross_validate(X: np.ndarray, y: np.ndarray, folds: np.ndarray, grid: list[float], seed: int) -> CrossValidated:
     score, probes, per_fold, inner = np.zeros(len(y)), [], [], []
     for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
