@@ -68,6 +68,8 @@ units = io.read_table(study, "01_extraction", "units")
 texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
 x = acts.acts[chosen["site"]]
 split = store.split_rows(units, acts.tokens["unit"], validation_contigs, test_contigs)
+once = features.disjoint_units(units)
+split = {part: rows[np.isin(acts.tokens["unit"][rows], once)] for part, rows in split.items()}
 print(f"{chosen['run']} at {chosen['site']}; decision: {io.read_manifest(study, '03_sae_training')['headline'].get('decision')}")
 
 # %% [markdown]

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from lib import stats
-from lib.annotate import association
+from lib.annotate import association, features
 from lib.annotate.concepts import Concepts
 
 
@@ -146,3 +146,8 @@ def test_p_of_random_latents_is_no_smaller_than_uniform(n_fired, n_sites):
 def test_raw_dimensions_as_latents():
     got = association.dense_to_latents(np.array([[1.0, 5], [3, 2]]), np.array([2.0, 2])).toarray()
     assert got.tolist() == [[0, 3, 1, 0], [1, 0, 0, 0]]
+
+
+def test_overlapping_windows_are_read_once():
+    units = pd.DataFrame({"unit": [0, 1, 2, 3], "contig": ["a", "a", "a", "b"], "start": [0, 5, 10, 3], "end": [10, 15, 20, 9]})
+    assert features.disjoint_units(units).tolist() == [0, 2, 3]

@@ -48,6 +48,19 @@ def gwas_intervals(path: Path) -> pd.DataFrame:
     return pd.DataFrame({"contig": contig, "start": start, "end": start + 1, "concept": "GWAS lead SNP", "family": "GWAS"})
 
 
+def disjoint_units(units: pd.DataFrame) -> np.ndarray:
+    """Units whose windows overlap no earlier kept one: loci of a BED may overlap, and a base must count once.
+
+    units: unit, contig, start, end. Returns unit numbers, in genome order.
+    """
+    kept, contig, done = [], None, 0
+    for place in units.sort_values(["contig", "start"]).itertuples():
+        if place.contig != contig or place.start >= done:
+            kept.append(place.unit)
+            contig, done = place.contig, place.end
+    return np.array(kept)
+
+
 def token_table(columns: dict[str, np.ndarray], units: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     """Where tokens are: unit, contig, start and end in the unit, ref_start, ref_end; one row a token of `rows`."""
     table = pd.DataFrame({name: np.asarray(columns[name][rows]) for name in ("unit", "start", "end", "ref_start", "ref_end")})
