@@ -7,6 +7,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from lib import figstyle as fs
 
@@ -23,25 +24,27 @@ def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFra
     a.bar_label(bars, [f"{n:,}" for n in counts], fontsize=6)
     a.set(yscale="log", ylabel="sequences (count)", ylim=(1, max(counts) * 4))
     fs.panel(a, "a", "compute per unit")
-    row = knowledge.iloc[0]
+    row, width = knowledge.iloc[0], 0.38
     if "site" in row:
-        bars = {"model,\nin\nsites": row.site, "model,\nback-\nground": row.background,
-                "Markov-5,\nin\nsites": row.markov_site, "Markov-5,\nback-\nground": row.markov_background}  # fmt: skip
-        colours = [fs.COLOURS["SAE"], fs.COLOURS["standard"], "0.55", "0.75"]
+        where = ["in sites", "background"]
+        bars = {"model": [row.site, row.background], "Markov-5": [row.markov_site, row.markov_background]}
         b.set(ylabel="masked cross-entropy\n(nats per base)")
     else:
-        bars, colours = {"real": row.real, "shuffled": row.shuffled}, [fs.COLOURS["SAE"], "0.7"]
+        where, bars = ["real", "shuffled"], {"model": [row.real, row.shuffled]}
         b.set(ylabel="cross-entropy, refitted head\n(nats per token)")
-    drawn = b.bar(list(bars), list(bars.values()), color=colours)
-    b.bar_label(drawn, [f"{v:.2f}" for v in bars.values()], fontsize=6)
-    b.tick_params(axis="x", labelsize=5.5)
-    b.set_ylim(0, 1.15 * max(bars.values()))
+    for i, (name, values) in enumerate(bars.items()):
+        drawn = b.bar(np.arange(len(where)) + i * width, values, width, color=[fs.COLOURS["SAE"], "0.7"][i], label=name)
+        b.bar_label(drawn, [f"{v:.2f}" for v in values], fontsize=6)
+    b.set_xticks(np.arange(len(where)) + (len(bars) - 1) * width / 2, where)
+    b.set_ylim(0, 1.35 * max(map(max, bars.values())))
+    b.legend(loc="upper left", ncols=2, columnspacing=1, handlelength=1)
     fs.panel(b, "b", "model knowledge")
     c.plot(quality["site"].str.removeprefix("resid_post."), quality["norm_median"], "o-", color=fs.COLOURS["SAE"])
     c.set(xlabel="block (resid_post)", ylabel="median norm\n(activation units)", ylim=(0, 1.1 * quality["norm_median"].max()))
     fs.panel(c, "c", "activations")
     _label(figure, label)
-    table = pd.concat([quality, pd.DataFrame({"site": list(bars), "loss": list(bars.values())}),
+    losses = [{"site": f"{name}, {place}", "loss": v} for name, values in bars.items() for place, v in zip(where, values, strict=True)]
+    table = pd.concat([quality, pd.DataFrame(losses),
                        pd.DataFrame({"site": ["person-haplotype windows", "units"], "count": counts})])  # fmt: skip
     fs.save(figure, stage, "fig1_overview", table)
     return figure
@@ -84,6 +87,9 @@ def pareto(stage, sweep: pd.DataFrame, controls: pd.DataFrame, label: str) -> pl
     ax.fill_between([0.5, 20], 0.95, 1.0, color="0.5", alpha=0.18, lw=0, label="target: EV ≥ 0.95, L0 ≤ 20")
     ax.set(xscale="log", xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)", ylim=(low, 1.0))
     ax.set_xlim(max(1, 0.5 * min(test["l0"].min(), controls["l0"].min())), 2 * test["l0"].max())
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     _label(figure, label)
     fs.save(figure, stage, "fig3_sae_pareto", pd.concat([test.assign(control=""), controls]))
@@ -127,7 +133,7 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
             ax.set_xscale("log")
         fs.panel(ax, letter, kind)
     axes[0][0].set_ylabel("test F1 of the chosen unit")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[0][-1].legend(loc="upper right" if n > 30 else "lower left")
     _label(figure, label)
     fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
     return figure

@@ -23,6 +23,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -122,17 +123,17 @@ def _execute(study: str, stage: str, params: dict[str, Any]) -> Any:
     got is left as `<stage>.failed.ipynb`. Raises StageFailed.
     """
     import papermill
-    from jupyter_client.manager import AsyncKernelManager
+    from traitlets.config import Config
 
-    AsyncKernelManager.transport.default_value = "ipc"       # nobody else on this machine can listen in
     running = io.ROOT / "outputs" / study / f".{stage}.running.ipynb"
     io.discard_partial(study, stage)
     finished = False
     try:
-        with _kernel_environment(), _readable_log(stage):
+        with _kernel_environment(), _readable_log(stage), tempfile.TemporaryDirectory(prefix="sae-dna-") as sockets:
+            local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})  # nobody else can listen in
             executed = papermill.execute_notebook(
                 str(_notebook(stage)), str(running), parameters=params, kernel_name="python3",
-                cwd=str(io.ROOT), progress_bar=False, log_output=True)
+                cwd=str(io.ROOT), progress_bar=False, log_output=True, config=local)
         partial = io.partial_dir(study, stage)
         if not (partial / "headline.json").exists():
             raise StageFailed(f"{stage} ran to its end without stage.finish() for study {study!r}: "

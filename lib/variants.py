@@ -32,8 +32,9 @@ def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
     """Centre a window on each variant. variants: contig, pos (0-based), ref, alt.
 
     Adds start, offset (of the variant in the window), ref_sequence, alt_sequence. A window that would leave the
-    contig is moved inside it; only a deletion of a contig's last bases leaves alt_sequence shorter. Raises
-    ValueError when REF is not what the genome holds, naming the variant.
+    contig is moved inside it; only a deletion of a contig's last bases leaves alt_sequence shorter. Unknown bases (N)
+    at a window's ends are cut off: they tell the model nothing, and cost a token each. Raises ValueError when REF
+    is not what the genome holds, naming the variant.
     """
     rows = []
     for v in variants.itertuples():
@@ -48,9 +49,17 @@ def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
             )
         end = min(start + window_bp + len(v.ref), reference.lengths[v.contig])
         after = reference.fetch(v.contig, v.pos + len(v.ref), end)
-        rows.append((start, offset, text, (text[:offset] + v.alt + after)[:window_bp]))
+        changed = (text[:offset] + v.alt + after)[:window_bp]
+        gap = len(text) - len(text.lstrip("N"))  # REF is known, so the gap ends before it
+        rows.append((start + gap, offset - gap, text[gap:].rstrip("N"), changed[gap:].rstrip("N")))
     return pd.concat([variants.reset_index(drop=True),
                       pd.DataFrame(rows, columns=["start", "offset", "ref_sequence", "alt_sequence"])], axis=1)  # fmt: skip
+
+
+def readable(table: pd.DataFrame, adapter: Adapter) -> np.ndarray:
+    """Which variants fit the model's context with both alleles: [variant] bool. BPE cuts repeats into short tokens."""
+    return np.array([adapter.fits(r) and adapter.fits(a) for r, a in
+                     zip(table["ref_sequence"], table["alt_sequence"], strict=True)], dtype=bool)  # fmt: skip
 
 
 @torch.inference_mode()

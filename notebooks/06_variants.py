@@ -84,6 +84,9 @@ sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 
 # %%
 table = variants.windows(sample, genome, window_bp)
+fits = variants.readable(table, model)
+table = table[fits].reset_index(drop=True)
+print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
 untrained = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)   # as many latents a token as the trained one
 (change, rival), moved = variants.differences(model, chosen["site"], [sae, untrained], table, radius_bp)
 out = variants.summarise(table, change, moved).assign(label_kind=label_kind)

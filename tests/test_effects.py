@@ -100,6 +100,19 @@ def test_windows_at_the_ends_move_inside_and_keep_their_length():
     assert got["ref_sequence"][2] == "GTACGTAC" and got["alt_sequence"][2] == "GTACGTGT"
 
 
+def test_unknown_flanks_are_cut_from_both_alleles():
+    row = variants.windows(table(("one", 6, "GT", "G")), Genome(one="NNNNACGTACGTNNNN"), 12).iloc[0]
+    assert (row.start, row.offset, row.ref_sequence, row.alt_sequence) == (4, 2, "ACGTACGT", "ACGACGT")
+
+
+def test_only_variants_whose_windows_fit_the_context_are_read(tmp_path):
+    model = helpers.tiny("esm_bases", tmp_path)
+    longest = model.max_tokens - len(model._before) - len(model._after)
+    pairs = pd.DataFrame({"ref_sequence": ["A" * longest, "A" * longest, "A" * (longest + 1)],
+                          "alt_sequence": ["A" * longest, "A" * (longest + 1), "A"]})  # fmt: skip
+    assert variants.readable(pairs, model).tolist() == [True, False, False]
+
+
 def test_a_deletion_stays_inside_its_window_whole():
     rows = table(("one", 17, "CGT", "C"), ("one", 6, "GTACGT", "G"))  # the contig's last bases; longer than half
     got = variants.windows(rows, GENOME, 8)

@@ -173,14 +173,18 @@ class Adapter:
         self._before, self._after = around[:first], around[first + 4 :]
         return table
 
+    def _tokenise(self, sequence: str) -> Encoded:
+        if self._base_ids is not None:
+            return self._encode_bases(sequence)
+        return self._encode_offsets(sequence) if self.tokenizer.is_fast else self._encode_words(sequence)
+
+    def fits(self, sequence: str) -> bool:
+        """Whether the sequence's tokens fit the model's context."""
+        return self.max_tokens is None or len(self._tokenise(sequence).ids) <= self.max_tokens
+
     def encode_one(self, sequence: str) -> Encoded:
         """Tokens of one upper-case sequence with their source offsets. Raises ValueError on overflow."""
-        if self._base_ids is not None:
-            encoded = self._encode_bases(sequence)
-        elif self.tokenizer.is_fast:
-            encoded = self._encode_offsets(sequence)
-        else:
-            encoded = self._encode_words(sequence)
+        encoded = self._tokenise(sequence)
         if self.max_tokens is not None and len(encoded.ids) > self.max_tokens:
             raise ValueError(
                 f"a sequence of {len(sequence)} bases became {len(encoded.ids)} tokens; the model reads at most "
