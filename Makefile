@@ -10,6 +10,7 @@ VENV := .venv
 READY = $(VENV)/.ready
 endif
 BIN = $(VENV)/bin
+PEERS = .venv-peers
 
 export PYTHONPATH := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
@@ -17,7 +18,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SNAKEMAKE = $(BIN)/snakemake --config study=$(STUDY) --rerun-triggers mtime --quiet host reason rules progress \
 	--nolock --rerun-incomplete $(if $(PROFILE),--profile $(PROFILE)) --cores $(CORES)
 
-.PHONY: help env results study figures lab test lint model bench clean-env
+.PHONY: help env peers results study figures lab test lint model bench clean-env
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +30,14 @@ $(VENV)/.ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
 	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+peers: $(PEERS)/.ready  ## make .venv-peers: the libraries that ours is compared with
+
+$(PEERS)/.ready: requirements.txt benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
+	$(PEERS)/bin/python -m pip install --no-deps -c requirements.txt -r benchmarks/peers.txt
 	touch $@
 
 results: STUDY := demo
@@ -56,5 +65,5 @@ model: $(READY)  ## train the demo model again
 bench: $(READY)  ## benchmarks against peers
 	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
 
-clean-env:  ## remove .venv
-	rm -rf .venv
+clean-env:  ## remove .venv and .venv-peers
+	rm -rf .venv $(PEERS)

@@ -13,13 +13,19 @@ WIDTH = 5.5  # inches, a full NeurIPS text width
 
 #: Okabe and Ito's colour-blind-safe palette, one colour and marker a method, the same in every figure.
 COLOURS = {
-    "SAE": "#0072B2", "topk": "#0072B2", "standard": "#56B4E9", "raw neurons": "#E69F00",
+    "SAE": "#0072B2", "topk": "#0072B2", "standard": "#56B4E9", "gated": "#009E73", "batchtopk": "#E69F00", "jumprelu": "#D55E00",
+    "matryoshka": "#F0E442", "raw neurons": "#E69F00",
     "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
-    "label shuffle": "#999999", "random direction": "#999999", "random twin": "#F0E442", "model": "#0072B2",
+    "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "ISM": "#D55E00", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",
 }  # fmt: skip
-MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
+MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
+           "jumprelu": "v", "matryoshka": "p", "random twin": "*", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
            "dosage": "D", "k-mer": "v", "label shuffle": "x"}  # fmt: skip
+
+#: Architectures as a figure names them.
+NAMES = {"standard": "ReLU + L1", "gated": "gated", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU",
+         "matryoshka": "Matryoshka"}  # fmt: skip
 
 RC = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7, "axes.labelsize": 7,

@@ -66,7 +66,7 @@ def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
         nested = t[t["kind"] == "nested"].assign(block="chosen in\nfolds")
         fs.intervals(ax, nested, "block", "black", "layer chosen inside folds", "s")
         ax.set(xlabel="block (resid_post)")
-        fs.panel(ax, letter, f"phenotype: {arm}")
+        fs.panel(ax, letter, arm)
     axes[0][0].set_ylabel(f"AUROC (n = {int(table['n'].max())} people)")
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     _label(figure, label)
@@ -79,9 +79,10 @@ def pareto(stage, sweep: pd.DataFrame, controls: pd.DataFrame, label: str) -> pl
     figure, ax = fs.axes(1, 1, height=2.3)
     test = sweep[sweep["split"] == "test"].rename(columns={"explained_variance": "value"})
     for name, group in test.groupby("architecture"):
-        fs.intervals(ax, group, "l0", fs.COLOURS[name], {"topk": "TopK", "standard": "ReLU + L1"}[name], fs.MARKERS[name])
+        fs.intervals(ax, group, "l0", fs.COLOURS[name], fs.NAMES[name], fs.MARKERS[name])
     for row in controls.itertuples():
-        ax.plot(row.l0, row.explained_variance, fs.MARKERS[row.control], color=fs.COLOURS[row.control], label=row.control)
+        below = f" ({row.explained_variance:.2f}, below)" if row.explained_variance < 0 else ""
+        ax.plot(row.l0, row.explained_variance, fs.MARKERS[row.control], color=fs.COLOURS[row.control], label=row.control + below)
     low = max(0.0, min(test["value"].min(), controls["explained_variance"].min()) - 0.05)
     ax.fill_between([0.5, 30], 0.90, 1.0, color="0.5", alpha=0.10, lw=0, label="floor: EV ≥ 0.90, L0 ≤ 30")
     ax.fill_between([0.5, 20], 0.95, 1.0, color="0.5", alpha=0.18, lw=0, label="target: EV ≥ 0.95, L0 ≤ 20")
@@ -104,9 +105,10 @@ def density(stage, latents: pd.DataFrame, curves: pd.DataFrame, label: str) -> p
     dead = (latents["frequency"] == 0).mean()
     a.set(xlabel="log10 share of test tokens", ylabel=f"latents (of {len(latents)})")
     fs.panel(a, "a", f"firing frequency; never fire: {dead:.1%}")
-    for i, (name, curve) in enumerate(curves.groupby("run", sort=False)):
-        colour = fs.COLOURS["topk" if name.startswith("topk") else "standard"]
-        b.plot(curve["tokens"] / 1e6, curve["explained_variance"].clip(lower=0), color=colour, ls=["-", "--", ":", "-."][i % 4], label=name)
+    for architecture, runs in curves.groupby("architecture", sort=False):
+        for i, (_, curve) in enumerate(runs.groupby("run", sort=False)):
+            b.plot(curve["tokens"] / 1e6, curve["explained_variance"].clip(lower=0), color=fs.COLOURS[architecture],
+                   lw=0.9, label=None if i else fs.NAMES[architecture])  # fmt: skip
     b.set(xlabel="training tokens (millions)", ylabel="explained variance, batch", ylim=(0, 1))
     b.legend(loc="lower right", fontsize=5.5)
     fs.panel(b, "b", "training")
@@ -133,7 +135,10 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
             ax.set_xscale("log")
         fs.panel(ax, letter, kind)
     axes[0][0].set_ylabel("test F1 of the chosen unit")
-    axes[0][-1].legend(loc="upper right" if n > 30 else "lower left")
+    if best["f1"].max() < 0.8:  # low curves leave room above them
+        axes[0][0].legend(loc="upper right")
+    else:
+        axes[0][-1].legend(loc="lower left")
     _label(figure, label)
     fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
     return figure
@@ -205,7 +210,7 @@ def necessity(stage, table: pd.DataFrame, controls: pd.DataFrame, label: str, n_
         ax.axhline(0.03, color="0.3", lw=0.7, ls=":", label="plan's bar, 0.03")
         ax.axhline(0, color="0.8", lw=0.6)
         ax.set(xlabel="latents, by fall")
-        fs.panel(ax, letter, f"phenotype: {arm}")
+        fs.panel(ax, letter, arm)
     axes[0][0].set_ylabel("fall of AUROC when ablated")
     axes[0][-1].legend(loc="upper right")
     _label(figure, label)
@@ -234,9 +239,10 @@ def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
         fs.intervals(b, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
     b.axhline(0.5, color="0.7", lw=0.6)
-    b.set_xticks(range(len(groups)), [k.replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}") for k, r in groups])
+    b.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
+                                         for k, r in groups], fontsize=6)
     b.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
-    b.legend(loc="lower center", bbox_to_anchor=(0.5, -0.42), ncols=3, columnspacing=1)
+    b.legend(loc="lower center", bbox_to_anchor=(0.5, -0.5), ncols=3, columnspacing=1)
     fs.panel(b, "b", "variants")
     _label(figure, label)
     fs.save(figure, stage, "fig8_explanations_variants", separation)

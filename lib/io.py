@@ -160,6 +160,7 @@ def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
     os.replace(output / "manifest.json.new", output / "manifest.json")
     _sync_folder(output)
     recover(study, name)                             # now it only removes the old copies
+    shutil.rmtree(_resume(study, name), ignore_errors=True)
 
 
 def recover(study: str, name: str) -> None:
@@ -182,6 +183,18 @@ def discard_partial(study: str, name: str) -> None:
     """Remove what an unfinished run of this stage wrote."""
     for tree in _trees(study, name).values():
         shutil.rmtree(tree.partial, ignore_errors=True)
+
+
+def resume_dir(study: str, name: str, key: str) -> Path:
+    """Where a stage keeps what lets long work go on after an interruption; gone once the stage is committed.
+
+    key: a hash of all that the work depends on, so that other work never finds it. Nothing per person belongs here.
+    """
+    return _made(_resume(study, name) / key)
+
+
+def _resume(study: str, name: str) -> Path:
+    return ROOT / "outputs" / study / ".resume" / name
 
 
 def lock(study: str, name: str, kind: str = "run", wait: float = 0.0) -> None:

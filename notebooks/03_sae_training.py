@@ -22,27 +22,35 @@
 # dictionary has active latents, and a random dictionary of the same shape and L0.
 #
 # **Claims.** It passes the floor; it explains more variance than PCA (fails if the paired interval reaches 0); the
-# language model loses less on its reconstructions than on the random dictionary's. Each may fail, and is recorded.
+# language model loses less on its reconstructions than on the random dictionary's; its latents come back with other
+# seeds more often than permuted ones. Each may fail, and is recorded.
 #
 # Reads `01_extraction` (background units: reference sequence, nobody's genome). Leaves one folder per run.
 
 # %% tags=["parameters"]
 study = "demo"
-model_path = "params/demo/model"  # the model of 01_extraction, for loss recovered
+model_path = "params/demo/model"  # the model of 01_extraction, for loss recovered and its randomly initialised twin
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
 validation_contigs = ["sim7"]     # chromosomes on which a run is chosen
 test_contigs = ["sim8"]           # chromosomes read once
-run_architectures = ["topk", "topk", "standard", "standard"]  # one entry a run
-run_expansions = [8, 8, 8, 8]     # d_sae / d_model
-run_sparsities = [16.0, 30.0, 0.02, 0.005]  # k for topk, weight of the L1 term for standard
-steps = 1500                      # optimiser steps a run
+run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "gated"]  # one entry a run
+run_expansions = [4, 4, 4, 4, 4, 4, 4]                    # d_sae / d_model
+run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.02]  # L0 (k), or weight of the L1 term for standard and gated
+n_seeds = 3                       # trainings of the chosen run, each from another seed
+steps = 800                       # optimiser steps; all runs see the same batches
 batch = 1024                      # tokens a step
+lr = 0.004                        # peak learning rate; 0.0: 2e-4 / sqrt(d_sae / 16384), for trainings of 100,000 steps
+checkpoint_every = 500            # steps between checkpoints; an interrupted training goes on from the last, to the same bits
+device = "cpu"                    # or "cuda"
+bf16 = False                      # products in bfloat16, for GPUs
 n_boot = 1000                     # bootstrap resamples, over units
 loss_units = 64                   # test units on which loss recovered is measured
 seed = 0
 
 # %%
 import json
+from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -50,9 +58,10 @@ import torch
 
 from lib import figstyle, io, stats, store
 from lib.models import adapter
-from lib.sae import evaluate, format
-from lib.sae.model import SAEConfig, random_dictionary
-from lib.sae.train import TrainConfig, settings, train
+from lib.sae import data, evaluate, format, stability
+from lib.sae.model import random_dictionary
+from lib.sae.stack import Run
+from lib.sae.train import TrainConfig, resume_key, train
 
 stage = io.open_stage(study, "03_sae_training")
 
@@ -63,7 +72,8 @@ if sae_site == "best":
     hunted = yaml.safe_load(io.stage_path(study, "02_layer_hunting", "layer_hunting_results.yaml").read_text())
     sae_site = next(iter(hunted.values()))["best_block"]
 identity = json.loads(io.stage_path(study, "01_extraction", "model.json").read_text())
-acts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5"))
+store_path = io.stage_path(study, "01_extraction", "activations.h5")
+acts = store.open_store(store_path)
 units = io.read_table(study, "01_extraction", "units")
 x, unit = acts.acts[sae_site], acts.tokens["unit"]
 split = store.split_rows(units, unit, validation_contigs, test_contigs)
@@ -71,36 +81,52 @@ pd.Series({name: len(rows) for name, rows in split.items()}).to_frame("tokens")
 
 # %% [markdown]
 # ## The sweep
+#
+# One pass over the training chromosomes: all runs read the same batches, each with its own optimiser. What a run
+# becomes does not depend on the others.
 
 # %%
-runs, saes, curves = [], {}, []
-for architecture, expansion, sparsity in zip(run_architectures, run_expansions, run_sparsities, strict=True):
-    config = SAEConfig(architecture, x.shape[1], expansion * x.shape[1], int(sparsity) if architecture == "topk" else 0)
-    training = TrainConfig(steps=steps, batch=batch, seed=seed, l1=0.0 if architecture == "topk" else sparsity)
-    name = f"{architecture}_x{expansion}_{sparsity:g}"
-    saes[name], curve = train(config, training, store.shuffled_batches(x, split["train"], batch, seed), name)
-    curves.append(curve.assign(run=name))
-    folder = f"{sae_site}/{name}"
-    format.save(saes[name], stage.path(f"{folder}/cfg.json").parent, sae_site, identity)
-    stage.write_json(f"{folder}/settings.json", settings(config, training))
-    runs.append({"run": name, "architecture": architecture, "d_sae": config.d_sae, "sparsity": sparsity})
-stage.write_table("curves", pd.concat(curves, ignore_index=True));
+config = TrainConfig(steps=steps, batch=batch, checkpoint_every=checkpoint_every, device=device, bf16=bf16)
+runs = [Run(f"{architecture}_x{expansion}_{sparsity:g}", architecture, expansion * x.shape[1], sparsity, seed, lr=lr)
+        for architecture, expansion, sparsity in zip(run_architectures, run_expansions, run_sparsities, strict=True)]
+source = data.StoreSource(store_path, sae_site, split["train"])
+batches = partial(data.batches, source, batch, seed)
+key = f"{identity['weights_sha256']} {sae_site} {len(split['train'])} {io.read_manifest(study, '01_extraction')['fingerprint']}"
+
+def trained(runs, batches, data_key=key):
+    """Train, or go on where an interrupted run of this stage stopped."""
+    return train(runs, config, batches, io.resume_dir(study, "03_sae_training", resume_key(runs, config, data_key)))
+
+result = trained(runs, batches)
+saes, named = result.saes, {run.name: run for run in runs}
+for name, sae in saes.items():
+    format.save(sae, stage.path(f"{sae_site}/{name}/cfg.json").parent, sae_site, identity)
+    stage.write_json(f"{sae_site}/{name}/settings.json", asdict(named[name]) | asdict(config) | {"scale": result.scale})
+curve = result.curve.assign(architecture=result.curve.run.map({run.name: run.architecture for run in runs}))
+stage.write_table("curves", curve)
+pd.Series(result.verdicts).to_frame("verdict")
 
 # %% [markdown]
 # ## Held-out quality, and what the same budget buys otherwise
+#
+# BatchTopK and Matryoshka are read as they would be used, with the running threshold of training: a token's latents do
+# not depend on its batch.
 
 # %%
-rows = []
-for run in runs:
+rows, frequency = [], {}
+for name, sae in saes.items():
+    run = named[name]
     for part in ("validation", "test"):
-        q = evaluate.quality(saes[run["run"]], x, split[part], unit)
+        q = evaluate.quality(sae, x, split[part], unit)
         e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
-        rows.append({**run, "split": part, "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0,
-                     "dead_share": q.dead_share, "n_units": e.n, "n_tokens": len(split[part])})
+        rows.append({"run": name, "architecture": run.architecture, "d_sae": run.d_sae, "sparsity": run.sparsity, "split": part,
+                     "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0, "dead_share": q.dead_share,
+                     "coherence": evaluate.coherence(sae.W_dec).mean().item(), "n_units": e.n, "n_tokens": len(split[part])})
+    frequency[name] = q.frequency
 sweep = pd.DataFrame(rows)
 chosen = evaluate.choose_run(sweep[sweep.split == "validation"])
 best = sweep[(sweep.run == chosen) & (sweep.split == "test")].iloc[0]
-sweep.round(4)
+sweep[sweep.split == "test"].sort_values("l0").round(4)
 
 # %%
 sae = saes[chosen]
@@ -114,35 +140,82 @@ centre, basis = evaluate.pca_basis(x, split["train"], components, seed)
 sse, sst = evaluate.pca_quality(x, split["test"], unit, centre, basis)
 e = stats.ratio_interval(sse, sst, n_boot, seed)
 controls.append({"control": "PCA", "explained_variance": e.value, "low": e.low, "high": e.high, "l0": basis.shape[1]})
-controls = pd.DataFrame(controls)
 stage.write_table("sweep", sweep)
-stage.write_table("controls", controls)
 quality = evaluate.quality(sae, x, split["test"], unit)
 assert np.allclose(quality.sst, sst)                  # the same units in the same order, or nothing below is paired
 over_pca = evaluate.paired_gain(quality.sse, sse, sst, n_boot, seed)
-stage.write_table("latents", pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": quality.frequency}))
+stage.write_table("latents", pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": quality.frequency,
+                                           "coherence": evaluate.coherence(sae.W_dec).numpy()}))
 stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0)})
+
+# %% [markdown]
+# ## The same dictionary on a model that learned nothing
+#
+# The twin has the same architecture and tokenizer with random weights. Its activations are made as they are needed and
+# never stored. A dictionary explains a random model's activations too; how well says how little explained variance
+# alone can prove.
+
+# %%
+texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
+twin = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
+def of_twin(part):
+    return data.ModelSource(twin, sae_site, [texts[u] for u in np.unique(unit[split[part]])])
+
+twin_source = of_twin("train")
+twin_run = replace(named[chosen], name="twin")
+twin_batches = partial(data.batches, twin_source, batch, seed, buffer_blocks=len(twin_source.sizes))  # one reading of the model
+twin_sae = trained([twin_run], twin_batches, f"twin {twin.identity['weights_sha256']} {key}").saes["twin"]
+test_source = of_twin("test")
+twin_x = np.concatenate([test_source.read(block) for block in range(len(test_source.sizes))])
+q = evaluate.quality(twin_sae, twin_x, np.arange(len(twin_x)), unit[split["test"]])
+e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
+controls.append({"control": "random twin", "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0})
+controls = pd.DataFrame(controls)
+stage.write_table("controls", controls)
 controls.round(3)
+
+# %% [markdown]
+# ## Do other seeds find the same latents?
+#
+# A latent is shared by two seeds when encoder and decoder directions both have the same partner with a cosine above
+# 0.7. The null permutes each dimension of one decoder over its latents.
+
+# %%
+again = [replace(named[chosen], name=f"seed {seed + i}", seed=seed + i) for i in range(1, n_seeds)]
+others = trained(again, batches).saes if again else {}
+seeds = {f"seed {seed}": saes[chosen], **others}
+alive = {name: evaluate.quality(s, x, split["test"], unit).frequency for name, s in seeds.items()}
+if len(seeds) > 1:
+    shared = stability.pairwise_stability(seeds, alive, seed)
+    stage.write_table("stability", shared)
+    both = shared[shared.matching == "both"]
+    stage.claim("latents of one seed come back with another (share with encoder and decoder cosine above 0.7)",
+                both.shared.mean(), None, None, len(both), round(float(both.null_shared.mean()), 4),
+                bool((both.shared > both.null_shared).all()),
+                f"mean over {len(both)} pairs of {len(seeds)} seeds, {both.shared.min():.3f} to {both.shared.max():.3f}; pairs are not "
+                "independent, so no interval; null: permuted decoder and encoder")
+    stage.headline(shared_by_seeds=round(float(both.shared.mean()), 3))
+    print(shared.round(3).to_string())
 
 # %% [markdown]
 # ## Does the language model still work on the rebuilt activations?
 #
 # Loss recovered: 1 when the loss is that of the untouched model, 0 when it is that of a model which reads only the mean
-# activation. Explained variance counts every direction alike; this counts what the model itself uses.
+# activation (mean ablation; zero ablation is in the table beside it). Explained variance counts every direction alike; this counts what the model itself uses.
 
 # %%
 model = adapter.load(io.data_path(model_path))
-texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
 test_units = np.unique(unit[split["test"]])[:loss_units]
 mu, directions = (torch.from_numpy(a).float() for a in (centre, basis))
 rebuilt = {"SAE": lambda a: sae(a.float())[0], "random dictionary": lambda a: random(a.float())[0],
            "PCA": lambda a: (a.float() - mu) @ directions @ directions.T + mu}
 losses = evaluate.unit_losses(rebuilt, model, sae_site, [texts[u] for u in test_units], seed=seed)
 rows = []
-for name in ["original", "mean ablated", *rebuilt]:
+for name in ["original", "mean ablated", "zero ablated", *rebuilt]:
     e = evaluate.loss_recovered(losses, name, n_boot, seed)
+    zero = evaluate.loss_recovered(losses, name, n_boot, seed, ablation="zero")
     rows.append({"activations": name, "loss": losses[name].sum() / losses.n_tokens.sum(), "loss_recovered": e.value,
-                 "low": e.low, "high": e.high, "n_units": e.n, "n_tokens": int(losses.n_tokens.sum())})
+                 "low": e.low, "high": e.high, "from_zero_ablation": zero.value, "n_units": e.n, "n_tokens": int(losses.n_tokens.sum())})
 recovered = pd.DataFrame(rows).set_index("activations")
 stage.write_table("loss_recovered", recovered.reset_index())
 recovered.round(4)
@@ -176,9 +249,10 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(validation_co
 - L0 {best.l0:.2f}; dead latents {best.dead_share:.1%} of {best.d_sae} over {best.n_tokens} test tokens.
 - It explains {against_pca} PCA with {basis.shape[1]} components, which explains {controls.explained_variance[1]:.4f}: paired difference
   {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0: {controls.explained_variance[0]:.4f}.
+  The same run trained on a randomly initialised twin explains {controls.explained_variance[2]:.4f} of the twin's variance.
 - Loss recovered against mean ablation: {kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,
   {int(kept.n_tokens)} tokens); PCA {recovered.loss_recovered['PCA']:.4f}; random dictionary {rival.loss_recovered:.4f}.
-- One training seed a run: the intervals say nothing about another seed.
+- The intervals are of one seed; stability.csv compares {len(seeds)}.
 - Target 0.95 at L0 20, floor 0.90 at L0 30, on the estimate; fixed beforehand. PCA is no part of the rule.
 """)
 stage.headline(site=sae_site, run=chosen, EV=round(best.explained_variance, 4), L0=round(best.l0, 2),
@@ -190,13 +264,13 @@ verdict
 figure, ax = figstyle.axes(1, 1, height=2.3)
 for architecture, group in sweep[sweep.split == "test"].groupby("architecture"):
     figstyle.intervals(ax, group.rename(columns={"explained_variance": "value"}), "l0", figstyle.COLOURS[architecture],
-                       architecture, figstyle.MARKERS[architecture])
+                       figstyle.NAMES[architecture], figstyle.MARKERS[architecture])
 for c in controls[controls.explained_variance > -0.5].itertuples():   # a lower one is in controls.csv
     ax.plot(c.l0, c.explained_variance, figstyle.MARKERS[c.control], color=figstyle.COLOURS[c.control], label=c.control)
 ax.axhline(0.9, color="0.7", lw=0.6)
 ax.axvline(30, color="0.7", lw=0.6)
 ax.set(xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)", xscale="log")
-ax.legend(loc="lower right")
+ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 stage.finish()
 
 # %% [markdown]

@@ -1,6 +1,5 @@
 """Sparse autoencoders: identities, gradients, training on a known dictionary, files."""
 
-import itertools
 import json
 
 import numpy as np
@@ -8,9 +7,7 @@ import pytest
 import torch
 
 from lib.sae import evaluate, format
-from lib.sae import train as training
 from lib.sae.model import SAE, SAEConfig, random_dictionary
-from lib.sae.train import TrainConfig
 
 IDENTITY = {"class": "EsmForMaskedLM", "weights_sha256": "a" * 64}
 
@@ -33,21 +30,6 @@ def planted_data(n=20000, d_in=16, d_true=24, active=3, seed=0):
     which = np.argsort(rng.random((n, d_true)), axis=1)[:, :active]
     x = (directions[which] * rng.uniform(1, 2, (n, active, 1))).sum(1)
     return (x + 0.5).astype(np.float32), directions
-
-
-def stream(x, batch=256, seed=0):
-    rng = np.random.default_rng(seed)
-    while True:
-        yield x[rng.integers(0, len(x), batch)]
-
-
-def short(x, config, **settings):
-    settings = {"steps": 30, "batch": 256, "lr": 1e-3, "warm_up": 5} | settings
-    return training.train(config, TrainConfig(**settings), stream(x))
-
-
-X, DIRECTIONS = planted_data()
-TOPK = SAEConfig("topk", 16, 48, 3)
 
 
 # The model -------------------------------------------------------------------------------------------------
@@ -91,18 +73,6 @@ def test_decoding_one_unit_latent_gives_its_row_plus_b_dec():
     torch.testing.assert_close(sae.decode(torch.eye(20)), sae.W_dec + sae.b_dec)
 
 
-def test_fold_scale_divides_latents_and_reconstruction():
-    for architecture in ("topk", "standard"):
-        sae = random_sae(architecture)
-        x = torch.randn(30, 6)
-        with torch.no_grad():
-            scaled_hat, scaled = sae(7 * x)
-            training.fold_scale(sae, 7.0)
-            x_hat, latents = sae(x)
-        torch.testing.assert_close(latents, scaled / 7)
-        torch.testing.assert_close(x_hat, scaled_hat / 7)
-
-
 @pytest.mark.parametrize("architecture", ["topk", "standard"])
 def test_random_dictionary_has_the_centre_other_unit_rows_and_the_given_l0(architecture):
     like = random_sae(architecture)
@@ -112,129 +82,6 @@ def test_random_dictionary_has_the_centre_other_unit_rows_and_the_given_l0(archi
     assert (null.W_dec - like.W_dec).abs().max() > 0.1
     x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
     assert ((null.encode(x) > 0).sum(1) == 4).float().mean() > 0.9  # an untrained ReLU would keep about 10 of 20
-
-
-# Training --------------------------------------------------------------------------------------------------
-
-
-def test_geometric_median_resists_an_outlier():
-    x = torch.tensor([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1000, 0]])
-    # the mean is (166.7, 0). On the axis at 0 < p < 1, the summed distance is (p + 1) + p + (1 - p) + 2 sqrt(p^2 + 1)
-    # + 1000 - p; its slope 2 p / sqrt(p^2 + 1) is 0 at p = 0 only
-    torch.testing.assert_close(training.geometric_median(x, 500), torch.zeros(2), atol=2e-2, rtol=0)
-
-
-def test_schedule_by_hand():
-    got = [training.schedule(s, 10, 2, 0.4) for s in range(10)]
-    np.testing.assert_allclose(got, [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
-
-
-def test_auxk_by_hand():
-    sae = SAE(SAEConfig("topk", 2, 4, 1))
-    with torch.no_grad():
-        sae.W_dec.copy_(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]))
-    pre = torch.tensor([[9.0, 2, 1, -1], [9, -3, 1, 2]])
-    residual = torch.tensor([[0.0, 3], [-2, -1]])
-    dead = torch.tensor([False, True, True, True])
-    # k_aux 1: token 0 takes latent 1 (2): error (0, 2 - 3), 1; token 1 takes latent 3 (2): (2, -2 + 1), 5; mean 3
-    # variance: mean residual (-1, 1): deviations (1, 2), (-1, -2): 5
-    torch.testing.assert_close(training.auxk_loss(sae, pre, residual, dead, 1), torch.tensor(3 / 5))
-    assert training.auxk_loss(sae, pre, residual, torch.zeros(4, dtype=torch.bool), 1) == 0
-
-
-def test_auxk_reaches_the_encoder_by_finite_differences():
-    sae = random_sae(d_in=4, d_sae=9, k=2).double()
-    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    with torch.no_grad():
-        sae.b_enc.add_(2)  # every latent positive somewhere: ReLU passes nothing on below 0
-    dead = torch.zeros(9, dtype=torch.bool)
-    dead[[1, 4, 5, 8]] = True
-    residual = torch.randn(30, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-
-    def loss():
-        return training.auxk_loss(sae, sae.pre_activations(x), residual, dead, 3)
-
-    loss().backward()
-    for parameter in (sae.W_enc, sae.b_enc, sae.W_dec):
-        analytic = parameter.grad.clone()
-        numeric = torch.zeros_like(analytic)
-        with torch.no_grad():
-            for at in itertools.product(*map(range, parameter.shape)):
-                keep = parameter[at].item()
-                parameter[at] = keep + 1e-6
-                up = loss()
-                parameter[at] = keep - 1e-6
-                numeric[at] = (up - loss()) / 2e-6
-                parameter[at] = keep
-        torch.testing.assert_close(analytic, numeric, atol=1e-6, rtol=1e-5)
-    assert (sae.W_enc.grad[:, dead].abs().sum(0) > 0).all() and (sae.W_enc.grad[:, ~dead] == 0).all()
-
-
-def test_auxk_moves_latents_that_never_fire():
-    x, _ = planted_data(n=4000, d_true=6, active=1)  # 6 directions, so nearly all of 64 latents die
-    config = SAEConfig("topk", 16, 64, 1)
-    start = SAE(config, 0).W_enc.detach()
-    moved = {}
-    for auxk in (0.0, 1.0):
-        sae, curve = short(x, config, auxk=auxk, dead_tokens=512)
-        moved[auxk] = ((sae.W_enc - start).abs().sum(0) > 0).float().mean().item()
-        assert curve["dead_share"].iloc[-1] > 0.5
-    assert moved[0.0] < 0.3 and moved[1.0] > 0.7, moved
-
-
-@pytest.fixture(scope="module")
-def trained():
-    return training.train(TOPK, TrainConfig(steps=400, batch=256, lr=5e-3, warm_up=10), stream(X))
-
-
-def test_training_recovers_a_planted_dictionary(trained):
-    sae, curve = trained
-    cosine = (DIRECTIONS @ sae.W_dec.detach().numpy().T).max(1)
-    assert cosine.mean() > 0.9
-    assert curve["explained_variance"].iloc[-1] > 0.8
-    control = SAE(TOPK, 1).W_dec.detach().numpy()  # untrained rows do not
-    assert (DIRECTIONS @ control.T).max(1).mean() < 0.75
-
-
-def test_trained_rows_have_unit_norm_and_the_sae_reads_raw_activations(trained):
-    sae, curve = trained
-    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48), atol=1e-5, rtol=0)
-    q = evaluate.quality(sae, X, np.arange(len(X)), np.zeros(len(X), dtype=int))
-    assert q.explained_variance == pytest.approx(curve["explained_variance"].iloc[-1], abs=0.03)
-    big = 1000 * X  # the scale of the activations does not matter
-    other, _ = short(big, TOPK)
-    same, _ = short(X, TOPK)
-    torch.testing.assert_close(other.W_dec, same.W_dec, atol=1e-3, rtol=0)
-
-
-def test_l1_lowers_l0():
-    l0 = {}
-    for l1 in (0.0, 0.3):
-        sae, _ = short(X, SAEConfig("standard", 16, 48), steps=80, l1=l1, lr=3e-3)
-        l0[l1] = evaluate.quality(sae, X, np.arange(2000), np.zeros(len(X), dtype=int)).l0
-    assert l0[0.3] < 0.7 * l0[0.0], l0
-
-
-def test_same_seed_same_weights():
-    (a, curve), (b, again), (c, _) = (short(X, TOPK, seed=s) for s in (1, 1, 2))
-    for name in format.TENSORS:
-        assert torch.equal(getattr(a, name), getattr(b, name))
-    assert curve.equals(again) and not torch.equal(a.W_enc, c.W_enc)
-
-
-def test_input_that_teaches_nothing_raises():
-    with pytest.raises(ValueError, match="variance is 0"):
-        short(np.full((300, 16), 2.5, dtype=np.float32), TOPK)
-    with pytest.raises(ValueError, match="variance is nan, wanted finite"):
-        short(np.full((300, 16), np.nan, dtype=np.float32), TOPK)
-
-    def later():
-        source = stream(X)
-        yield from itertools.islice(source, 5)
-        yield np.full((256, 16), np.nan, dtype=np.float32)
-
-    with pytest.raises(FloatingPointError, match="loss is nan at step 4"):
-        training.train(TOPK, TrainConfig(steps=30, batch=256), later())
 
 
 # Quality ---------------------------------------------------------------------------------------------------

@@ -80,12 +80,13 @@ def unit_losses(
     rebuilt: dict[str, Callable[[Tensor], Tensor]], adapter, site: str, sequences: list[str], share: float = 0.15,
     seed: int = 0, units_a_batch: int = 16,
 ) -> pd.DataFrame:  # fmt: skip
-    """The language model's loss with the activations of `site` rebuilt, by unit, on the same scored tokens throughout.
+    """The language model's loss with activations of `site` rebuilt, by unit, on the same scored tokens throughout.
 
-    rebuilt: name -> function from activations [token, d_model] to what replaces them. Masked models: cross-entropy
-    at a seeded `share` of masked tokens; causal models: next-token cross-entropy. One row a sequence: n_tokens scored,
-    then sums over them (nats): "original", "mean ablated" (every activation replaced by the mean over all the
-    sequences' tokens), and one column a name.
+    rebuilt: name -> function from activations [token, d_model] to what replaces them. Masked models:
+    cross-entropy at a seeded `share` of masked tokens; causal models: next-token cross-entropy. One row a
+    sequence: n_tokens scored, then sums over them (nats): "original", "mean ablated" (every kept token's
+    activation replaced by the mean over all the sequences' kept tokens), "zero ablated" (replaced by zeros),
+    and one column a name.
     """
     generator = torch.Generator().manual_seed(seed)
     prepared, total, n_kept = [], 0.0, 0
@@ -103,7 +104,7 @@ def unit_losses(
         total = total + adapter.run(batch, [site])[site].double().sum(0)
         n_kept += batch.n_kept
     mean = (total / n_kept).float()
-    functions = {"mean ablated": lambda x: mean.to(x).expand_as(x)} | rebuilt
+    functions = {"mean ablated": lambda x: mean.to(x).expand_as(x), "zero ablated": torch.zeros_like} | rebuilt
 
     def sums(logits: Tensor, scored: Tensor, target: Tensor) -> np.ndarray:
         loss = torch.nn.functional.cross_entropy(logits[scored].float(), target[scored], reduction="none")
@@ -118,12 +119,19 @@ def unit_losses(
     return pd.concat(parts, ignore_index=True)
 
 
-def loss_recovered(losses: pd.DataFrame, name: str, n_boot: int = 1000, seed: int = 0) -> stats.Estimate:
-    """(L_mean - L_name) / (L_mean - L_original), sums over units, with its bootstrap over units.
+def loss_recovered(
+    losses: pd.DataFrame, name: str, n_boot: int = 1000, seed: int = 0, ablation: str = "mean"
+) -> stats.Estimate:
+    """(L_ablated - L_name) / (L_ablated - L_original), sums over units, with its bootstrap over units.
 
-    1: as good as the original activations; 0: as bad as their mean. losses: from `unit_losses`.
+    1: as good as the original activations; 0: as bad as the ablated ones. losses: from `unit_losses`.
+    ablation: "mean" or "zero"; zeros often lie far from every activation and then flatter a dictionary, so
+    name it beside the number.
+    Raises ValueError on another ablation.
     """
-    lost, at_stake = losses[name] - losses["original"], losses["mean ablated"] - losses["original"]
+    if ablation not in ("mean", "zero"):
+        raise ValueError(f"ablation {ablation!r}: wanted mean or zero")
+    lost, at_stake = losses[name] - losses["original"], losses[f"{ablation} ablated"] - losses["original"]
     return stats.ratio_interval(lost.to_numpy(), at_stake.to_numpy(), n_boot, seed)
 
 
@@ -136,6 +144,23 @@ def paired_gain(
     variances; with losses and the loss at stake, of two losses recovered.
     """
     return stats.ratio_interval(whole - (rival - own), whole, n_boot, seed)
+
+
+@torch.inference_mode()
+def coherence(W_dec: Tensor, chunk: int = 256) -> Tensor:
+    """Largest |cosine| of each decoder row with another row.
+
+    0: orthogonal to all others; 1: a copy or the negative of one. The cosine with a row of zeros is 0.
+    W_dec: [d_sae, d_in], any row norms, d_sae at least 2. Returns [d_sae]. Holds one block of cosines
+    [chunk, d_sae] at a time, 64 MiB at d_sae 65,536 in float32, beside one copy of W_dec.
+    """
+    rows = torch.nn.functional.normalize(W_dec.detach(), dim=1)
+    largest = rows.new_empty(len(rows))
+    for s in range(0, len(rows), chunk):
+        cosine = (rows[s : s + chunk] @ rows.T).abs_()
+        cosine.diagonal(s).zero_()
+        largest[s : s + chunk] = cosine.amax(1)
+    return largest
 
 
 #: (explained variance at least, L0 at most), fixed before any run.

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from lib.models.adapter import check_safetensors
-from lib.sae.model import SAE, SAEConfig
+from lib.sae.model import ARCHITECTURES, INFERENCE, SAE, SAEConfig
 
+#: What every SAE has, and what some have besides.
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
+BESIDES = {"jumprelu": ("threshold",), "gated": ("r_mag", "b_mag")}
+#: Where SAELens says it otherwise.
+THEIR_TRAINING = {"matryoshka": "matryoshka_batchtopk"}
+VERSION = "6.54.12"
+#: Row norms this near to 1 are 1: what float32 leaves after a division by the norm.
+UNIT = 1e-5
 
 
 def save(sae: SAE, folder: Path, site: str, model: dict) -> None:
@@ -22,39 +31,176 @@ def save(sae: SAE, folder: Path, site: str, model: dict) -> None:
         "architecture": sae.config.architecture, "d_in": sae.config.d_in, "d_sae": sae.config.d_sae,
         "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": True, "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"sae_lens_version": "6.54.12", "hook_name": site, "model_name": model["class"], "model": model},
+        "metadata": {"sae_lens_version": VERSION, "hook_name": site, "model_name": model["class"], "model": model},
     }  # fmt: skip
     if sae.config.architecture == "topk":
         config |= {"k": sae.config.k, "rescale_acts_by_decoder_norm": False}
-    tensors = {name: getattr(sae, name).detach().contiguous() for name in TENSORS}
+    if trained_as := sae.config.trained_as:
+        config["metadata"]["training_architecture"] = THEIR_TRAINING.get(trained_as, trained_as)
+    names = _names(sae.config.architecture)
+    tensors = {theirs: getattr(sae, ours).detach().float().cpu() for ours, theirs in names.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def load(folder: Path, site: str, model: dict) -> SAE:
     """Read an SAE for use on `site` of `model`. Raises ValueError when it was trained on another, or is damaged."""
-    folder = Path(folder)
-    for name in ("cfg.json", "sae_weights.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder}: no {name}")
-    check_safetensors(folder / "sae_weights.safetensors")
+    config = _read_config(folder)
     try:
-        config = json.loads((folder / "cfg.json").read_text())
-        trained, _ = config["metadata"], config["metadata"]["model"]["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'cfg.json'}: no SAE of ours: {error!r}") from error
-    if trained["hook_name"] != site:
-        raise ValueError(f"{folder}: trained on site {trained['hook_name']}, asked for {site}")
-    if trained["model"]["weights_sha256"] != model["weights_sha256"]:
+        trained_on, trained = config["metadata"]["hook_name"], config["metadata"]["model"]
+        found = f"{trained['class']} {trained['weights_sha256'][:16]}"
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{Path(folder) / 'cfg.json'}: no SAE of ours: {error!r}") from error
+    if trained_on != site:
+        raise ValueError(f"{folder}: trained on site {trained_on}, asked for {site}")
+    if trained["weights_sha256"] != model["weights_sha256"]:
+        wanted = f"{model['class']} {model['weights_sha256'][:16]}"
+        raise ValueError(f"{folder}: trained on {found}, asked for {wanted}")
+    config = _config(config, folder)
+    return build(config, _read_tensors(folder, config.architecture), folder)
+
+
+def read_saelens(folder: Path) -> SAE:
+    """Read a folder that SAELens 6 wrote, whatever model it was trained on; keep it with `save`, naming that model.
+
+    Its encoder may leave b_dec alone, and its rows may have any norm: `canonical` says what becomes of either.
+    Raises FileNotFoundError where a file is missing, and ValueError for a folder from before SAELens 6, an
+    architecture with no counterpart here, normalised activations, or a damaged file.
+    """
+    found = _read_config(folder)
+    config, metadata = _config(found, folder), found.get("metadata") or {}
+    version = str(metadata.get("sae_lens_version") or found.get("sae_lens_version") or 0)
+    if int(version.split(".")[0]) < 6:
+        raise ValueError(f"{folder}: written before SAELens 6; load and save it once with SAELens {VERSION}")
+    if (normalised := found.get("normalize_activations", "none")) != "none":
         raise ValueError(
-            f"{folder}: trained on {trained['model']['class']} {trained['model']['weights_sha256'][:16]}, "
-            f"asked for {model['class']} {model['weights_sha256'][:16]}"
+            f"{folder}: normalize_activations is {normalised!r}, wanted 'none': fold it into the weights first"
         )
-    sae = SAE(SAEConfig(config["architecture"], config["d_in"], config["d_sae"], config.get("k", 0)))
-    tensors = load_file(folder / "sae_weights.safetensors")
+    centred = found.get("apply_b_dec_to_input", True)
+    rescaled = found.get("rescale_acts_by_decoder_norm", False)
+    return canonical(config, _read_tensors(folder, config.architecture), folder, centred, rescaled)
+
+
+def canonical(config: SAEConfig, tensors: dict[str, Tensor], where, centred=True, rescaled=False) -> SAE:
+    """The SAE, in our convention, that reconstructs as one of another library does.
+
+    tensors: ours by name; W_dec [d_sae, d_in] may have any row norms n [d_sae]. centred: whether its encoder reads
+    x - b_dec; where it reads x, b_dec W_enc [d_sae] goes into the bias of every path. Rows then get unit norm and
+    latents n times their value; a row of zeros stays. `rescaled`: a TopK that chooses by latent times n, so that
+    its latents are the chosen products already. A TopK that chooses by the bare latent would choose others, so
+    its rows and latents are scaled by one number, the mean of n, and a warning gives the norms that stay.
+
+    Computed in float64, kept in float32. where: named by errors. Raises ValueError as `build` does.
+    """
+    check_shapes(config, tensors, where)
+    t = {name: tensor.cpu().double() for name, tensor in tensors.items()}
+    if not centred:
+        shift = t["b_dec"] @ t["W_enc"]
+        t["b_enc"] = t["b_enc"] + shift
+        if config.architecture == "gated":
+            t["b_mag"] = t["b_mag"] + shift * t["r_mag"].exp()
+    norm = t["W_dec"].norm(dim=1)
+    norm = torch.where(norm == 0, 1.0, norm)
+    if (norm - 1).abs().max() > UNIT:
+        if config.architecture == "topk" and not rescaled:
+            norm = _one_norm(norm, where)
+        t["W_dec"] = t["W_dec"] / norm[:, None]
+        for name in t.keys() & {"W_enc", "b_enc", "b_mag", "threshold"}:
+            t[name] = t[name] * norm
+    if config.architecture == "jumprelu":
+        t["threshold"] = t["threshold"].clamp_min(0)  # below it, their ReLU decides
+    return build(config, t, where)
+
+
+def build(config: SAEConfig, tensors: dict[str, Tensor], where) -> SAE:
+    """The SAE of these tensors, by our names, ready for use. Raises ValueError as `check_shapes` does."""
+    check_shapes(config, tensors, where)
+    sae = SAE(config)
     with torch.no_grad():
-        for name in TENSORS:
-            if tensors[name].shape != getattr(sae, name).shape:
-                raise ValueError(f"{folder}: {name} has shape {tuple(tensors[name].shape)}")
-            getattr(sae, name).copy_(tensors[name])
+        for name, tensor in tensors.items():
+            getattr(sae, name).copy_(tensor)
     return sae.eval()
+
+
+def check_shapes(config: SAEConfig, tensors: dict[str, Tensor], where) -> None:
+    """Raises ValueError, naming `where`, when a tensor's shape is not the one that config asks for."""
+    d_in, d_sae = config.d_in, config.d_sae
+    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != (wanted := shapes.get(name, (d_sae,))):
+            raise ValueError(f"{where}: {name} has shape {tuple(tensor.shape)}, wanted {wanted}")
+
+
+def training_name(theirs: str | None, architecture: str) -> str:
+    """SAEConfig.trained_as from a file's word for it: "" where that is the architecture itself, or unknown."""
+    ours = next((ours for ours, name in THEIR_TRAINING.items() if name == theirs), theirs)
+    return ours if ours in ARCHITECTURES and ours != architecture else ""
+
+
+def check_names(found, wanted, where) -> None:
+    """Raises ValueError when tensors are missing, or when some are there that would go unread."""
+    if set(found) != set(wanted):
+        raise ValueError(f"{where}: holds {', '.join(sorted(found))}; wanted {', '.join(sorted(wanted))}")
+
+
+def read_json(path: Path) -> dict:
+    """Raises FileNotFoundError, or ValueError when it holds no JSON object."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent}: no {path.name}")
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no JSON object: {error}") from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Raises FileNotFoundError, or ValueError when it is not whole."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent}: no {path.name}")
+    check_safetensors(path)
+    return load_file(path)
+
+
+def _names(architecture: str) -> dict[str, str]:
+    """SAELens' name of each of our tensors: they differ for the gate's bias."""
+    ours = TENSORS + BESIDES.get(architecture, ())
+    return {name: "b_gate" if architecture == "gated" and name == "b_enc" else name for name in ours}
+
+
+def _read_config(folder: Path) -> dict:
+    """cfg.json, once both files are there and the weights are whole."""
+    folder = Path(folder)
+    config = read_json(folder / "cfg.json")
+    if not (folder / "sae_weights.safetensors").is_file():
+        raise FileNotFoundError(f"{folder}: no sae_weights.safetensors")
+    check_safetensors(folder / "sae_weights.safetensors")
+    return config
+
+
+def _config(config: dict, folder: Path) -> SAEConfig:
+    """Ours from cfg.json. Raises ValueError for an architecture or widths that make no SAE of ours."""
+    if (architecture := config.get("architecture")) not in INFERENCE:
+        raise ValueError(f"{folder}: architecture {architecture!r}: wanted one of {', '.join(INFERENCE)}")
+    trained_as = training_name((config.get("metadata") or {}).get("training_architecture"), architecture)
+    try:
+        widths = int(config["d_in"]), int(config["d_sae"])
+        return SAEConfig(architecture, *widths, int(config.get("k", 0)), trained_as)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{Path(folder) / 'cfg.json'}: {error!r}") from error
+
+
+def _read_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
+    """By our names. Raises ValueError for tensors that the architecture does not have."""
+    tensors, names = read_safetensors(Path(folder) / "sae_weights.safetensors"), _names(architecture)
+    check_names(tensors, names.values(), folder)
+    return {ours: tensors[theirs] for ours, theirs in names.items()}
+
+
+def _one_norm(norm: Tensor, where) -> Tensor:
+    """[d_sae] -> its mean [d_sae]; warns when rows are not of one norm."""
+    mean = norm.mean().expand_as(norm)
+    if (norm / mean - 1).abs().max() > 1e-3:
+        low, high = (norm / mean).aminmax()
+        warnings.warn(f"{where}: TopK over rows of unlike norms, kept: {low:.3g} to {high:.3g}", stacklevel=4)
+    return mean

@@ -1,37 +1,77 @@
-"""Train one SAE on a stream of activation batches."""
+"""Train any number of SAEs in one pass over the activations, and go on after an interruption as if nothing happened."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lib.sae.model import SAE, SAEConfig
+from lib.sae.model import SAE
+from lib.sae.optimise import Adam
+from lib.sae.stack import Run, Stack
+
+#: Largest block of pre-activations a stack makes at once, in bytes; more members of a shape make another stack.
+STACK_BYTES = 2**29
+
+Batches = Callable[[int], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """steps of `batch` tokens. l1: weight of the L1 term (standard). auxk: weight of the AuxK term (topk).
+    """What all runs of a sweep share: `steps` batches of `batch` tokens.
 
-    lr 0 takes the known scaling 2e-4 / sqrt(d_sae / 16384). warm_up: steps. decay: last share of steps with a linear
-    fall to 0. dead_tokens: a latent silent for this many tokens is dead to AuxK.
+    warm_up: steps of linear rise of the learning rate. decay: last share of steps with a linear fall to 0.
+    sparsity_warm_up: first share of steps over which the sparsity term rises. auxk: weight of the AuxK term;
+    dead_tokens: a latent silent for this many tokens is dead to it. bandwidth: of the jumprelu's gradient, in scaled
+    activations. checkpoint_every: steps between checkpoints, 0 for none. log_every: steps between rows of the curve.
+    device: "cpu" or "cuda"; bf16: products in bfloat16, weights and moments in float32.
     """
 
     steps: int
     batch: int = 1024
-    l1: float = 0.0
-    auxk: float = 1 / 32
-    lr: float = 0.0
     warm_up: int = 100
     decay: float = 0.2
+    sparsity_warm_up: float = 0.05
+    auxk: float = 1 / 32
     dead_tokens: int = 200_000
-    seed: int = 0
+    bandwidth: float = 0.1
+    checkpoint_every: int = 0
+    log_every: int = 50
+    device: str = "cpu"
+    bf16: bool = False
+
+
+@dataclass
+class Result:
+    """saes: run -> SAE that reads raw activations, without the runs that failed. curve: one row a run and logged step.
+    verdicts: run -> "trained", or why it was stopped. scale: the factor on activations during training, folded back."""
+
+    saes: dict[str, SAE]
+    curve: pd.DataFrame
+    verdicts: dict[str, str]
+    scale: float
+
+
+def resume_key(runs: list[Run], config: TrainConfig, data: str) -> str:
+    """A hash of all that the weights depend on: the runs, the settings, this package's code, and `data`, which says
+    what activations these are."""
+    text = json.dumps([[asdict(run) for run in runs], asdict(config), data])
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(text.encode() + code).hexdigest()[:16]
 
 
 def geometric_median(x: Tensor, iterations: int = 50) -> Tensor:
@@ -46,110 +86,251 @@ def geometric_median(x: Tensor, iterations: int = 50) -> Tensor:
     return point
 
 
-@torch.no_grad()
-def remove_parallel_gradient(sae: SAE) -> None:
-    """Drop the part of the decoder's gradient along each row, which the unit norm would undo anyway."""
-    grad, rows = sae.W_dec.grad, sae.W_dec
-    grad -= (grad * rows).sum(1, keepdim=True) * rows
+def schedule(step: int, config: TrainConfig) -> float:
+    """Factor on the learning rate: linear warm-up, plateau, linear decay to 0."""
+    fall = (config.steps - step) / max(config.decay * config.steps, 1)
+    return min(1.0, (step + 1) / max(config.warm_up, 1), fall)
 
 
-@torch.no_grad()
-def unit_rows(sae: SAE) -> None:
-    sae.W_dec.div_(sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-8))
+def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path | None = None) -> Result:
+    """Train all runs on the same batches: each as it would be trained alone.
 
-
-def auxk_loss(sae: SAE, pre: Tensor, residual: Tensor, dead: Tensor, k_aux: int) -> Tensor:
-    """Error of explaining the residual by the k_aux strongest dead latents, over the residual's variance.
-
-    pre: [token, d_sae]; residual: [token, d_in], detached; dead: [d_sae] bool. Zero when none is dead.
-    Source: Gao 2024, section A.2.
+    batches: function from a step to the endless float32 batches [batch, d_in] from there on, for example
+    `functools.partial(data.batches, source, batch, seed)`; or pairs with targets [batch] for a probe term. folder: for
+    checkpoints; a run that was interrupted there goes on from its newest one, to the same bits. Under `torchrun` each
+    process takes its share of every batch (BatchTopK and AuxK then choose within a share).
+    Raises ValueError on a first batch that is not finite or has no variance, on two runs of one name, and on a folder
+    of another sweep; FloatingPointError when every run has failed, with what was seen.
     """
-    k = min(k_aux, int(dead.sum()))
-    if k == 0:
-        return pre.new_zeros(())
-    value, index = pre[:, dead].topk(k, dim=-1, sorted=False)
-    latents = torch.zeros_like(pre[:, dead]).scatter(-1, index, value.relu())
-    error = (latents @ sae.W_dec[dead] - residual).square().sum(1).mean()
-    variance = (residual - residual.mean(0)).square().sum(1).mean()
-    return error / variance.clamp_min(1e-12)
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two runs have one name: {sorted(names)}")
+    sweep = Sweep(runs, config, _activations(next(batches(0))))
+    newest = _newest(folder) if folder else None
+    if newest:
+        sweep.load(newest)
+    given = batches(sweep.step)
+    with tqdm(total=config.steps, initial=sweep.step, desc=names[0] if len(runs) == 1 else f"{len(runs)} SAEs",
+              mininterval=5, disable=_rank() > 0) as bar:  # fmt: skip
+        started = time.monotonic()
+        while sweep.step < config.steps and sweep.stacks:
+            row = sweep.train_on(next(given))
+            bar.update()
+            if row is not None:
+                tokens = bar.n * config.batch / max(time.monotonic() - started, 1e-9)
+                bar.set_postfix(ev=f"{row['explained_variance'].max():.3f}", l0=f"{row['l0'].median():.1f}",
+                                dead=f"{row['dead_share'].median():.2f}", tokens_s=f"{tokens:,.0f}")  # fmt: skip
+            if folder and config.checkpoint_every and sweep.step % config.checkpoint_every == 0:
+                sweep.save(Path(folder))
+    if not sweep.stacks:
+        raise FloatingPointError("; ".join(f"{name}: {said}" for name, said in sweep.verdicts.items()))
+    return sweep.result()
 
 
-def schedule(step: int, steps: int, warm_up: int, decay: float) -> float:
-    """Linear warm-up, plateau, linear decay to 0 over the last share `decay`. Dimensionless."""
-    return min(1.0, (step + 1) / max(warm_up, 1), (steps - step) / max(decay * steps, 1))
+class Sweep:
+    """The state of a training: stacks with their optimisers, the step, the curve and the verdicts."""
+
+    def __init__(self, runs: list[Run], config: TrainConfig, first: Tensor):
+        centred = first - first.mean(0)
+        variance = centred.square().sum(1).mean().item()
+        if not 0 < variance < math.inf:
+            raise ValueError(f"the activations' variance is {variance:g}, wanted finite and above 0: nothing to learn")
+        self.runs, self.config, self.step, self.rows = runs, config, 0, []
+        self.scale = math.sqrt(first.shape[1] / variance)
+        self.verdicts = {run.name: "trained" for run in runs}
+        self.stacks: list[tuple[Stack, Adam]] = []
+        centre = geometric_median(first * self.scale)
+        for members in _stacked(runs, config.batch):
+            stack = Stack(members, first.shape[1], config.auxk, config.bandwidth).to(config.device)
+            stack.start(centre.to(config.device))
+            self.stacks.append((stack, Adam(stack, _rates(stack), beta1=_beta1(members[0]))))
+
+    def train_on(self, batch) -> pd.DataFrame | None:
+        """One step of every run; the new rows of the curve on the steps that are logged."""
+        config, device = self.config, self.config.device
+        x, targets = batch if isinstance(batch, tuple) else (batch, None)
+        mine = slice(_rank(), None, _world())
+        x = (torch.from_numpy(np.ascontiguousarray(x[mine])) * self.scale).to(device)
+        targets = None if targets is None else torch.from_numpy(targets[mine]).to(x)
+        warm = min(1.0, (self.step + 1) / max(config.sparsity_warm_up * config.steps, 1))
+        logged = self.step % config.log_every == 0 or self.step + 1 == config.steps
+        rows = []
+        for i, (stack, optimiser) in enumerate(self.stacks):
+            with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
+                loss, seen = stack(x, warm, config.dead_tokens, targets, self.step)
+            for p in stack.parameters():
+                p.grad = None
+            loss.sum().backward()
+            _share(stack, seen)
+            rows.append(self._curve(stack, x, seen, loss) if logged else None)
+            self.stacks[i] = stack, optimiser = self._drop_failed(stack, optimiser, loss)
+            if stack is not None:
+                optimiser.step(schedule(self.step, config))
+                fired = seen["fired"] if len(seen["fired"]) == len(stack.runs) else seen["fired"][torch.isfinite(loss)]
+                stack.note_fired(fired, config.batch)
+        self.stacks = [pair for pair in self.stacks if pair[0] is not None]
+        self.step += 1
+        if not logged:
+            return None
+        table = pd.concat(rows, ignore_index=True)
+        self.rows.append(table)
+        self._note_dead(table)
+        return table
+
+    def _curve(self, stack: Stack, x: Tensor, seen: dict[str, Tensor], loss: Tensor) -> pd.DataFrame:
+        total = (x - x.mean(0)).square().sum()
+        dead = (stack.silent >= self.config.dead_tokens).float().mean(1)
+        return pd.DataFrame({
+            "run": [run.name for run in stack.runs], "step": self.step, "tokens": (self.step + 1) * self.config.batch,
+            "explained_variance": (1 - seen["error"] / total).tolist(), "l0": seen["l0"].tolist(),
+            "dead_share": dead.tolist(), "loss": loss.detach().tolist(),
+        })  # fmt: skip
+
+    def _drop_failed(self, stack: Stack, optimiser: Adam, loss: Tensor) -> tuple[Stack | None, Adam | None]:
+        """The stack without the members whose loss is not finite."""
+        failed = torch.nonzero(~torch.isfinite(loss.detach())).flatten().tolist()
+        for member in reversed(failed):
+            run = stack.runs[member]
+            self.verdicts[run.name] = (f"loss {loss[member].item()} at step {self.step}: try a lower learning rate than "
+                                       f"{run.learning_rate:.2g}, or look for outliers among the activations")  # fmt: skip
+            if len(stack.runs) == 1:
+                return None, None
+            grads = {name: p.grad for name, p in stack.named_parameters()}
+            keep = [i for i in range(len(stack.runs)) if i != member]
+            stack = stack.without(member)
+            for name, p in stack.named_parameters():
+                p.grad = None if grads[name] is None else grads[name][keep]
+            optimiser = optimiser.without(stack, member)
+        return stack, optimiser
+
+    def _note_dead(self, table: pd.DataFrame) -> None:
+        """The early verdict on a run in which nothing fires any more: it cannot recover, and stops."""
+        for name in table.loc[(table["l0"] == 0) & (self.step > 1), "run"]:
+            self.verdicts[name] = (f"no latent fires at step {self.step - 1}: the dictionary is dead; try a smaller weight of "
+                                   f"the sparsity term, or a longer warm-up of it")  # fmt: skip
+            for i, (stack, optimiser) in enumerate(self.stacks):
+                member = next((m for m, run in enumerate(stack.runs) if run.name == name), None)
+                if member is not None and len(stack.runs) == 1:
+                    del self.stacks[i]
+                elif member is not None:
+                    smaller = stack.without(member)
+                    self.stacks[i] = smaller, optimiser.without(smaller, member)
+
+    def result(self) -> Result:
+        """The SAEs as they are, with the curve so far."""
+        saes = {run.name: stack.export(m, self.scale).cpu() for stack, _ in self.stacks for m, run in enumerate(stack.runs)}
+        saes = {run.name: saes[run.name] for run in self.runs if run.name in saes}
+        curve = pd.concat(self.rows, ignore_index=True) if self.rows else pd.DataFrame()
+        return Result(saes, curve, dict(self.verdicts), self.scale)
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------
+    def settings(self) -> dict:
+        return {"runs": [asdict(run) for run in self.runs], "config": asdict(self.config), "scale": self.scale}
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint whole, or not at all; keep the last two. Only the first process writes."""
+        if _rank():
+            return
+        final, partial = folder / f"step_{self.step:09d}", folder / f".partial_{self.step:09d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        tensors, layout = {}, []
+        for i, (stack, optimiser) in enumerate(self.stacks):
+            state = stack.state_dict() | optimiser.state()
+            tensors |= {f"{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
+            layout.append({"runs": [run.name for run in stack.runs], "step_number": optimiser.step_number})
+        save_file(tensors, partial / "state.safetensors")
+        table = pd.concat(self.rows, ignore_index=True) if self.rows else pd.DataFrame()
+        state = {"step": self.step, "layout": layout, "verdicts": self.verdicts, "curve": table.to_dict("list")}
+        (partial / "state.json").write_text(json.dumps(self.settings() | state))
+        for path in (*partial.iterdir(), partial):
+            _to_disk(path)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(partial, final)
+        _to_disk(folder)
+        for old in sorted(folder.glob("step_*"))[:-2]:
+            shutil.rmtree(old)
+
+    def load(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint. Raises ValueError when it is of another sweep, or of other data."""
+        state = json.loads((checkpoint / "state.json").read_text())
+        mine = json.loads(json.dumps(self.settings()))
+        for key, value in mine.items():
+            if state[key] != value:
+                raise ValueError(f"{checkpoint}: made with other {key}: {state[key]}, wanted {value}; remove the folder to start anew")
+        tensors = load_file(checkpoint / "state.safetensors")
+        known = {run.name: run for run in self.runs}
+        self.stacks = []
+        for i, part in enumerate(state["layout"]):
+            mine = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
+            members = [known[name] for name in part["runs"]]
+            stack = Stack(members, mine["dec"].shape[-1], self.config.auxk, self.config.bandwidth).to(self.config.device)
+            stack.load_state_dict({name: mine[name] for name in stack.state_dict()})
+            optimiser = Adam(stack, _rates(stack), beta1=_beta1(members[0]))
+            optimiser.load(mine, part["step_number"])
+            self.stacks.append((stack, optimiser))
+        self.step, self.verdicts = state["step"], state["verdicts"]
+        self.rows = [pd.DataFrame(state["curve"])]
 
 
-def train(config: SAEConfig, training: TrainConfig, batches: Iterator[np.ndarray], name: str = "") -> tuple[SAE, pd.DataFrame]:
-    """Train on float32 batches [batch, d_in]. Returns the SAE, reading raw activations, and its curve.
-
-    Activations are multiplied by one factor so that their mean squared distance from their mean is d_in; it is folded
-    back at the end.
-    Raises ValueError on a first batch without variance or not finite, FloatingPointError on a loss that is not finite.
-    """
-    torch.manual_seed(training.seed)
-    first = torch.from_numpy(next(batches))
-    centred = first - first.mean(0)
-    if not 0 < (variance := centred.square().sum(1).mean().item()) < math.inf:
-        raise ValueError(f"the activations' variance is {variance:g}, wanted finite and above 0: nothing to learn")
-    scale = math.sqrt(config.d_in / variance)
-    sae = SAE(config, training.seed)
-    with torch.no_grad():
-        sae.b_dec.copy_(geometric_median(first * scale))
-    lr = training.lr or 2e-4 / math.sqrt(config.d_sae / 16384)
-    optimizer = torch.optim.Adam(sae.parameters(), lr=lr, betas=(0.9, 0.999))
-    silent = torch.zeros(config.d_sae)
-    curve = []
-    bar = tqdm(range(training.steps), desc=name or config.architecture, mininterval=5)
-    for step in bar:
-        x = torch.from_numpy(next(batches)) * scale
-        pre = sae.pre_activations(x)
-        latents = sae.activate(pre)
-        residual = x - sae.decode(latents)
-        loss = residual.square().sum(1).mean() / config.d_in
-        if config.architecture == "standard":
-            loss = loss + training.l1 * min(1.0, (step + 1) / max(0.05 * training.steps, 1)) * latents.sum(1).mean()
-        elif training.auxk and silent.max() >= training.dead_tokens:
-            dead = silent >= training.dead_tokens
-            loss = loss + training.auxk * auxk_loss(sae, pre, residual.detach(), dead, config.d_in // 2)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}: try a lower learning rate than {lr:.2g}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        remove_parallel_gradient(sae)
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * schedule(step, training.steps, training.warm_up, training.decay)
-        optimizer.step()
-        unit_rows(sae)
-        with torch.no_grad():
-            fired = (latents > 0).any(0)
-            silent = torch.where(fired, torch.zeros_like(silent), silent + len(x))
-        if step % 50 == 0 or step + 1 == training.steps:
-            row = _progress(step, x, residual, latents, silent, training)
-            curve.append(row)
-            bar.set_postfix(ev=f"{row['explained_variance']:.3f}", l0=f"{row['l0']:.1f}", dead=f"{row['dead_share']:.2f}")
-    fold_scale(sae, scale)
-    return sae.eval(), pd.DataFrame(curve)
+def _stacked(runs: list[Run], batch: int) -> list[list[Run]]:
+    """Runs of one shape together, in stacks whose pre-activations fit STACK_BYTES."""
+    stacks = []
+    for shape in dict.fromkeys(run.shape for run in runs):
+        same, most = [run for run in runs if run.shape == shape], max(1, STACK_BYTES // (4 * batch * shape[1]))
+        stacks += [same[s : s + most] for s in range(0, len(same), most)]
+    return stacks
 
 
-@torch.no_grad()
-def _progress(step: int, x: Tensor, residual: Tensor, latents: Tensor, silent: Tensor, training: TrainConfig) -> dict:
-    total = (x - x.mean(0)).square().sum()
-    return {
-        "step": step, "tokens": (step + 1) * training.batch,
-        "explained_variance": 1 - (residual.square().sum() / total).item(),
-        "l0": (latents > 0).sum(1).float().mean().item(),
-        "dead_share": (silent >= training.dead_tokens).float().mean().item(),
-    }  # fmt: skip
+def _rates(stack: Stack) -> Tensor:
+    return stack.weights("learning_rate")
 
 
-@torch.no_grad()
-def fold_scale(sae: SAE, scale: float) -> None:
-    """Make an SAE trained on `scale` times the activations read raw ones. ReLU and TopK are homogeneous, so only
-    the biases change."""
-    sae.b_enc.div_(scale)
-    sae.b_dec.div_(scale)
+def _beta1(run: Run) -> float:
+    """0 for the two whose gate is a step function (Rajamanoharan 2024), 0.9 otherwise."""
+    return 0.0 if run.architecture in ("gated", "jumprelu") else 0.9
 
 
-def settings(config: SAEConfig, training: TrainConfig) -> dict:
-    return {**asdict(config), **asdict(training)}
+def _activations(batch) -> Tensor:
+    return torch.from_numpy(np.array(batch[0] if isinstance(batch, tuple) else batch))
+
+
+def _newest(folder: Path) -> Path | None:
+    whole = sorted(p for p in Path(folder).glob("step_*") if (p / "state.json").is_file() and (p / "state.safetensors").is_file())
+    return whole[-1] if whole else None
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Several processes ---------------------------------------------------------------------------------------
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _share(stack: Stack, seen: dict[str, Tensor]) -> None:
+    """Mean gradients, summed errors and the union of what fired, over processes."""
+    if _world() == 1:
+        return
+    for p in stack.parameters():
+        if p.grad is not None:
+            dist.all_reduce(p.grad)
+            p.grad /= _world()
+    fired = seen["fired"].to(torch.int32)
+    dist.all_reduce(fired, op=dist.ReduceOp.MAX)
+    seen["fired"] = fired.bool()
+    for buffer in (stack.running, stack.share):
+        dist.all_reduce(buffer)
+        buffer /= _world()
