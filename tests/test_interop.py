@@ -158,6 +158,19 @@ def test_folding_by_hand():
     torch.testing.assert_close(rescaled(x)[0], torch.tensor([[1.0, 1.5 * 4]]))
 
 
+def test_a_row_of_zeros_stays_and_unlike_shapes_are_refused():
+    t = {"W_enc": torch.ones(2, 3), "b_enc": torch.zeros(3), "b_dec": torch.zeros(2),
+         "W_dec": torch.tensor([[0.0, 0], [3, 4], [1, 0]])}  # fmt: skip
+    sae = format.canonical(SAEConfig("standard", 2, 3), t, "here")
+    torch.testing.assert_close(sae.encode(torch.ones(1, 2)), torch.tensor([[2.0, 10, 2]]))
+    torch.testing.assert_close(sae.W_dec.detach(), torch.tensor([[0.0, 0], [0.6, 0.8], [1, 0]]))
+    for name, shape in {"W_dec": (2, 2), "b_enc": (2,), "b_dec": (3,)}.items():
+        with pytest.raises(ValueError, match=f"here: {name} has shape"):
+            format.canonical(
+                SAEConfig("standard", 2, 3), t | {name: torch.ones(shape)}, "here", centred=False
+            )
+
+
 # dictionary_learning ---------------------------------------------------------------------------------------
 
 # From the classes' source: class, tensors by name and shape (D = d_in, F = d_sae), and latents of x.

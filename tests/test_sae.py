@@ -62,9 +62,9 @@ def test_standard_is_relu():
     torch.testing.assert_close(sae.encode(x), sae.pre_activations(x).clamp_min(0))
 
 
-@pytest.mark.parametrize("wrong", [("topk", 4, 8, 0), ("topk", 4, 8, 9), ("gated", 4, 8, 2)])
+@pytest.mark.parametrize("wrong", [("topk", 4, 8, 0), ("topk", 4, 8, 9), ("softmax", 4, 8, 2)])
 def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match="k <= d_sae|architecture 'gated'"):
+    with pytest.raises(ValueError, match="k <= d_sae|architecture 'softmax'"):
         SAEConfig(*wrong)
 
 

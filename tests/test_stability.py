@@ -114,13 +114,18 @@ def test_dead_latents_are_left_out_on_request():
     with torch.no_grad():  # 8 of b's latents are dead, and so are theirs in a: chance directions
         b.W_dec[:8], b.W_enc[:, :8] = other.W_dec[:8], other.W_enc[:, :8]
     alive = np.where(np.arange(40) < 8, 0, 0.01)
-    shared = lambda *frequency: stability.seed_stability(a, b, *frequency).set_index("matching").shared["both"]  # noqa: E731
+
+    def shared(*frequency):
+        return stability.seed_stability(a, b, *frequency).set_index("matching").shared["both"]
+
     assert shared() == 0.8 and shared(alive, alive) == 1
     # left out of b only: a has 40, b 32, and 32 pairs are shared: 64 of 72, not all and not 32 / 40
     assert shared(None, alive) == pytest.approx(64 / 72)
     table = stability.match_latents(a, b, None, alive)
-    assert (table["decoder_partner"] == -1).sum() == 8 and not table.loc[table.decoder_partner < 0, "shared"].any()
-    assert table.loc[8:, "decoder_partner"].tolist() == list(range(8, 40))  # numbered as in b, not among the live
+    alone = table["decoder_partner"] == -1
+    assert alone.sum() == 8 and not table.loc[alone, "shared"].any()
+    # numbered as in b, not among its live latents
+    assert table.loc[8:, "decoder_partner"].tolist() == list(range(8, 40))
     table = stability.seed_stability(a, b, None, alive)
     assert table[["n_a", "n_b", "n"]].to_numpy().tolist() == [[40, 32, 32]] * 3
     with pytest.raises(ValueError, match="all 40 latents are dead"):
@@ -168,7 +173,8 @@ def test_every_pair_of_seeds_once():
     saes = {"seed 0": untied(0), "seed 1": untied(1), "copy": shuffled(untied(0), np.arange(40)[::-1].copy())}
     table = stability.pairwise_stability(saes, {"seed 0": np.r_[0, np.ones(39)]})
     pairs = [("seed 0", "seed 1"), ("seed 0", "copy"), ("seed 1", "copy")]
-    assert list(zip(table["a"], table["b"], table["matching"], strict=True)) == [(*p, m) for p in pairs for m in ROWS]
+    found = table[["a", "b", "matching"]].itertuples(index=False, name=None)
+    assert list(found) == [(*p, m) for p in pairs for m in ROWS]
     both = table[table.matching == "both"].set_index(["a", "b"])
     assert both.shared["seed 0", "copy"] == pytest.approx(2 * 39 / 79) and both.shared["seed 1", "copy"] < 0.1
     assert both.n_a.tolist() == [39, 39, 40]

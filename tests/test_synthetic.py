@@ -11,7 +11,7 @@ from lib.sae.synthetic import PlantedDictionary, plant
 
 
 def relu_sae(decoder, encoder=None) -> SAE:
-    """A ReLU SAE with biases 0. decoder: [d_sae, d_in]; encoder: rows that read, [d_sae, d_in], the decoder by default."""
+    """A ReLU SAE with biases 0. decoder: [d_sae, d_in]; encoder: rows that read, the decoder by default."""
     sae = SAE(SAEConfig("standard", np.shape(decoder)[1], len(decoder)))
     with torch.no_grad():
         sae.W_dec.copy_(torch.as_tensor(decoder))
@@ -22,7 +22,8 @@ def relu_sae(decoder, encoder=None) -> SAE:
 def rotate_pairs(rows, angle):
     """Rows 0 and 1, 2 and 3, ... rotated in the plane they span."""
     out, even, odd = rows.copy(), rows[::2], rows[1::2]
-    out[::2], out[1::2] = np.cos(angle) * even + np.sin(angle) * odd, np.cos(angle) * odd - np.sin(angle) * even
+    out[::2] = np.cos(angle) * even + np.sin(angle) * odd
+    out[1::2] = np.cos(angle) * odd - np.sin(angle) * even
     return out
 
 
@@ -43,7 +44,8 @@ def test_x_is_the_sum_of_the_truth():
     x, truth = planted.sample(3000, seed=1)
     assert x.dtype == truth.dtype == np.float32 and truth.shape == (3000, 40)
     np.testing.assert_allclose(x, truth @ planted.directions, atol=1e-5)
-    assert truth.data.min() >= 1 and truth.data.max() <= 2 and truth.data.mean() == pytest.approx(1.5, abs=0.02)
+    assert truth.data.min() >= 1 and truth.data.max() <= 2
+    assert truth.data.mean() == pytest.approx(1.5, abs=0.02)
     again, other = planted.sample(3000, seed=1)[0], planted.sample(3000, seed=2)[0]
     assert (again == x).all() and not (other == x).all()
 
@@ -70,7 +72,8 @@ STRUCTURES = {"independent": {}, "tree": {"branches": 2}, "groups": {"n_groups":
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_every_structure_keeps_the_probabilities_and_the_variance(structure):
-    planted = plant(20, 24, 3.0, seed=0, orthonormal=True, noise=0.2, low=0.5, high=3.0, **STRUCTURES[structure])
+    settings = {"orthonormal": True, "noise": 0.2, "low": 0.5, "high": 3.0} | STRUCTURES[structure]
+    planted = plant(20, 24, 3.0, seed=0, **settings)
     x, truth = planted.sample(60_000, seed=1)
     frequency = (truth != 0).mean(0).A1
     sd = np.sqrt(planted.probability * (1 - planted.probability) / 60_000)
@@ -164,8 +167,8 @@ def test_the_oracle_is_exact_in_any_orthonormal_frame():
 
 @pytest.mark.parametrize("degrees", [0, 20, 44, 60, 90, 150])
 def test_mcc_of_a_rotated_dictionary(degrees):
-    """Each direction rotated in the plane of a pair: |cosine| |cos a| with its own row, |sin a| with its partner's, 0
-    with all others, so the best matching has max(|cos a|, |sin a|)."""
+    """Each direction rotated in the plane of a pair: |cosine| |cos a| with its own row, |sin a| with its
+    partner's, 0 with all others, so the best matching has max(|cos a|, |sin a|)."""
     planted = plant(10, 16, 2.0, seed=0, orthonormal=True)
     angle = np.deg2rad(degrees)
     expected = max(abs(np.cos(angle)), abs(np.sin(angle)))
@@ -176,7 +179,7 @@ def test_mcc_of_a_rotated_dictionary(degrees):
 
 
 def test_mcc_matches_one_to_one_where_mmcs_does_not():
-    # both directions are nearest row 0, at cosine 0.8 and 0.6; row 1 lies outside. MMCS 0.7; MCC (0.8 + 0) / 2
+    # both are nearest row 0, at cosine 0.8 and 0.6; row 1 lies outside. MMCS 0.7; MCC (0.8 + 0) / 2
     planted = PlantedDictionary(np.eye(3)[:2], np.full(2, 0.3))
     s = scores(relu_sae([[0.8, 0.6, 0], [0, 0, 1.0]]), planted)
     assert s.mmcs == pytest.approx(0.7) and s.mcc == pytest.approx(0.4) and s.uniqueness == 0
@@ -194,8 +197,8 @@ def test_a_scaled_encoder_shrinks_by_its_factor(c):
 
 
 def test_a_subtracted_constant_is_shrinkage_too():
-    """An L1 penalty takes the same off every magnitude: the slope through the origin is 1 - E m / (2 E m^2), where one
-    with an intercept would say 1."""
+    """An L1 penalty takes the same off every magnitude: the slope through the origin is 1 - E m / (2 E m^2),
+    where one with an intercept would say 1."""
     sae, planted = relu_sae(np.eye(8)), axes()
     with torch.no_grad():
         sae.b_enc.fill_(-0.5)
@@ -209,7 +212,8 @@ def test_the_opposite_direction_matches_and_never_fires():
     s = scores(relu_sae(decoder), axes())
     assert s.mcc == 1 and s.f1 == pytest.approx(7 / 8)
     first = s.features.iloc[0]
-    assert (first.precision, first.recall, first.f1, first.n_latent) == (0, 0, 0, 0) and np.isnan(first.shrinkage)
+    assert (first.precision, first.recall, first.f1, first.n_latent) == (0, 0, 0, 0)
+    assert np.isnan(first.shrinkage)
     assert s.dead_share == 1 / 8
 
 
@@ -225,20 +229,22 @@ def test_firing_scores_by_hand():
     assert (a.precision, a.recall) == (pytest.approx((truth[:, 0] != 0).mean()), 1)
     assert a.f1 == pytest.approx(2 * a.precision / (1 + a.precision)) and a.n_latent == 50_000
     assert b.precision == 1 and b.recall == pytest.approx(0.5, abs=0.02)
-    assert b.recall == pytest.approx((truth[:, 1] > 1.5).sum() / b.n_true) and b.f1 == pytest.approx(2 * b.recall / (1 + b.recall))
+    assert b.recall == pytest.approx((truth[:, 1] > 1.5).sum() / b.n_true)
+    assert b.f1 == pytest.approx(2 * b.recall / (1 + b.recall))
     assert s.f1 == pytest.approx((a.f1 + b.f1) / 2)
     assert s.l0 == pytest.approx(1 + b.n_latent / 50_000) and s.true_l0 == truth.nnz / 50_000
 
 
 def test_a_merged_pair_is_not_unique():
-    # one latent along (d0 + d1) / sqrt 2; its twin is dead weight elsewhere: 6 of 8 features have a latent of their own
+    # one latent along (d0 + d1) / sqrt 2, its twin outside: 6 of 8 features have a latent of their own
     rows = np.eye(9)[:8].copy()
     rows[0] = (np.eye(9)[0] + np.eye(9)[1]) / np.sqrt(2)
     rows[1] = np.eye(9)[8]
     planted = PlantedDictionary(np.eye(9)[:8], np.full(8, 0.3))
     s = scores(relu_sae(rows), planted)
     assert s.uniqueness == 6 / 8
-    assert s.mmcs == pytest.approx((6 + 2 * np.sqrt(0.5)) / 8) and s.mcc == pytest.approx((6 + np.sqrt(0.5)) / 8)
+    assert s.mmcs == pytest.approx((6 + 2 * np.sqrt(0.5)) / 8)
+    assert s.mcc == pytest.approx((6 + np.sqrt(0.5)) / 8)
 
 
 def test_more_latents_than_features_and_fewer():
@@ -248,7 +254,8 @@ def test_more_latents_than_features_and_fewer():
     encoder = np.where(np.arange(28)[:, None] < 8, wide, 0)  # the other latents never fire
     s = scores(relu_sae(wide, encoder), planted)
     assert (s.mcc, s.f1, s.explained_variance) == (1, 1, 1) and s.dead_share == 20 / 28
-    s = scores(relu_sae(np.eye(8)[2:]), planted)  # two features have no latent: the pairs are perfect, EV says the rest
+    # two features have no latent: the pairs are perfect, EV says the rest
+    s = scores(relu_sae(np.eye(8)[2:]), planted)
     assert (s.mcc, s.f1) == (1, 1) and s.features["latent"].tolist() == [-1, -1, 0, 1, 2, 3, 4, 5]
     assert s.features.loc[:1, ["cosine", "precision", "recall", "f1", "shrinkage"]].isna().all(axis=None)
     assert s.explained_variance < 0.8
@@ -264,7 +271,7 @@ def test_a_feature_that_never_fires_is_not_judged():
 
 
 def test_topk_explained_variance_by_hand():
-    # two features, p = 1/2, magnitude 1: variance 1/4 each. k = 1 loses 1 where both fire (1/4); k = 0 loses E N = 1
+    # two features, p 1/2, magnitude 1: variance 1/4 each. k = 1 loses 1 where both fire, k = 0 loses E N = 1
     planted = PlantedDictionary(np.eye(2), np.full(2, 0.5), low=1.0, high=1.0)
     found = [synthetic.topk_explained_variance(planted, k) for k in (0, 1, 2)]
     assert found == pytest.approx([1 - 1 / 0.5, 1 - 0.25 / 0.5, 1])
@@ -286,7 +293,8 @@ def test_topk_explained_variance_with_noise_keeps_the_features_only():
     lost = ((x - kept @ planted.directions) ** 2).sum() / 50_000
     expected = synthetic.topk_explained_variance(planted, 3)
     assert expected == pytest.approx(1 - lost / planted.total_variance, abs=0.01)
-    assert synthetic.topk_explained_variance(planted, 20) == pytest.approx(1 - 24 * 0.25 / planted.total_variance)
+    everything = 1 - 24 * 0.25 / planted.total_variance
+    assert synthetic.topk_explained_variance(planted, 20) == pytest.approx(everything)
 
 
 def test_topk_explained_variance_needs_its_assumptions():

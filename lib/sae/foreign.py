@@ -39,7 +39,7 @@ _GATE = {"b_enc": "gate_bias", "b_dec": "decoder_bias", "r_mag": "r_mag", "b_mag
 #: dictionary_learning's classes.
 CLASSES = {
     "AutoEncoder": Layout("standard", _LINEAR | {"b_dec": "bias"}),
-    "AutoEncoderNew": Layout("standard", _LINEAR | {"b_dec": "decoder.bias"}),
+    "AutoEncoderNew": Layout("standard", _LINEAR | {"b_dec": "decoder.bias"}, centred=False),
     "GatedAutoEncoder": Layout("gated", _LINEAR | _GATE),
     "AutoEncoderTopK": Layout("topk", _LINEAR, extra=("k", "threshold")),
     "BatchTopKSAE": Layout("jumprelu", _LINEAR | {"threshold": "threshold"}, True, ("k",), "batchtopk"),
