@@ -62,8 +62,8 @@ model: $(READY)  ## train the demo model again
 	$(BIN)/python -m lib.models.pretrain --out outputs/pretrain --tokens 19456000 --decay 0 --seed 0
 	$(BIN)/python -m lib.models.pretrain --init outputs/pretrain --out params/demo/model --tokens 10000000 --decay 1 --seed 1
 
-bench: $(READY)  ## benchmarks against peers
-	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(READY) $(PEERS)/.ready  ## benchmarks against peers
+	@for file in $(filter-out %_peers.py, $(wildcard benchmarks/*.py)); do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean-env:  ## remove .venv and .venv-peers
 	rm -rf .venv $(PEERS)

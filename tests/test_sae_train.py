@@ -110,8 +110,8 @@ def weights(sae) -> dict[str, torch.Tensor]:
 
 
 MIXED = [
-    topk("a"), topk("b", seed=1), topk("c", lr=3e-3), Run("d", "standard", 48, 0.05), Run("e", "standard", 48, 0.2, seed=1),
-    Run("f", "gated", 48, 0.05), Run("g", "gated", 48, 0.2), Run("h", "standard", 96, 0.05), Run("i", "batchtopk", 48, 3),
+    topk("a"), topk("b", seed=1), topk("c", lr=3e-3), Run("d", "standard", 48, 0.01), Run("e", "standard", 48, 0.05, seed=1),
+    Run("f", "gated", 48, 0.01), Run("g", "gated", 48, 0.05), Run("h", "standard", 96, 0.05), Run("i", "batchtopk", 48, 3),
     Run("j", "batchtopk", 48, 3, seed=2), Run("k", "jumprelu", 48, 3), Run("l", "matryoshka", 48, 3),
 ]  # fmt: skip
 

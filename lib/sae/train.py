@@ -36,8 +36,8 @@ class TrainConfig:
 
     warm_up: steps of linear rise of the learning rate. decay: last share of steps with a linear fall to 0.
     sparsity_warm_up: first share of steps over which the sparsity term rises. auxk: weight of the AuxK term;
-    dead_tokens: a latent silent for this many tokens is dead to it. bandwidth: of the jumprelu's gradient, in scaled
-    activations. checkpoint_every: steps between checkpoints, 0 for none. log_every: steps between rows of the curve.
+    dead_tokens: a latent silent for this many tokens is dead to it; 0 takes 1/16 of the training, 10 million at most.
+    bandwidth: of the jumprelu's gradient, in scaled activations. checkpoint_every: steps between checkpoints, 0 for none. log_every: steps between rows of the curve.
     device: "cpu" or "cuda"; bf16: products in bfloat16, weights and moments in float32.
     """
 
@@ -47,12 +47,17 @@ class TrainConfig:
     decay: float = 0.2
     sparsity_warm_up: float = 0.05
     auxk: float = 1 / 32
-    dead_tokens: int = 200_000
+    dead_tokens: int = 0
     bandwidth: float = 0.1
     checkpoint_every: int = 0
     log_every: int = 50
     device: str = "cpu"
     bf16: bool = False
+
+    @property
+    def dead_after(self) -> int:
+        """Tokens of silence after which a latent is dead."""
+        return self.dead_tokens or min(10_000_000, max(self.steps * self.batch // 16, 1))
 
 
 @dataclass
@@ -157,7 +162,7 @@ class Sweep:
         rows = []
         for i, (stack, optimiser) in enumerate(self.stacks):
             with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
-                loss, seen = stack(x, warm, config.dead_tokens, targets, self.step)
+                loss, seen = stack(x, warm, config.dead_after, targets, self.step)
             for p in stack.parameters():
                 p.grad = None
             loss.sum().backward()
@@ -179,7 +184,7 @@ class Sweep:
 
     def _curve(self, stack: Stack, x: Tensor, seen: dict[str, Tensor], loss: Tensor) -> pd.DataFrame:
         total = (x - x.mean(0)).square().sum()
-        dead = (stack.silent >= self.config.dead_tokens).float().mean(1)
+        dead = (stack.silent >= self.config.dead_after).float().mean(1)
         return pd.DataFrame({
             "run": [run.name for run in stack.runs], "step": self.step, "tokens": (self.step + 1) * self.config.batch,
             "explained_variance": (1 - seen["error"] / total).tolist(), "l0": seen["l0"].tolist(),
