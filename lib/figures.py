@@ -80,10 +80,11 @@ def pareto(stage, sweep: pd.DataFrame, controls: pd.DataFrame, label: str) -> pl
     test = sweep[sweep["split"] == "test"].rename(columns={"explained_variance": "value"})
     for name, group in test.groupby("architecture"):
         fs.intervals(ax, group, "l0", fs.COLOURS[name], fs.NAMES[name], fs.MARKERS[name])
+    strongest = controls.loc[controls["control"] != "random dictionary", "explained_variance"].min()
+    low = max(0.0, min(test["value"].min(), strongest) - 0.05)
     for row in controls.itertuples():
-        below = f" ({row.explained_variance:.2f}, below)" if row.explained_variance < 0 else ""
+        below = f" ({row.explained_variance:.2f}, below)" if row.explained_variance < low else ""
         ax.plot(row.l0, row.explained_variance, fs.MARKERS[row.control], color=fs.COLOURS[row.control], label=row.control + below)
-    low = max(0.0, min(test["value"].min(), controls["explained_variance"].min()) - 0.05)
     ax.fill_between([0.5, 30], 0.90, 1.0, color="0.5", alpha=0.10, lw=0, label="floor: EV ≥ 0.90, L0 ≤ 30")
     ax.fill_between([0.5, 20], 0.95, 1.0, color="0.5", alpha=0.18, lw=0, label="target: EV ≥ 0.95, L0 ≤ 20")
     ax.set(xscale="log", xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)", ylim=(low, 1.0))
