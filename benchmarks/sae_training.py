@@ -51,7 +51,10 @@ SHAPES = [(512, 4096, 32, 4096), (64, 1024, 16, 1024)]
 PEER_BARS = {"topk": ("sae-lens", 2.5), "batchtopk": ("sae-lens", 3.0), "standard": (None, 1.0), "gated": (None, 1.0)}
 TOPK_PRODUCT_BAR, DENSE_BAR, SWEEP_BAR, EV_BAR = 3.5, 1.3, 0.8, 0.002
 LR = 4e-3
-L1 = 0.02  # of ours, whose error is a mean over dimensions; theirs is a sum, so their weight is d_in times this
+WARM = 3  # steps before the first that is timed
+#: By d_in, so that codes get sparse within the steps taken. Of ours, whose error is a mean over dimensions; theirs is a
+#: sum, so their weight is d_in times this.
+L1 = {512: 0.003, 64: 0.02}
 GRID = list(itertools.product(["standard", "gated"], [2, 4, 8], [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]))
 
 
@@ -107,23 +110,24 @@ def our_l0(sweep: Sweep, x: np.ndarray) -> float:
     return l0
 
 
-def step_rounds(architecture: str, shape: tuple, rounds: int, peers: Peers, folder: Path) -> tuple[dict, dict]:
-    """Seconds of each contestant by round, and L0 of each at the timing."""
+def step_rounds(architecture: str, shape: tuple, rounds: int, peers: Peers, folder: Path) -> list[tuple]:
+    """For each start, the first step of so many rounds: seconds of each contestant by round, and L0 of each then."""
     d_in, d_sae, k, batch = shape
     file, dense = folder / "step.npy", architecture in ("standard", "gated")
-    warm = min(30, 3 * rounds) if dense else 3
+    starts = [WARM, WARM + 5 * rounds] if dense else [WARM]  # with an L1 term the code is dense at first
     if not (folder / f"{shape}").exists():
         np.save(file, planted(d_in, d_sae, k, 8 * batch, 1))
         (folder / f"{shape}").touch()
     acts = np.load(file)
     batches = itertools.cycle([acts[s : s + batch] for s in range(0, len(acts), batch)])
-    settings = {"d_in": d_in, "d_sae": d_sae, "k": k, "l1": L1 * d_in, "batch": batch, "steps": 100_000, "seed": 0}
+    l1 = L1.get(d_in, 0.02)
+    settings = {"d_in": d_in, "d_sae": d_sae, "k": k, "l1": l1 * d_in, "batch": batch, "steps": 100_000, "seed": 0}
     recipe = {"lr": LR, "warm_up": 0, "decay": 0}
     libraries = LIBRARIES[architecture]
     for library in libraries:
         ask = {"library": library, "architecture": architecture, "file": str(file), "order": None}
         peers("make", **ask, recipe=recipe, **settings)
-    run = Run("ours", architecture, d_sae, L1 if dense else k, lr=LR)
+    run = Run("ours", architecture, d_sae, l1 if dense else k, lr=LR)
     config = TrainConfig(100_000, batch, warm_up=0, decay=0.0, sparsity_warm_up=0.0, log_every=10**9)
     sweep = Sweep([run], config, torch.from_numpy(acts[:batch]))
 
@@ -134,21 +138,23 @@ def step_rounds(architecture: str, shape: tuple, rounds: int, peers: Peers, fold
         """Encode, decode, the latents' gradient and the two weights' gradients of a dense step."""
         _ = torch.addmm(b, x, W.T), latents @ W, e @ W.T, latents.T @ e, latents.T @ x
 
-    spent = {name: [] for name in ["product", *(["five products"] if dense else []), "ours", *libraries]}
-    l0 = {}
-    for i in range(warm + rounds):
-        if i >= warm - 1:  # the round before the first warms the products up
-            spent["product"].append(seconds(lambda: torch.addmm(b, x, W.T)))
+    names = ["product", *(["five products"] if dense else []), "ours", *libraries]
+    spent, l0 = {start: {name: [] for name in names} for start in starts}, {}
+    for i in range(starts[-1] + rounds):
+        start = next((s for s in starts if s <= i < s + rounds), None)
+        if start == i:
+            l0[start] = {"ours": our_l0(sweep, next(batches))}
+            l0[start] |= {library: peers("l0", library=library)["l0"] for library in libraries}
+        into = spent.get(start, {name: [] for name in names})
+        if start is not None or i + 1 in starts:  # the round before warms the products up
+            into["product"].append(seconds(lambda: torch.addmm(b, x, W.T)))
             if dense:
-                spent["five products"].append(seconds(five))
-        if i == warm:
-            l0 = {"ours": our_l0(sweep, next(batches))}
-            l0 |= {library: peers("l0", library=library)["l0"] for library in libraries}
-        spent["ours"].append(seconds(partial(sweep.train_on, next(batches))))
+                into["five products"].append(seconds(five))
+        into["ours"].append(seconds(partial(sweep.train_on, next(batches))))
         for library in libraries:
-            spent[library].append(peers("step", library=library)["seconds"])
+            into[library].append(peers("step", library=library)["seconds"])
     peers("clear")
-    return {name: np.array(s[-rounds:]) for name, s in spent.items()}, l0
+    return [(s, {name: np.array(each) for name, each in spent[s].items()}, l0[s]) for s in starts]
 
 
 def verdict(ok: bool) -> str:
@@ -161,41 +167,42 @@ def step_section(args, peers: Peers, folder: Path) -> str:
     times, bars = [], []
     for shape, architecture in itertools.product(shapes, LIBRARIES):
         progress(f"step {shape} {architecture}")
-        spent, l0 = step_rounds(architecture, shape, rounds, peers, folder)
-        middle = {name: float(np.median(s)) for name, s in spent.items()}
-        size = "/".join(map(str, shape))
-        for name, s in spent.items():
-            ratio = f"{middle[name] / middle['ours']:.2f}" if name in LIBRARIES[architecture] else ""
-            times.append([size, architecture, name, f"{1e3 * middle[name]:.1f}", f"{1e3 * s.min():.1f}",
-                          f"{middle[name] / middle['product']:.2f}", ratio, f"{l0[name]:.0f}" if name in l0 else "", rounds])  # fmt: skip
-        judged = shape == shapes[0]
-        product = middle["ours"] / middle["product"]
-        if architecture == "topk":
-            bars.append(bar(size, architecture, "ours / product", product, "at most", TOPK_PRODUCT_BAR, judged))
-        library, least = PEER_BARS[architecture]
-        for peer in LIBRARIES[architecture]:
-            mine = judged and library in (None, peer)
-            bars.append(bar(size, architecture, f"{peer} / ours", middle[peer] / middle["ours"], "at least", least, mine))
-        if "five products" in middle:
-            five = middle["ours"] / middle["five products"]
-            bars.append(bar(size, architecture, "ours / five products", five, "at most", DENSE_BAR, judged))
-        if architecture == "gated":  # a second decode and its gradient, for the gate alone
-            bars.append(bar(size, architecture, "ours / (7/5 five products)", five * 5 / 7, "at most", DENSE_BAR, False))
+        for start, spent, l0 in step_rounds(architecture, shape, rounds, peers, folder):
+            middle = {name: float(np.median(s)) for name, s in spent.items()}
+            where = ["/".join(map(str, shape)), architecture, start]
+            for name, s in spent.items():
+                ratio = f"{middle[name] / middle['ours']:.2f}" if name in LIBRARIES[architecture] else ""
+                times.append([*where, name, f"{1e3 * middle[name]:.1f}", f"{1e3 * s.min():.1f}",
+                              f"{middle[name] / middle['product']:.2f}", ratio, f"{l0[name]:.0f}" if name in l0 else "", rounds])  # fmt: skip
+            judged = shape == shapes[0]
+            if architecture == "topk":
+                product = middle["ours"] / middle["product"]
+                bars.append(bar(where, "ours / product", product, "at most", TOPK_PRODUCT_BAR, judged))
+            library, least = PEER_BARS[architecture]
+            for peer in LIBRARIES[architecture]:
+                mine = judged and library in (None, peer)
+                bars.append(bar(where, f"{peer} / ours", middle[peer] / middle["ours"], "at least", least, mine))
+            if "five products" in middle:
+                five = middle["ours"] / middle["five products"]
+                bars.append(bar(where, "ours / five products", five, "at most", DENSE_BAR, judged))
+                if architecture == "gated":  # a second decode and its gradient, for the gate alone
+                    bars.append(bar(where, "ours / (7/5 five products)", five * 5 / 7, "at most", DENSE_BAR, False))
     intro = (
         "d_in/d_sae/k/batch, planted activations, fp32. A round: the encoder product alone (`torch.addmm`), our step, each "
-        f"peer's step, in turn; medians of {rounds} rounds after 3 warm-up steps, or {min(30, 3 * rounds)} for standard and "
-        f"gated. All at learning rate {LR:g} without warm-up; L1 weight {L1:g} on errors averaged over dimensions (theirs, "
-        "summed: d_in times that). L0: latents a token when timing began; a sparser code can be cheaper. Five products: "
-        "encode, decode, gradients of latents, encoder and decoder; a gated step has seven."
+        f"peer's step, in turn; medians of {rounds} rounds from the step named under after. With an L1 term a code starts "
+        "dense and becomes sparse, so standard and gated are timed at both: L0 is latents a token when timing began. All "
+        f"steps at learning rate {LR:g} without warm-up; L1 weights on errors averaged over dimensions "
+        f"{L1} by d_in (theirs, summed: d_in times that). Five products: encode, decode, gradients of latents, encoder and decoder; a gated step "
+        "has seven."
     )
-    head = ["shape", "architecture", "step", "median ms", "min ms", "/ product", "/ ours", "L0", "rounds"]
-    return "\n\n".join([intro, table(["shape", "architecture", "ratio", "value", "bar", ""], bars), table(head, times)])
+    head = ["shape", "architecture", "after", "step", "median ms", "min ms", "/ product", "/ ours", "L0", "rounds"]
+    return "\n\n".join([intro, table([*head[:3], "ratio", "value", "bar", ""], bars), table(head, times)])
 
 
-def bar(size: str, architecture: str, name: str, value: float, sense: str, limit: float, judged: bool) -> list:
+def bar(where: list, name: str, value: float, sense: str, limit: float, judged: bool) -> list:
     """A row of a table of ratios. Not judged: no bar was set for it."""
     ok = value <= limit if sense == "at most" else value >= limit
-    return [size, architecture, name, f"{value:.2f}", *([f"{sense} {limit:g}", verdict(ok)] if judged else ["", ""])]
+    return [*where, name, f"{value:.2f}", *([f"{sense} {limit:g}", verdict(ok)] if judged else ["", ""])]
 
 
 def quietly(runs: list[Run], config: TrainConfig, batches) -> Result:
