@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from lib import store
 from lib.models.adapter import Adapter, Encoded
+from lib.progress import tqdm
 
 
 def plan(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from lib import stats
 from lib.genome import sequence as sq
 from lib.models.adapter import Adapter
+from lib.progress import tqdm
 from lib.sae.model import SAE
 
 PATHOGENIC = {"Pathogenic", "Likely_pathogenic", "Pathogenic/Likely_pathogenic"}

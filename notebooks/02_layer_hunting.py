@@ -45,10 +45,10 @@ seed = 0
 # %%
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from lib import cohort, figstyle, inputs, io, probe, stats, store
 from lib.genome import reference, variants, windows
+from lib.progress import tqdm
 
 stage = io.open_stage(study, "02_layer_hunting")
 

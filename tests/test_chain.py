@@ -70,6 +70,12 @@ def test_every_stage_leaves_a_manifest_and_an_executed_notebook(undisturbed: Pat
     assert len(list((undisturbed / "figures/smoke").glob("fig*.pdf"))) == 8
 
 
+def test_progress_of_long_work_is_in_the_log(undisturbed: Path) -> None:
+    log = (undisturbed / "log.txt").read_text()
+    for bar in ("extract", "4 SAEs"):  # a widget's log holds its first state, 0 %, and no other
+        assert f"{bar}: 100%" in log
+
+
 def test_nothing_per_person_leaves_the_private_folder(undisturbed: Path) -> None:
     for name, content in tables(undisturbed).items():
         if "/private/" not in name:

@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from lib.progress import tqdm
 from lib.sae.model import SAE
 from lib.sae.optimise import Adam
 from lib.sae.stack import Run, Stack
