@@ -5,7 +5,6 @@ Contiguous and uncompressed, so that readers can map it and read at memory speed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,31 +93,6 @@ def to_float16(x: np.ndarray, where: str) -> np.ndarray:
     if not largest <= FLOAT16_MAX:
         raise ValueError(f"{where}: largest activation {largest:g} does not fit float16 (limit {FLOAT16_MAX:g})")
     return x.astype(np.float16)
-
-
-def shuffled_batches(
-    acts: np.ndarray, rows: np.ndarray, batch: int, seed: int, block: int = 8192, buffer_blocks: int = 8
-) -> Iterator[np.ndarray]:
-    """Endless float32 batches of acts[rows], shuffled: blocks in random order, rows mixed in a seeded buffer.
-
-    acts: [token, d_model], mapped. rows: sorted row numbers. Memory is at most buffer_blocks x block rows, whatever
-    the size of the store. Raises ValueError when there are fewer rows than one batch.
-    """
-    if len(rows) < batch:
-        raise ValueError(f"{len(rows)} tokens are fewer than one batch of {batch}")
-    rng = np.random.default_rng(seed)
-    starts = np.arange(0, len(rows), block)
-    while True:
-        order = rng.permutation(starts)
-        n_batches = 0
-        for group in np.array_split(order, -(-len(order) // buffer_blocks)):
-            buffer = np.concatenate([acts[rows[s : s + block]] for s in np.sort(group)]).astype(np.float32)
-            mixed = rng.permutation(len(buffer))
-            for s in range(0, len(buffer) - batch + 1, batch):
-                yield buffer[mixed[s : s + batch]]
-                n_batches += 1
-        if not n_batches:
-            raise ValueError(f"the shuffling buffer holds fewer rows than one batch of {batch}: use larger blocks")
 
 
 def subset(source: Path, path: Path, units: np.ndarray) -> None:
