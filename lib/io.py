@@ -158,7 +158,7 @@ def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
             os.replace(tree.partial, tree.final)
     output = trees["outputs"].final
     os.replace(output / "manifest.json.new", output / "manifest.json")
-    _sync_folder(output)
+    to_disk(output)
     recover(study, name)                             # now it only removes the old copies
     shutil.rmtree(_resume(study, name), ignore_errors=True)
 
@@ -294,7 +294,16 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    to_disk(path.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:
@@ -386,11 +395,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

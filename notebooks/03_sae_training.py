@@ -146,7 +146,7 @@ assert np.allclose(quality.sst, sst)                  # the same units in the sa
 over_pca = evaluate.paired_gain(quality.sse, sse, sst, n_boot, seed)
 stage.write_table("latents", pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": quality.frequency,
                                            "coherence": evaluate.coherence(sae.W_dec).numpy()}))
-stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0)})
+stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0)});
 
 # %% [markdown]
 # ## The same dictionary on a model that learned nothing

@@ -408,7 +408,7 @@ def peak(path, n) -> float:
     return float(done.stdout)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak from /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc/self/status on this machine: peak memory cannot be read")
 def test_memory_is_flat_in_the_number_of_tokens(tmp_path):
     width, n = 512, 60_000  # 61 and 491 MB of float16
     values = np.random.default_rng(0).standard_normal((n // 10, width)).astype(np.float16)

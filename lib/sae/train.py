@@ -19,6 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lib import io
 from lib.progress import tqdm
 from lib.sae.model import SAE
 from lib.sae.optimise import Adam
@@ -249,11 +250,11 @@ class Sweep:
         state = {"step": self.step, "layout": layout, "verdicts": self.verdicts, "curve": table.to_dict("list")}
         (partial / "state.json").write_text(json.dumps(self.settings() | state))
         for path in (*partial.iterdir(), partial):
-            _to_disk(path)
+            io.to_disk(path)
         if final.exists():
             shutil.rmtree(final)
         os.replace(partial, final)
-        _to_disk(folder)
+        io.to_disk(folder)
         for old in sorted(folder.glob("step_*"))[:-2]:
             shutil.rmtree(old)
 
@@ -304,14 +305,6 @@ def _activations(batch) -> Tensor:
 def _newest(folder: Path) -> Path | None:
     whole = sorted(p for p in Path(folder).glob("step_*") if (p / "state.json").is_file() and (p / "state.safetensors").is_file())
     return whole[-1] if whole else None
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Several processes ---------------------------------------------------------------------------------------
