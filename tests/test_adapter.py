@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.models import adapter as door
-from lib.models import conformance
+from lib.models import conformance, families, tokens
 from tests import helpers
 
 SEQUENCES = [
@@ -107,7 +107,7 @@ def test_a_causal_model_that_reads_both_ways_fails_perturbation_reach(tmp_path):
 
 def test_shifted_coordinates_fail_the_round_trip(esm):
     plain = esm.encode_one
-    esm.encode_one = lambda text: door.Encoded((e := plain(text)).ids, e.start + 1, e.end + 1, e.keep)
+    esm.encode_one = lambda text: tokens.Encoded((e := plain(text)).ids, e.start + 1, e.end + 1, e.keep)
     assert "round_trip" in failures(esm)
 
 
@@ -143,7 +143,7 @@ def test_bpe_tokens_cover_every_known_base_once_and_no_n(models):
 @pytest.mark.parametrize("kind", helpers.KINDS)
 def test_ids_are_the_tokenizers_own(models, kind):
     for text in SEQUENCES:
-        assert models[kind].encode_one(text).ids.tolist() == models[kind].tokenizer(text)["input_ids"]
+        assert models[kind].encode_one(text).ids.tolist() == models[kind].tokenizer.hub(text)["input_ids"]
 
 
 def test_single_base_vocabulary_with_other_specials_keeps_the_tokenizers_ids(tmp_path):
@@ -163,7 +163,7 @@ def test_single_base_vocabulary_with_other_specials_keeps_the_tokenizers_ids(tmp
         vocab_size=7, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
         intermediate_size=8, max_position_embeddings=32,
     ))  # fmt: skip
-    adapter = door.Adapter(model, tokenizer, {})
+    adapter = door.Adapter(model, tokens.wrap(tokenizer), {}, "cpu", families.NATIVE["llama"])
     e = adapter.encode_one("GNA")
     assert e.ids.tolist() == [1, 5, 0, 3, 2]
     assert e.keep.tolist() == [False, True, False, True, False]
@@ -286,7 +286,7 @@ def test_weights_one_byte_off_or_of_another_kind_are_refused(tmp_path):
             door.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ['{"model_type": "bert"}', '{"model_type": "nonesuch"}', "{}", '{"model_ty'])
+@pytest.mark.parametrize("text", ['{"model_type": "t5"}', '{"model_type": "nonesuch"}', "{}", '{"model_ty'])
 def test_unknown_family_or_broken_config_is_refused_by_name(tmp_path, text):
     (helpers.save_model("esm_bases", tmp_path / "model") / "config.json").write_text(text)
     with pytest.raises(ValueError, match=str(tmp_path / "model")):

@@ -107,7 +107,7 @@ def test_unknown_flanks_are_cut_from_both_alleles():
 
 def test_only_variants_whose_windows_fit_the_context_are_read(tmp_path):
     model = helpers.tiny("esm_bases", tmp_path)
-    longest = model.max_tokens - len(model._before) - len(model._after)
+    longest = model.max_tokens - len(model.tokenizer.before) - len(model.tokenizer.after)
     pairs = pd.DataFrame({"ref_sequence": ["A" * longest, "A" * longest, "A" * (longest + 1)],
                           "alt_sequence": ["A" * longest, "A" * (longest + 1), "A"]})  # fmt: skip
     assert variants.readable(pairs, model).tolist() == [True, False, False]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.genome import sequence as sq
-from lib.models.adapter import Adapter, TokenBatch
+from lib.models.adapter import Adapter
+from lib.models.tokens import TokenBatch
 
 
 @dataclass(frozen=True)

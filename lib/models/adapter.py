@@ -1,40 +1,24 @@
 """The one door to a model: load it, tokenise with coordinates, read named sites, write to them.
 
-Sites are named by block and kind, 0-based: `embed` (input of block 0), `resid_post.k` (residual stream after
-block k), `final` (after the last norm). Never by an index into `hidden_states`, which has three conventions.
+Sites are named by block and kind, 0-based: `embed` (input of block 0), `resid_post.k` (residual stream after block k),
+`mixer_out.k` and `mlp_out.k` (what attention or state space, and MLP, add to it), `mlp_hidden.k` (the MLP's hidden layer
+after its nonlinearity), `final` (after the last norm). Never by an index into `hidden_states`, which has three
+conventions.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Family:
-    """Where a Hugging Face model keeps its parts, as attribute paths from the loaded model."""
-
-    trunk: str
-    blocks: str  # from the trunk
-    final: str  # from the trunk
-    masked: bool  # a masked model reads both ways, a causal one only what comes before
-
-
-FAMILIES = {
-    "esm": Family("esm", "encoder.layer", "encoder.emb_layer_norm_after", masked=True),
-    "mixtral": Family("model", "layers", "norm", masked=False),
-    "mistral": Family("model", "layers", "norm", masked=False),
-    "llama": Family("model", "layers", "norm", masked=False),
-    "gpt2": Family("transformer", "h", "ln_f", masked=False),
-}
+from lib.models import files, tokens
+from lib.models.families import NATIVE, Family
+from lib.models.tokens import Encoded, TokenBatch, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -45,88 +29,18 @@ class Site:
     when: str  # "pre": the module's input, "post": its output
 
 
-@dataclass(frozen=True)
-class TokenBatch:
-    """Model inputs, right-padded, and where each kept token came from.
-
-    ids, mask: [batch, length]. keep: [batch, length] bool, real tokens only: no special, padding or unknown token.
-    unit, index, start, end, token_id: int32 [kept], in row-major order of `keep`; start and end are offsets in the
-    unit's own sequence, 0-based, half-open.
-    """
-
-    ids: Tensor
-    mask: Tensor
-    keep: Tensor
-    unit: np.ndarray
-    index: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    token_id: np.ndarray
-
-    @property
-    def n_kept(self) -> int:
-        return len(self.unit)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One unit's tokens, specials included. ids, start, end: int32 [length]; keep: bool [length]."""
-
-    ids: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    keep: np.ndarray
-
-
 class _Reached(Exception):
     """Raised by the hook at the deepest wanted site: nothing after it needs to run."""
 
 
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _check_folder(folder: Path) -> Path:
-    """The weights file of a model folder; FileNotFoundError or ValueError says what is missing or cut short."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such model folder")
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            held = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-            raise FileNotFoundError(f"{folder}: no {name} (wanted config.json and model.safetensors; found {held})")
-    weights = folder / "model.safetensors"
-    check_safetensors(weights)
-    return weights
-
-
-def check_safetensors(path: Path) -> None:
-    """Refuse a safetensors file that is shorter or longer than its header says. Raises ValueError."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        head = handle.read(8)
-        header_size = int.from_bytes(head, "little") if len(head) == 8 else 0
-        text = handle.read(header_size) if 0 < header_size <= size else b""
-    try:
-        header = json.loads(text)
-        wanted = 8 + header_size + max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, unreadable header)") from error
-    if wanted != size:
-        raise ValueError(f"{path}: cut short or damaged: {size} bytes, its header promises {wanted}")
-
-
 class Adapter:
-    """A loaded Hugging Face DNA model. Use `load`; see `encode`, `run`, `replace`, `logits`."""
+    """A loaded model of any family. Use `load`; see `encode`, `run`, `replace`, `logits`.
 
-    def __init__(self, model: nn.Module, tokenizer, identity: dict, device: str = "cpu"):
-        model_type = model.config.model_type
-        if model_type not in FAMILIES:
-            raise ValueError(f"model type {model_type!r} has no adapter: known are {', '.join(FAMILIES)}")
-        self.family = FAMILIES[model_type]
+    What a record is, the tokenizer says: a sequence of upper-case A C G T N, an mRNA, a text, an expression row.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, identity: dict, device: str, family: Family):
+        self.family = family
         self.model = model.eval().to(device)
         self.tokenizer = tokenizer
         self.identity = identity
@@ -135,17 +49,31 @@ class Adapter:
         self.blocks = self.trunk.get_submodule(self.family.blocks)
         self.d_model = model.config.hidden_size
         self.max_tokens = getattr(model.config, "max_position_embeddings", None)
-        if model_type == "esm" and model.config.position_embedding_type == "absolute":
+        if model.config.model_type == "esm" and model.config.position_embedding_type == "absolute":
             self.max_tokens -= model.config.pad_token_id + 1  # ESM numbers its positions from pad + 1
-        self.special = set(tokenizer.all_special_ids)
-        self._base_ids = self._single_base_ids()
 
     # ---- sites ----------------------------------------------------------------------------------------------
     def sites(self) -> list[Site]:
-        prefix = f"{self.family.trunk}.{self.family.blocks}"
-        posts = [Site(f"resid_post.{k}", self.d_model, f"{prefix}.{k}", "post") for k in range(len(self.blocks))]
-        final = Site("final", self.d_model, f"{self.family.trunk}.{self.family.final}", "post")
-        return [Site("embed", self.d_model, f"{prefix}.0", "pre"), *posts, final]
+        """All sites, in the order in which a forward reaches them."""
+        at = ".".join(filter(None, (self.family.trunk, self.family.blocks)))
+        sites = [Site("embed", self.d_model, f"{at}.0", "pre")]
+        for k, block in enumerate(self.blocks):
+            sites += self._branches(k, block, f"{at}.{k}")
+            sites.append(Site(f"resid_post.{k}", self.d_model, f"{at}.{k}", "post"))
+        if self.family.final:
+            final = ".".join(filter(None, (self.family.trunk, self.family.final)))
+            sites.append(Site("final", self.d_model, final, "post"))
+        return sites
+
+    def _branches(self, k: int, block: nn.Module, at: str) -> Iterator[Site]:
+        """The sites inside a block; a block that lacks the module lacks the site."""
+        modules, family = dict(block.named_modules()), self.family
+        if family.mixer_out in modules:
+            yield Site(f"mixer_out.{k}", self.d_model, f"{at}.{family.mixer_out}", "post")
+        if family.mlp_hidden in modules:
+            yield Site(f"mlp_hidden.{k}", _input_dim(modules[family.mlp_hidden]), f"{at}.{family.mlp_hidden}", "pre")
+        if family.mlp_out in modules:
+            yield Site(f"mlp_out.{k}", self.d_model, f"{at}.{family.mlp_out}", "post")
 
     def site(self, name: str) -> Site:
         found = {s.name: s for s in self.sites()}
@@ -159,92 +87,32 @@ class Adapter:
         return self.model.get_input_embeddings()
 
     # ---- tokens ---------------------------------------------------------------------------------------------
-    def _single_base_ids(self) -> np.ndarray | None:
-        """Byte -> token id, when the vocabulary has single bases and no longer DNA word; else None."""
-        vocabulary = self.tokenizer.get_vocab()
-        words = [w for w, i in vocabulary.items() if i not in self.special]
-        if any(len(w) > 1 for w in words) or not set("ACGT") <= set(words):
-            return None
-        table = np.full(256, self.tokenizer.unk_token_id, dtype=np.int32)
-        for word in words:
-            table[ord(word)] = vocabulary[word]
-        around = self.tokenizer("ACGT")["input_ids"]
-        first = around.index(table[ord("A")])
-        self._before, self._after = around[:first], around[first + 4 :]
-        return table
+    def fits(self, record) -> bool:
+        """Whether the record's tokens fit the model's context."""
+        return self.max_tokens is None or len(self.tokenizer.encode(record).ids) <= self.max_tokens
 
-    def _tokenise(self, sequence: str) -> Encoded:
-        if self._base_ids is not None:
-            return self._encode_bases(sequence)
-        return self._encode_offsets(sequence) if self.tokenizer.is_fast else self._encode_words(sequence)
-
-    def fits(self, sequence: str) -> bool:
-        """Whether the sequence's tokens fit the model's context."""
-        return self.max_tokens is None or len(self._tokenise(sequence).ids) <= self.max_tokens
-
-    def encode_one(self, sequence: str) -> Encoded:
-        """Tokens of one upper-case sequence with their source offsets. Raises ValueError on overflow."""
-        encoded = self._tokenise(sequence)
+    def encode_one(self, record) -> Encoded:
+        """Tokens of one record with their source offsets. Raises ValueError on overflow."""
+        encoded = self.tokenizer.encode(record)
         if self.max_tokens is not None and len(encoded.ids) > self.max_tokens:
+            what = f"sequence of {len(record)} bases" if isinstance(record, str) else "record"
             raise ValueError(
-                f"a sequence of {len(sequence)} bases became {len(encoded.ids)} tokens; the model reads at most "
-                f"{self.max_tokens}: use a shorter window"
+                f"a {what} became {len(encoded.ids)} tokens; the model reads at most {self.max_tokens}: use a shorter window"
             )
         return encoded
 
-    def _encode_bases(self, sequence: str) -> Encoded:
-        body = self._base_ids[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
-        before, after = self._before, self._after
-        ids = np.concatenate([before, body, after]).astype(np.int32)
-        start = np.full(len(ids), -1, dtype=np.int32)
-        inner = slice(len(before), len(before) + len(body))
-        start[inner] = np.arange(len(body))
-        keep = np.zeros(len(ids), dtype=bool)
-        keep[inner] = body != self.tokenizer.unk_token_id
-        return Encoded(ids, start, np.where(start >= 0, start + 1, -1).astype(np.int32), keep)
-
-    def _encode_offsets(self, sequence: str) -> Encoded:
-        out = self.tokenizer(sequence, return_offsets_mapping=True)
-        ids = np.array(out["input_ids"], dtype=np.int32)
-        offsets = np.array(out["offset_mapping"], dtype=np.int32).reshape(-1, 2)
-        keep = ~np.isin(ids, list(self.special)) & (offsets[:, 1] > offsets[:, 0])
-        return Encoded(ids, offsets[:, 0], offsets[:, 1], keep)
-
-    def _encode_words(self, sequence: str) -> Encoded:
-        ids = np.array(self.tokenizer(sequence)["input_ids"], dtype=np.int32)
-        special = np.isin(ids, list(self.special))
-        words = self.tokenizer.convert_ids_to_tokens(ids.tolist())
-        length = np.where(special, 0, [len(w) for w in words])
-        end = np.cumsum(length).astype(np.int32)
-        if end[-1] != len(sequence):
-            raise ValueError(f"the tokenizer reads {end[-1]} of {len(sequence)} bases: unknown letters in the sequence?")
-        return Encoded(ids, (end - length).astype(np.int32), end, ~special)
-
     def collate(self, encoded: Sequence[Encoded], units: Sequence[int]) -> TokenBatch:
-        """Right-pad encoded units into one batch; `units` are the numbers the kept tokens will carry."""
-        longest = max(len(e.ids) for e in encoded)
-        pad = self.tokenizer.pad_token_id
-        ids = np.full((len(encoded), longest), 0 if pad is None else pad, dtype=np.int64)
-        mask = np.zeros(ids.shape, dtype=np.int64)
-        keep = np.zeros(ids.shape, dtype=bool)
-        for row, e in enumerate(encoded):
-            ids[row, : len(e.ids)], mask[row, : len(e.ids)], keep[row, : len(e.ids)] = e.ids, 1, e.keep
-        parts = [(np.full(e.keep.sum(), u), np.arange(e.keep.sum()), e.start[e.keep], e.end[e.keep], e.ids[e.keep])
-                 for e, u in zip(encoded, units, strict=True)]  # fmt: skip
-        columns = [np.concatenate(column).astype(np.int32) for column in zip(*parts, strict=True)]
-        return TokenBatch(
-            torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device),
-            torch.from_numpy(keep).to(self.device), *columns,
-        )  # fmt: skip
+        """Right-pad encoded records into one batch; `units` are the numbers the kept tokens will carry."""
+        return tokens.collate(encoded, units, self.tokenizer.pad_token_id, self.device)
 
-    def encode(self, sequences: Sequence[str], units: Sequence[int] | None = None) -> TokenBatch:
-        """Tokenise sequences (upper-case A C G T N) into one batch."""
-        return self.collate([self.encode_one(s) for s in sequences], range(len(sequences)) if units is None else units)
+    def encode(self, records: Sequence, units: Sequence[int] | None = None) -> TokenBatch:
+        """Tokenise records into one batch."""
+        return self.collate([self.encode_one(r) for r in records], range(len(records)) if units is None else units)
 
     # ---- running --------------------------------------------------------------------------------------------
     @contextmanager
     def _hook(self, name: str, hook: Callable) -> Iterator[None]:
-        """`hook(x) -> x or None` at a site, x: [batch, length, d_model]."""
+        """`hook(x) -> x or None` at a site, x: [batch, length, d]."""
         site = self.site(name)
         module = self.model.get_submodule(site.module)
 
@@ -274,12 +142,11 @@ class Adapter:
 
     def _forward(self, batch: TokenBatch, head: bool) -> Tensor | None:
         runner = self.model if head else self.trunk
-        extra = {} if self.family.masked else {"use_cache": False}
-        output = runner(input_ids=batch.ids, attention_mask=batch.mask, **extra)
+        output = runner(input_ids=batch.ids, attention_mask=batch.mask, **batch.inputs, **self.family.options)
         return output.logits if head else None
 
     def run_grid(self, batch: TokenBatch, names: Sequence[str]) -> dict[str, Tensor]:
-        """Activations at each site, padding included: [batch, length, d_model]. Keeps gradients if enabled.
+        """Activations at each site, padding included: [batch, length, d]. Keeps gradients if enabled.
 
         The forward stops at the deepest wanted site and never runs the language-model head. Raises RuntimeError
         when a site fires not at all or twice.
@@ -296,8 +163,6 @@ class Adapter:
 
             return hook
 
-        from contextlib import ExitStack
-
         with ExitStack() as stack:
             for name in names:
                 stack.enter_context(self._hook(name, record(name)))
@@ -312,17 +177,17 @@ class Adapter:
 
     @torch.inference_mode()
     def run(self, batch: TokenBatch, names: Sequence[str]) -> dict[str, Tensor]:
-        """Activations of the kept tokens at each site: [kept, d_model], rows aligned with the batch's columns."""
+        """Activations of the kept tokens at each site: [kept, d], rows aligned with the batch's columns."""
         return {name: x[batch.keep] for name, x in self.run_grid(batch, names).items()}
 
     @torch.inference_mode()
     def logits(self, batch: TokenBatch) -> Tensor:
-        """Language-model logits: [batch, length, vocabulary]."""
+        """What the model predicts at each token: [batch, length, vocabulary]."""
         return self._forward(batch, head=True)
 
     @torch.inference_mode()
     def replace(self, batch: TokenBatch, name: str, fn: Callable[[Tensor], Tensor]) -> Tensor:
-        """Logits after the kept tokens' activations x at a site became fn(x). x, fn(x): [kept, d_model].
+        """Logits after the kept tokens' activations x at a site became fn(x). x, fn(x): [kept, d].
 
         Raises RuntimeError when the site fires not at all or twice.
         """
@@ -347,48 +212,72 @@ class Adapter:
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")
         try:
-            extra = {} if self.family.masked else {"use_cache": False}
-            out = self.trunk(input_ids=batch.ids, attention_mask=batch.mask, output_attentions=True, **extra)
+            out = self.trunk(input_ids=batch.ids, attention_mask=batch.mask, output_attentions=True, **self.family.options)
         finally:
             self.model.set_attn_implementation(before)
         return torch.stack(out.attentions)
 
 
+def _input_dim(module: nn.Module) -> int:
+    """The width that a linear layer reads; GPT-2's Conv1D keeps its weight the other way round."""
+    return module.in_features if hasattr(module, "in_features") else module.weight.shape[0]
+
+
+#: Modules that read what transformers' own classes do not. Each has `recognises(folder) -> bool` and
+#: `read(folder, random_init, seed) -> (model, tokenizer, family, weights file)`.
+PORTS: tuple = ()
+
+
 def load(folder: str | Path, device: str = "cpu", random_init: bool = False, seed: int = 0) -> Adapter:
-    """Load a model folder (config.json, model.safetensors, tokenizer files) from disk; never from a network.
+    """Load a model folder from disk; never from a network.
 
     random_init: the same architecture and tokenizer with seeded random weights, the null called "random twin".
     Raises FileNotFoundError for a folder without weights, ValueError for a weights file cut short, an unknown
     family, or weights that do not fill the model.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such model folder")
+    read = next((port.read for port in PORTS if port.recognises(folder)), read_native)
+    model, tokenizer, family, weights = read(folder, random_init, seed)
+    identity = {
+        "class": type(model).__name__,
+        "model_type": model.config.model_type,
+        "weights_sha256": f"random-init-{seed}" if random_init else files.sha256(weights),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return Adapter(model.float(), tokenizer, identity, device, family)
+
+
+def read_native(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokenizer, Family, Path]:
+    """A folder of one of transformers' own classes."""
+    model_type, weights = files.read_config(folder).get("model_type"), files.check_weights(folder)
+    if model_type not in NATIVE:
+        raise ValueError(f"{folder}: model type {model_type!r} has no adapter: known are {', '.join(NATIVE)}")
+    family = NATIVE[model_type]
+    return native_model(folder, family, random_init, seed), native_tokenizer(folder), family, weights
+
+
+def native_model(folder: Path, family: Family, random_init: bool, seed: int) -> nn.Module:
+    """A model of transformers' own class, filled from the folder or seeded."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
-    folder = Path(folder)
-    weights = _check_folder(folder)
-    try:
-        model_type = json.loads((folder / "config.json").read_text()).get("model_type")
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: not JSON: {error}") from error
-    if model_type not in FAMILIES:
-        raise ValueError(f"{folder}: model type {model_type!r} has no adapter: known are {', '.join(FAMILIES)}")
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    auto = AutoModelForMaskedLM if FAMILIES[config.model_type].masked else AutoModelForCausalLM
+    auto = AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
     if random_init:
         torch.manual_seed(seed)
-        model = auto.from_config(config)
-    else:
-        model, info = auto.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-        trunk = FAMILIES[config.model_type].trunk
-        missing = sorted(k for k in info["missing_keys"] if k.startswith(f"{trunk}.") and "position_ids" not in k)
-        if missing or info["mismatched_keys"]:
-            raise ValueError(f"{weights}: does not fill {type(model).__name__}: missing {missing[:5]}")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    identity = {
-        "class": type(model).__name__,
-        "model_type": config.model_type,
-        "weights_sha256": f"random-init-{seed}" if random_init else _file_hash(weights),
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
-    return Adapter(model.float(), tokenizer, identity, device)
+        return auto.from_config(config)
+    model, info = auto.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    missing = sorted(k for k in info["missing_keys"] if k.startswith(f"{family.trunk}.") and "position_ids" not in k)
+    if missing or info["mismatched_keys"]:
+        raise ValueError(f"{folder / 'model.safetensors'}: does not fill {type(model).__name__}: missing {missing[:5]}")
+    return model
+
+
+def native_tokenizer(folder: Path) -> Tokenizer:
+    """The folder's own tokenizer, by transformers."""
+    from transformers import AutoTokenizer
+
+    return tokens.wrap(AutoTokenizer.from_pretrained(folder, local_files_only=True))

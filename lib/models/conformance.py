@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
 
-from lib.models.adapter import Adapter, TokenBatch
+from lib.models.adapter import Adapter
+from lib.models.tokens import TokenBatch
 
 
 def _grid(adapter: Adapter, batch: TokenBatch, name: str) -> torch.Tensor:
@@ -68,8 +71,7 @@ def perturbation_reach(adapter: Adapter, sequences: list[str]) -> float:
     others = torch.unique(batch.ids[batch.keep])
     changed[0, middle] = others[others != batch.ids[0, middle]][0]
     name = adapter.sites()[-2].name
-    other = TokenBatch(changed, *[getattr(batch, f) for f in list(batch.__dataclass_fields__)[1:]])
-    moved = (_grid(adapter, batch, name) - _grid(adapter, other, name)).abs().amax(-1)[0]
+    moved = (_grid(adapter, batch, name) - _grid(adapter, replace(batch, ids=changed), name)).abs().amax(-1)[0]
     before, after = moved[kept[kept < middle]], moved[kept[kept >= middle]]
     if adapter.family.masked:
         return (torch.cat([before, after]) > 0).float().mean().item()
@@ -95,8 +97,9 @@ def identity_replace(adapter: Adapter, sequences: list[str]) -> float:
 def round_trip(adapter: Adapter, sequences: list[str]) -> float:
     """Share of kept tokens whose text equals the source at their coordinates."""
     batch = adapter.encode(sequences)
-    words = adapter.tokenizer.convert_ids_to_tokens(batch.token_id.tolist())
-    source = [sequences[u][s:e] for u, s, e in zip(batch.unit, batch.start, batch.end, strict=True)]
+    words = adapter.tokenizer.words(batch.token_id.tolist())
+    places = zip(batch.unit, batch.start, batch.end, strict=True)
+    source = [adapter.tokenizer.source(sequences[u], s, e) for u, s, e in places]
     return float(np.mean([w == s for w, s in zip(words, source, strict=True)]))
 
 

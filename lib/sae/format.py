@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lib.models.adapter import check_safetensors
+from lib.models.files import check_safetensors
 from lib.sae.model import ARCHITECTURES, INFERENCE, SAE, SAEConfig
 
 #: What every SAE has, and what some have besides.
