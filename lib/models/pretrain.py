@@ -18,6 +18,8 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 from lib.genome import planted
 from lib.models import language
 from lib.models.adapter import Adapter
+from lib.models.families import NATIVE
+from lib.models.tokens import wrap
 
 VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", "A", "C", "G", "T", "N", "<mask>"]
 CLS, PAD, EOS, FIRST_BASE, MASK = 0, 1, 2, 4, 9
@@ -107,7 +109,7 @@ def train(
         running.append(loss.item())
         if (step + 1) % report == 0 or step + 1 == steps:
             model.eval()
-            scores = language.planted_knowledge(Adapter(model, tokenizer, {}), 10_000 + seed, 65_536, CONTEXT)["losses"]
+            scores = language.planted_knowledge(Adapter(model, wrap(tokenizer), {}, "cpu", NATIVE["esm"]), 10_000 + seed, 65_536, CONTEXT)["losses"]
             model.train()
             seen, seconds = (step + 1) * batch * CONTEXT, time.time() - started
             row = f"{seen},{seconds:.0f},{np.mean(running):.4f},{scores['site']:.4f},{scores['background']:.4f},{scores['markov_site']:.4f}"

@@ -1,0 +1,150 @@
+"""Parts of genes as intervals: coding sequence, untranslated regions, splice sites, codon phase.
+
+Everything that a model could tell from one strand's sequence carries its strand: a donor on the minus strand reads AC
+where one on the plus strand reads GT.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+
+from lib.genome.reference import Reference
+
+#: Bases before and after the end of an exon that make a donor, and before and after the start of one that make an
+#: acceptor: the windows of MaxEntScan (Yeo and Burge 2004).
+DONOR, ACCEPTOR = (3, 6), (20, 3)
+COLUMNS = ["contig", "start", "end", "strand", "gene", "transcript", "feature", "phase"]
+
+
+def from_bed(bed: pd.DataFrame) -> pd.DataFrame:
+    """Exons and coding sequence from a BED table whose names are gene|transcript|exon|number and
+    gene|transcript|coding_region| (from the first to the last coding base, introns included).
+
+    Returns COLUMNS; feature is "exon" or "CDS"; phase: bases to skip to the next codon's start, as in GFF3, -1 for exons.
+    """
+    fields = bed["locus"].str.split("|", expand=True)
+    if fields.shape[1] < 3 or not {"exon"} <= set(fields[2]):
+        raise ValueError(f"names like gene|transcript|exon|1 wanted, found {bed['locus'].iloc[0]!r}")
+    table = bed.assign(gene=fields[0], transcript=fields[1], feature=fields[2], phase=-1)
+    exons = table.loc[table["feature"] == "exon", COLUMNS]
+    coding = table[table["feature"] == "coding_region"].groupby("transcript").agg(low=("start", "min"), high=("end", "max"))
+    inside = exons.merge(coding, left_on="transcript", right_index=True)
+    inside["start"], inside["end"] = inside[["start", "low"]].max(axis=1), inside[["end", "high"]].min(axis=1)
+    cds = inside[inside["start"] < inside["end"]]
+    parts = [exons, *(_phased(part) for _, part in cds.groupby("transcript"))]
+    return pd.concat([p[COLUMNS] for p in parts], ignore_index=True)
+
+
+def _phased(cds: pd.DataFrame) -> pd.DataFrame:
+    """One transcript's coding parts with their phases, counted from its first coding base."""
+    ordered = cds.sort_values("start", ascending=cds["strand"].iat[0] != "-")
+    length = (ordered["end"] - ordered["start"]).to_numpy()
+    before = np.cumsum(length) - length
+    return ordered.assign(feature="CDS", phase=-before % 3)
+
+
+def read_gff3(path: str | Path, reference: Reference) -> pd.DataFrame:
+    """Exons and coding sequence of a GFF3 file, plain or gzip: the same table as `from_bed`.
+
+    Raises ValueError with the line for too few columns, a contig that the genome lacks, a start or end that is no integer,
+    off the contig, a strand that is not + or -, a CDS without phase, a row without Parent; also when there are no exons.
+    """
+    path, rows = Path(path), []
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
+        for number, line in enumerate(handle, 1):
+            if line.startswith("##FASTA"):
+                break
+            if not line.strip() or line.startswith("#"):
+                continue
+            fields = line.rstrip("\r\n").split("\t")
+            where = f"{path}, line {number}"
+            if len(fields) != 9:
+                raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted 9")
+            if fields[2] in ("exon", "CDS"):
+                rows += _gff_rows(fields, where, reference)
+    if not any(row[6] == "exon" for row in rows):
+        raise ValueError(f"{path}: no exon in the file")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _gff_rows(fields: list[str], where: str, reference: Reference) -> list[list]:
+    contig, _, feature, low, high, _, strand, phase, text = fields
+    reference.check_contig(contig, where)
+    if not (low.isdigit() and high.isdigit()) or not 1 <= int(low) <= int(high) <= reference.lengths[contig]:
+        raise ValueError(f"{where}: {contig}:{low}-{high}, wanted 1 <= start <= end <= {reference.lengths[contig]}")
+    if strand not in "+-":
+        raise ValueError(f"{where}: strand {strand!r}, wanted + or -")
+    if feature == "CDS" and phase not in ("0", "1", "2"):
+        raise ValueError(f"{where}: CDS with phase {phase!r}, wanted 0, 1 or 2")
+    attributes = dict(item.split("=", 1) for item in text.strip(";").split(";") if "=" in item)
+    if "Parent" not in attributes:
+        raise ValueError(f"{where}: {feature} without Parent, wanted the transcript that it is of")
+    number = int(phase) if feature == "CDS" else -1
+    gene = unquote(attributes.get("gene", attributes["Parent"].split(",")[0]))
+    return [[contig, int(low) - 1, int(high), strand, gene, parent, feature, number] for parent in attributes["Parent"].split(",")]
+
+
+def parts(table: pd.DataFrame) -> pd.DataFrame:
+    """Intervals of the parts of genes: contig, start, end, concept, family; repeats over transcripts dropped.
+
+    Concepts: exon, CDS, 5' UTR, 3' UTR, splice donor, splice acceptor, each with its strand but exon. table: as of `from_bed`.
+    """
+    exons, cds = table[table["feature"] == "exon"], table[table["feature"] == "CDS"]
+    found = [exons.assign(concept="exon"), _stranded(cds, "CDS")]
+    found += _untranslated(exons, cds)
+    ordered = exons.sort_values(["transcript", "start"])
+    follows = (ordered["transcript"] == ordered["transcript"].shift()).to_numpy()
+    leads = np.r_[follows[1:], False]
+    left, right = ordered[follows], ordered[leads]  # exons with an intron before them, and after them, on the plus strand
+    plus = {"left": left["strand"] != "-", "right": right["strand"] != "-"}
+    found += [
+        _edges(right[plus["right"]], "end", DONOR, "splice donor"), _edges(left[~plus["left"]], "start", DONOR[::-1], "splice donor"),
+        _edges(left[plus["left"]], "start", ACCEPTOR, "splice acceptor"), _edges(right[~plus["right"]], "end", ACCEPTOR[::-1], "splice acceptor"),
+    ]  # fmt: skip
+    whole = pd.concat([f[["contig", "start", "end", "concept"]] for f in found], ignore_index=True)
+    family = whole["concept"].str.removesuffix(" +").str.removesuffix(" -")
+    return whole.assign(family=family).drop_duplicates(ignore_index=True)
+
+
+def _stranded(rows: pd.DataFrame, concept: str) -> pd.DataFrame:
+    return rows.assign(concept=concept + " " + rows["strand"])
+
+
+def _edges(exons: pd.DataFrame, edge: str, around: tuple[int, int], concept: str) -> pd.DataFrame:
+    at = exons[edge]
+    return _stranded(exons.assign(start=(at - around[0]).clip(lower=0), end=at + around[1]), concept)
+
+
+def _untranslated(exons: pd.DataFrame, cds: pd.DataFrame) -> list[pd.DataFrame]:
+    """Exonic bases before the first and after the last coding base of a transcript."""
+    coding = cds.groupby("transcript").agg(low=("start", "min"), high=("end", "max"))
+    inside = exons.merge(coding, left_on="transcript", right_index=True)
+    before = inside.assign(end=inside[["end", "low"]].min(axis=1))
+    after = inside.assign(start=inside[["start", "high"]].max(axis=1))
+    minus = inside["strand"] == "-"
+    five, three = pd.concat([before[~minus], after[minus]]), pd.concat([after[~minus], before[minus]])
+    return [_stranded(part[part["start"] < part["end"]], name) for name, part in (("5' UTR", five), ("3' UTR", three))]
+
+
+def codon_phase(table: pd.DataFrame) -> pd.DataFrame:
+    """Every coding base with its place in its codon, one row a base: contig, start, end, concept "codon base 1 +" to 3.
+
+    A base on which transcripts disagree is left out. table: as of `from_bed`.
+    """
+    cds = table[table["feature"] == "CDS"].drop_duplicates(["contig", "start", "end", "strand", "phase"])
+    length = (cds["end"] - cds["start"]).to_numpy()
+    row = np.repeat(np.arange(len(cds)), length)
+    offset = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+    minus = (cds["strand"] == "-").to_numpy()[row]
+    position = np.where(minus, cds["end"].to_numpy()[row] - 1 - offset, cds["start"].to_numpy()[row] + offset)
+    base = (offset - cds["phase"].to_numpy()[row]) % 3 + 1
+    bases = pd.DataFrame({"contig": cds["contig"].to_numpy()[row], "start": position, "end": position + 1,
+                          "concept": "codon base " + pd.Series(base).astype(str) + " " + cds["strand"].to_numpy()[row]})  # fmt: skip
+    bases = bases.drop_duplicates()
+    once = ~bases.duplicated(["contig", "start"], keep=False)
+    return bases[once].assign(family="codon phase").reset_index(drop=True)
