@@ -54,9 +54,11 @@ def overlaps(
 
 
 def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif, ...], p_value: float = 1e-4) -> pd.DataFrame:
-    """FIMO hits (memelite) on both strands. windows: contig, start, end, one row per sequence.
+    """FIMO hits (memelite) on both strands, each strand a concept of its own: a model reads one strand, and the two of a
+    motif that is not its own reverse complement are different words.
 
-    Returns contig, start, end, concept (matrix id and name), family; one row per hit, whole inside its window.
+    windows: contig, start, end, one row per sequence. Returns contig, start, end, concept (matrix id, name and strand),
+    family; one row per hit, whole inside its window.
     """
     import memelite
 
@@ -73,9 +75,9 @@ def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif,
         row, start = hits["sequence_name"].to_numpy(int), hits["start"].to_numpy(int)
         width = names[name].width
         whole = start + width <= length[row]  # a short sequence is padded, and a flat motif would hit the padding
-        row, start = row[whole], start[whole]
+        row, start, strand = row[whole], start[whole], hits["strand"].to_numpy()[whole]
         parts.append(pd.DataFrame({"contig": contig[row], "start": offset[row] + start,
-                                   "end": offset[row] + start + width, "concept": name,
+                                   "end": offset[row] + start + width, "concept": f"{name} " + pd.Series(strand, dtype=object),
                                    "family": names[name].family}))  # fmt: skip
     return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
 
