@@ -11,10 +11,11 @@ import pandas as pd
 
 WIDTH = 5.5  # inches, a full NeurIPS text width
 
-#: Okabe and Ito's colour-blind-safe palette, one colour and marker a method, the same in every figure.
+#: Okabe and Ito's colour-blind-safe palette, one colour and marker a method, the same in every figure; Matryoshka has the
+#: wine of Paul Tol's "muted", since their yellow is hardly seen on white.
 COLOURS = {
     "SAE": "#0072B2", "topk": "#0072B2", "standard": "#56B4E9", "gated": "#009E73", "batchtopk": "#E69F00", "jumprelu": "#D55E00",
-    "matryoshka": "#F0E442", "raw neurons": "#E69F00",
+    "matryoshka": "#882255", "raw neurons": "#E69F00",
     "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "ISM": "#D55E00", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",

@@ -33,9 +33,10 @@ model_path = "params/demo/model"  # the model of 01_extraction, for loss recover
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
 validation_contigs = ["sim7"]     # chromosomes on which a run is chosen
 test_contigs = ["sim8"]           # chromosomes read once
-run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "gated"]  # one entry a run
-run_expansions = [4, 4, 4, 4, 4, 4, 4]                    # d_sae / d_model
-run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.02]  # L0 (k), or weight of the L1 term for standard and gated
+run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated", "gated"]  # one entry a run
+run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # d_sae / d_model
+run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175, 0.02]  # L0 (k), or weight of the L1 term for standard and gated
+compared_l0 = [16.0, 30.0]        # latents a token at which the architectures stand beside each other
 n_seeds = 3                       # trainings of the chosen run, each from another seed
 steps = 800                       # optimiser steps; all runs see the same batches
 batch = 1024                      # tokens a step
@@ -43,6 +44,7 @@ lr = 0.004                        # peak learning rate; 0.0: 2e-4 / sqrt(d_sae /
 checkpoint_every = 500            # steps between checkpoints; an interrupted training goes on from the last, to the same bits
 device = "cpu"                    # or "cuda"
 bf16 = False                      # products in bfloat16, for GPUs
+log_to = ""                       # "tensorboard" or "wandb" follows the training there, if installed; W&B may send the curves out
 n_boot = 1000                     # bootstrap resamples, over units
 loss_units = 64                   # test units on which loss recovered is measured
 seed = 0
@@ -93,11 +95,12 @@ source = data.StoreSource(store_path, sae_site, split["train"])
 batches = partial(data.batches, source, batch, seed)
 key = f"{identity['weights_sha256']} {sae_site} {len(split['train'])} {io.read_manifest(study, '01_extraction')['fingerprint']}"
 
-def trained(runs, batches, data_key=key):
-    """Train, or go on where an interrupted run of this stage stopped."""
-    return train(runs, config, batches, io.resume_dir(study, "03_sae_training", resume_key(runs, config, data_key)))
+def trained(what, runs, batches, data_key=key):
+    """Train, or go on where an interrupted run of this stage stopped; a log is kept with the outputs, under log/<what>."""
+    folder = io.resume_dir(study, "03_sae_training", resume_key(runs, config, data_key))
+    return train(runs, config, batches, folder, log_to or None, stage.dir / "log" / what)
 
-result = trained(runs, batches)
+result = trained("sweep", runs, batches)
 saes, named = result.saes, {run.name: run for run in runs}
 for name, sae in saes.items():
     format.save(sae, stage.path(f"{sae_site}/{name}/cfg.json").parent, sae_site, identity)
@@ -109,8 +112,8 @@ pd.Series(result.verdicts).to_frame("verdict")
 # %% [markdown]
 # ## Held-out quality, and what the same budget buys otherwise
 #
-# BatchTopK and Matryoshka are read as they would be used, with the running threshold of training: a token's latents do
-# not depend on its batch.
+# BatchTopK and Matryoshka are read as they would be used, with a threshold measured at the end of training: a token's
+# latents do not depend on its batch.
 
 # %%
 rows, frequency = [], {}
@@ -127,6 +130,18 @@ sweep = pd.DataFrame(rows)
 chosen = evaluate.choose_run(sweep[sweep.split == "validation"])
 best = sweep[(sweep.run == chosen) & (sweep.split == "test")].iloc[0]
 sweep[sweep.split == "test"].sort_values("l0").round(4)
+
+# %% [markdown]
+# ### At the same L0
+#
+# Runs of one architecture and width with an L0 on either side are interpolated in log L0. A run alone stands for a target
+# within 10 % of its own L0, and nothing is extrapolated: what no run reaches stays empty.
+
+# %%
+matched = evaluate.matched_l0(sweep[sweep.split == "test"], compared_l0)
+stage.write_table("matched_l0", matched)
+side = matched.assign(target_l0=[f"L0 {target:g}" for target in matched.target_l0])
+side.pivot(index=["architecture", "d_sae"], columns="target_l0", values=["explained_variance", "how"]).round(4)
 
 # %%
 sae = saes[chosen]
@@ -164,7 +179,7 @@ def of_twin(part):
 twin_source = of_twin("train")
 twin_run = replace(named[chosen], name="twin")
 twin_batches = partial(data.batches, twin_source, batch, seed, buffer_blocks=len(twin_source.sizes))  # one reading of the model
-twin_sae = trained([twin_run], twin_batches, f"twin {twin.identity['weights_sha256']} {key}").saes["twin"]
+twin_sae = trained("twin", [twin_run], twin_batches, f"twin {twin.identity['weights_sha256']} {key}").saes["twin"]
 test_source = of_twin("test")
 twin_x = np.concatenate([test_source.read(block) for block in range(len(test_source.sizes))])
 q = evaluate.quality(twin_sae, twin_x, np.arange(len(twin_x)), unit[split["test"]])
@@ -182,7 +197,7 @@ controls.round(3)
 
 # %%
 again = [replace(named[chosen], name=f"seed {seed + i}", seed=seed + i) for i in range(1, n_seeds)]
-others = trained(again, batches).saes if again else {}
+others = trained("seeds", again, batches).saes if again else {}
 seeds = {f"seed {seed}": saes[chosen], **others}
 alive = {name: evaluate.quality(s, x, split["test"], unit).frequency for name, s in seeds.items()}
 if len(seeds) > 1:

@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lib.sae import evaluate
+from lib.genome import planted
+from lib.genome import sequence as sq
+from lib.models import adapter
+from lib.sae import evaluate, format, synthetic
 from lib.sae import train as training
 from lib.sae.stack import Run
 from lib.sae.train import Sweep, TrainConfig, train
@@ -79,6 +83,68 @@ def test_the_running_threshold_keeps_l0_and_explained_variance(trained, architec
     q = evaluate.quality(trained.saes[architecture], X, np.arange(len(X)), np.zeros(len(X), dtype=int))
     assert q.l0 == pytest.approx(3, rel=0.1)
     assert q.explained_variance == pytest.approx(last["explained_variance"], abs=0.02)  # the curve's is of one batch
+
+
+# The threshold of an export -----------------------------------------------------------------------------------
+
+
+def demo_model_acts() -> np.ndarray:
+    """[12000, 128]: a hundred simulated sequences of 120 bases through the demo model, to the middle of it."""
+    model = adapter.load(ROOT / "params/demo/model")
+    codes = planted.background(12000, np.random.default_rng(0))
+    batch = model.encode([sq.decode(codes[start : start + 120]) for start in range(0, 12000, 120)])
+    return model.run(batch, ["resid_post.2"])["resid_post.2"].numpy()
+
+
+ACTS = {"planted": lambda: synthetic.plant(200, 64, 12.0, 0, noise=0.05).sample(12000, 0)[0], "demo model": demo_model_acts}
+
+
+@pytest.fixture(scope="module", params=ACTS)
+def acts(request) -> np.ndarray:
+    return ACTS[request.param]()
+
+
+def chosen_by_batch(sae, x, k, batch) -> tuple[float, float]:
+    """Explained variance and L0 when, as in training, the k x token largest pre-activations of each batch are kept."""
+    sse = active = 0.0
+    for part in torch.from_numpy(x).split(batch):
+        pre = sae.pre_activations(part)
+        least = pre.flatten().topk(k * len(part)).values[-1]
+        latents = pre * ((pre >= least) & (pre > 0))
+        sse += (part - sae.decode(latents)).double().square().sum().item()
+        active += (latents > 0).sum().item()
+    return 1 - sse / ((x - x.mean(0, dtype=np.float64)) ** 2).sum(), active / len(x)
+
+
+@pytest.mark.parametrize("steps", [40, 250])
+def test_an_export_keeps_l0_and_explained_variance_of_the_choice_by_batch(acts, tmp_path, steps):
+    learn, held_out, identity = acts[:8000], acts[8000:], {"class": "Toy", "weights_sha256": "0" * 64}
+    runs = [Run(name, name, 256, 16, lr=4e-3) for name in ("batchtopk", "matryoshka")]
+    result = train(runs, TrainConfig(steps=steps, batch=500, warm_up=10), stream(learn, 500))
+    for name, sae in result.saes.items():
+        format.save(sae, tmp_path / name, "here", identity)
+        read = format.load(tmp_path / name, "here", identity)
+        assert (read.config.architecture, read.config.trained_as) == ("jumprelu", name)
+        q = evaluate.quality(read, held_out, np.arange(4000), np.zeros(4000, dtype=int))
+        with torch.no_grad():
+            ev, l0 = chosen_by_batch(sae, held_out, 16, 500)
+        assert ev > 0.5 and l0 == pytest.approx(16, rel=1e-3)
+        assert q.l0 == pytest.approx(l0, rel=0.1), (name, q.l0)
+        assert q.explained_variance == pytest.approx(ev, abs=0.005), name
+
+
+def test_the_threshold_by_hand():
+    # two latents that read one dimension each; k = 1, so two of the four values of a batch of two tokens are kept
+    sweep = Sweep([Run("a", "batchtopk", 2, 1)], TrainConfig(steps=1), torch.from_numpy(X[:100, :2]))
+    stack = sweep.stacks[0][0]
+    sweep.scale = 1.0
+    with torch.no_grad():
+        stack.enc.copy_(torch.eye(2)[None])
+        stack.b_dec.zero_()
+        stack.running.fill_(99.0)  # what is left of a training
+    batch = np.array([[4.0, 3], [2, 1]], dtype=np.float32)  # the two largest of four: 4 and 3
+    sweep.settle(iter([batch, 2 * batch] * 4))  # 3 and 6, in turn
+    assert stack.running.tolist() == [4.5]
 
 
 def test_the_scale_of_the_activations_does_not_matter():
@@ -250,6 +316,127 @@ def test_a_checkpoint_of_another_sweep_is_refused(tmp_path):
         train([topk(seed=3)], config, stream(), tmp_path)
     with pytest.raises(ValueError, match="made with other scale"):
         train([topk()], config, stream(2 * X), tmp_path)
+
+
+# Logs -----------------------------------------------------------------------------------------------------
+
+#: Neither package is in the project's environment, so these stand in for them: they keep what they are sent.
+
+
+class Writer:
+    """SummaryWriter as far as it is used."""
+
+    def __init__(self, purge_step):
+        self.sent, self.purge_step, self.closed = [], purge_step, False
+
+    def add_scalar(self, key, value, step):
+        assert type(value) is float and type(step) is int
+        self.sent.append((key, step, value))
+
+    def close(self):
+        self.closed = True
+
+
+class Wandb(types.ModuleType):
+    def init(self, **settings):
+        self.settings, self.sent, self.finished = settings, [], False
+        return self
+
+    def log(self, values, step):
+        self.sent.append((step, values))
+
+    def finish(self):
+        self.finished = True
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    """Both stand-ins, where the real ones would be."""
+    board, wandb, made = types.ModuleType("torch.utils.tensorboard"), Wandb("wandb"), {}
+    board.SummaryWriter = lambda folder, purge_step: made.update({folder: Writer(purge_step)}) or made[folder]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    return made, wandb
+
+
+PAIR = [topk("a"), Run("b", "standard", 48, 0.05)]
+SETTINGS = TrainConfig(steps=20, batch=256, warm_up=5, log_every=5, checkpoint_every=10)
+
+
+def curve_of(made, folder) -> dict[str, list]:
+    return {name: [(s, v) for key, s, v in made[str(folder / name)].sent if key == "l0"] for name in "ab"}
+
+
+def wanted(result) -> dict[str, list]:
+    return {name: list(zip(rows["step"], rows["l0"])) for name, rows in result.curve.groupby("run")}
+
+
+def test_tensorboard_gets_the_curve_of_every_run(tools, tmp_path):
+    result = train(PAIR, SETTINGS, stream(), log="tensorboard", log_folder=tmp_path)
+    made, _ = tools
+    assert curve_of(made, tmp_path) == wanted(result) and len(result.curve) == 10
+    assert all(writer.closed and writer.purge_step == 0 for writer in made.values()) and len(made) == 2
+    keys = {key for key, _, _ in made[str(tmp_path / "b")].sent}
+    assert keys == {"explained_variance", "l0", "dead_share", "loss", "tokens_s"}
+    assert all(value > 0 for key, _, value in made[str(tmp_path / "b")].sent if key == "tokens_s")
+    assert "tokens_s" not in result.curve and digest(result) == digest(train(PAIR, SETTINGS, stream()))
+
+
+def test_wandb_gets_one_step_at_a_time(tools, tmp_path):
+    result = train(PAIR, SETTINGS, stream(), log="wandb", log_folder=tmp_path / "w")
+    _, wandb = tools
+    assert [step for step, _ in wandb.sent] == [0, 5, 10, 15, 19] and wandb.finished
+    keys = {f"{run}/{key}" for run in "ab" for key in training.LOGGED}
+    assert all(values.keys() == keys for _, values in wandb.sent)
+    assert [(s, v["b/l0"]) for s, v in wandb.sent] == wanted(result)["b"]
+    assert wandb.settings["dir"] == str(tmp_path / "w") and wandb.settings["config"]["runs"][1]["name"] == "b"
+    assert (tmp_path / "w").is_dir()
+
+
+def test_a_log_is_whole_and_closed_after_an_interruption(tools, tmp_path):
+    with pytest.raises(RuntimeError, match="power"):
+        train(PAIR, SETTINGS, interrupted, tmp_path / "resume", "tensorboard", tmp_path / "log")
+    made, _ = tools
+    assert [s for s, _ in curve_of(made, tmp_path / "log")["a"]] == [0, 5, 10] and all(w.closed for w in made.values())
+    result = train(PAIR, SETTINGS, stream(), tmp_path / "resume", "tensorboard", tmp_path / "log")
+    assert curve_of(made, tmp_path / "log") == wanted(result)  # new writers, which hide what the first ones wrote
+    assert [s for s, _ in wanted(result)["a"]] == [0, 5, 10, 15, 19]
+
+
+def interrupted(start):
+    yield from itertools.islice(stream()(start), 13)
+    raise RuntimeError("power")
+
+
+def never(start):
+    raise AssertionError("a batch was read")
+
+
+@pytest.mark.parametrize("tool", ["tensorboard", "wandb"])
+def test_a_log_that_is_not_installed_is_refused_before_the_first_batch(tool, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, training.LOGS[tool], None)  # so also where it is installed
+    with pytest.raises(ImportError, match=f"log '{tool}' needs the package {tool}, which is not installed: pip install {tool}"):
+        train(PAIR, SETTINGS, never, log=tool, log_folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_nobody_knows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="log 'mlflow': wanted one of tensorboard, wandb"):
+        train(PAIR, SETTINGS, never, log="mlflow", log_folder=tmp_path)
+    with pytest.raises(ValueError, match="log 'wandb' needs a log_folder"):
+        train(PAIR, SETTINGS, never, log="wandb")
+
+
+def test_tensorboard_itself_reads_the_curve_once(tmp_path):
+    """The real package, where somebody installed it beside the project's own."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with pytest.raises(RuntimeError, match="power"):
+        train(PAIR, SETTINGS, interrupted, tmp_path / "resume", "tensorboard", tmp_path / "log")
+    result = train(PAIR, SETTINGS, stream(), tmp_path / "resume", "tensorboard", tmp_path / "log")
+    for name, points in wanted(result).items():
+        events = reader.EventAccumulator(str(tmp_path / "log" / name)).Reload()
+        assert sorted(events.Tags()["scalars"]) == sorted(training.LOGGED)
+        assert [(e.step, np.float32(e.value)) for e in events.Scalars("l0")] == [(s, np.float32(v)) for s, v in points]
 
 
 # Several processes ----------------------------------------------------------------------------------------

@@ -1,8 +1,14 @@
 """Seed stability: known answers for copies, strangers, scaled, flipped and dead latents."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from lib.sae import stability
 from lib.sae.model import SAE, SAEConfig
@@ -52,8 +58,10 @@ def test_match_keeps_the_sign_unless_told():
 def test_match_refuses_other_widths_and_nan():
     with pytest.raises(ValueError, match="width 3 and 4"):
         stability.match(torch.eye(3), torch.eye(4))
-    with pytest.raises(ValueError, match="invalid"):
-        stability.match(torch.eye(2), torch.full((2, 2), torch.nan))
+    for wrong in (torch.nan, torch.inf):
+        for dense in (2, 1):
+            with pytest.raises(ValueError, match=r"b \[2, 2\] has entries that are not finite"):
+                stability.match(torch.eye(2), torch.full((2, 2), wrong), dense=dense)
 
 
 def test_a_shuffled_copy_shares_everything_whatever_the_encoder_scale():
@@ -187,3 +195,115 @@ def test_one_shape_and_two_seeds_are_needed():
         stability.seed_stability(untied(0), untied(1, d_sae=48))
     with pytest.raises(ValueError, match="at least two SAEs, found 1"):
         stability.pairwise_stability({"a": untied(0)})
+
+
+# Large dictionaries ---------------------------------------------------------------------------------------
+
+
+def planted_pair(n, d, share, lean=0.0, seed=0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit rows of two dictionaries, in unlike orders. A share of the rows of the second are those of the first with noise
+    of 0 to 1.2 times their length, so at cosines from 1 down to 0.6; lean: an offset that all rows have in common."""
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.nn.functional.normalize(torch.randn(n, d, generator=generator) + lean, dim=1) for _ in range(2))
+    size = 1.2 * torch.rand(int(share * n), 1, generator=generator) / d**0.5
+    b[: len(size)] = a[: len(size)] + size * torch.randn(len(size), d, generator=generator)
+    return a, torch.nn.functional.normalize(b[torch.randperm(n, generator=generator)], dim=1)
+
+
+def test_sparse_match_by_hand():
+    # cosines of rows 0, 1, 2 of a with rows of b: 0 has 0.8 and 0.6, 1 has 0.6 and none, 2 has none above 0.5.
+    # 0-1 and 1-0 (0.6 + 0.6) against 0-0 and 1 alone, which counts 0.5 (0.8 + 0.5): row 1 stays alone
+    a = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    b = torch.tensor([[0.8, 0.6, 0, 0], [0.6, 0, 0.4, 0.48**0.5], [0, 0, 0.5, 0.75**0.5]])
+    row, column, cosine = stability.candidates(a, b)
+    assert list(zip(row.tolist(), column.tolist())) == [(0, 0), (0, 1), (1, 0)]
+    assert cosine.tolist() == pytest.approx([0.8, 0.6, 0.6])
+    partner, cosine = stability.match(a, b, dense=0)
+    assert partner.tolist() == [0, -1, -1] and cosine[0] == pytest.approx(0.8) and np.isnan(cosine[1:]).all()
+    # with row 1 at 0.78 in place of 0.6, both together are worth more than the 0.8 and one alone
+    b[0, :2] = torch.tensor([0.62, 0.78])
+    b[0] = torch.nn.functional.normalize(b[0], dim=0)
+    b[1, :3] = torch.tensor([0.61, 0, 0.4])
+    partner, _ = stability.match(a, torch.nn.functional.normalize(b, dim=1), dense=0)
+    assert partner.tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_sparse_match_is_the_best_for_cosines_cut_at_the_floor(absolute):
+    a, b = planted_pair(300, 12, 0.5)  # in 12 dimensions every row has some 20 candidates
+    b[::7] *= -1
+    partner, cosine = stability.match(a, b, absolute, dense=299)
+    full = (a @ b.T).numpy().astype(np.float64)
+    full = np.maximum(np.abs(full) if absolute else full, stability.FLOOR)
+    row, column = linear_sum_assignment(full, maximize=True)
+    assert np.nansum(cosine - stability.FLOOR) == pytest.approx((full[row, column] - stability.FLOOR).sum(), rel=1e-5)
+    paired = partner >= 0
+    assert len(set(partner[paired])) == paired.sum() > 250
+    np.testing.assert_allclose(cosine[paired], full[paired, partner[paired]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("n, d, lean, off", [(1500, 64, 0.0, 0.0), (1500, 64, 0.3, 0.002), (1500, 32, 0.0, 0.002)])
+def test_sparse_and_dense_find_the_same_share(n, d, lean, off):
+    a, b = planted_pair(n, d, 0.5, lean)
+    dense, sparse = (stability.match(a, b, dense=most) for most in (n, n - 1))
+    share = [(cosine > stability.SHARED).mean() for _, cosine in (dense, sparse)]
+    assert share[0] == pytest.approx(share[1], abs=off) and 0.3 < share[0] < 0.5
+    pairs = dense[1] > stability.SHARED
+    assert (dense[0][pairs] == sparse[0][pairs]).mean() > (0.99 if off else 0.9999)
+    assert (sparse[0] < 0).any() and (dense[0] >= 0).all()  # the control: these were two ways
+
+
+def test_blocks_change_nothing_and_a_row_has_so_many_candidates(monkeypatch):
+    a, b = planted_pair(200, 8, 0.5)
+    whole = stability.candidates(a, b)
+    monkeypatch.setattr(stability, "BLOCK", 200 * 7)
+    for one, other in zip(whole, stability.candidates(a, b), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    monkeypatch.setattr(stability, "CANDIDATES", 5)
+    row, _, cosine = stability.candidates(a, b)
+    cosines = (a @ b.T).numpy()
+    assert np.bincount(row).max() == 5 < np.bincount(whole[0]).max()
+    for i in range(200):
+        best = np.sort(cosines[i][cosines[i] > stability.FLOOR])[-5:]
+        np.testing.assert_allclose(np.sort(cosine[row == i]), best, rtol=1e-5)
+
+
+def test_seed_stability_of_large_dictionaries(monkeypatch):
+    a, b = untied(0, 32, 200), untied(1, 32, 200)
+    order = np.random.default_rng(0).permutation(200)
+    with torch.no_grad():
+        b.W_dec[:120], b.W_enc[:, :120] = a.W_dec[order[:120]], a.W_enc[:, order[:120]]
+    dense = stability.seed_stability(a, b)
+    monkeypatch.setattr(stability, "DENSE", 100)
+    sparse = stability.seed_stability(a, b)
+    assert sparse["shared"].tolist() == dense["shared"].tolist() == [0.6] * 3
+    assert (sparse["n"] < dense["n"]).any() and (sparse[["n_a", "n_b"]] == 200).all(axis=None)
+    none = stability.seed_stability(untied(0, 64, 200), untied(1, 64, 200)).set_index("matching")
+    assert (none["shared"] == 0).all() and none["n"]["both"] == 0 and np.isnan(none["cosine"]["both"])
+
+
+LARGE = """
+import torch
+from pathlib import Path
+from lib.sae import stability
+from tests.test_stability import planted_pair
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+a, b = planted_pair(20_000, 48, 0.5)
+stability.match(a[:64], b[:64], dense=0)
+before = peak()
+_, cosine = stability.match(a, b)
+print((cosine > stability.SHARED).mean(), peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc/self/status on this machine: peak memory cannot be read")
+def test_memory_of_a_large_matching_is_bounded():
+    root = Path(stability.__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, cwd=root, env=environment)
+    share, used = map(float, done.stdout.split())
+    assert 0.4 < share < 0.6
+    assert used < 150, used  # MiB; all cosines would be 1,526 and their assignment twice that again

@@ -188,6 +188,52 @@ def choose_run(sweep) -> str:
     return pool.sort_values("explained_variance", ascending=False, kind="stable")["run"].iloc[0]
 
 
+#: How far from a target a single run's L0 may be and still stand for it, as a share of the target.
+NEAR = 0.10
+
+
+def matched_l0(table: pd.DataFrame, targets: list[float]) -> pd.DataFrame:
+    """Explained variance of each architecture at the same L0, never extrapolated.
+
+    table: one row a run, with run, architecture, d_sae, explained_variance, low, high, l0 above 0, of one split.
+    targets: L0, above 0. One row an architecture, d_sae and target, in the table's order:
+
+    - "exact": the first run with this L0;
+    - "interpolated": linear in log L0 between the two runs nearest to the target on either side. low and high likewise:
+      the interval's ends for wholly dependent runs, too wide for others; the L0s count as known;
+    - "nearest": no run on one side; the nearest run in log L0, when its L0 is within NEAR of the target;
+    - "missing": neither; explained_variance, low, high and l0 are NaN.
+
+    l0 is the target where interpolated, else the run's own L0; runs: the names read, by L0, joined by "; ".
+    Raises ValueError on a target or an L0 that is not above 0, and on a column that is missing.
+    """
+    wanted = ["run", "architecture", "d_sae", "explained_variance", "low", "high", "l0"]
+    if lacking := [name for name in wanted if name not in table]:
+        raise ValueError(f"no column {', '.join(lacking)}: found {', '.join(table)}")
+    if not (all(target > 0 for target in targets) and (table["l0"] > 0).all()):
+        raise ValueError(f"an L0 is not above 0: targets {list(targets)}, runs {table['l0'].tolist()}")
+    groups = table.sort_values("l0", kind="stable").groupby(["architecture", "d_sae"], sort=False)
+    order = table[["architecture", "d_sae"]].drop_duplicates().itertuples(index=False, name=None)
+    rows = [{"architecture": a, "d_sae": d, "target_l0": float(t)} | _at_l0(groups.get_group((a, d)), t) for a, d in order for t in targets]
+    return pd.DataFrame(rows)
+
+
+def _at_l0(runs: pd.DataFrame, target: float) -> dict:
+    """What `matched_l0` says of one architecture and width. runs: sorted by l0."""
+    columns = ["explained_variance", "low", "high"]
+    below, above = runs[runs["l0"] <= target].tail(1), runs[runs["l0"] >= target].head(1)
+    nearest = runs.iloc[np.abs(np.log(runs["l0"] / target)).argmin()]
+    if nearest["l0"] != target and len(below) and len(above):
+        a, b = below.iloc[0], above.iloc[0]
+        share = np.log(target / a["l0"]) / np.log(b["l0"] / a["l0"])
+        values = {name: float((1 - share) * a[name] + share * b[name]) for name in columns}
+        return values | {"l0": float(target), "how": "interpolated", "runs": f"{a['run']}; {b['run']}"}
+    if abs(nearest["l0"] - target) > NEAR * target:
+        return dict.fromkeys([*columns, "l0"], np.nan) | {"how": "missing", "runs": ""}
+    how = "exact" if nearest["l0"] == target else "nearest"
+    return {name: float(nearest[name]) for name in [*columns, "l0"]} | {"how": how, "runs": nearest["run"]}
+
+
 def pca_basis(
     acts: np.ndarray, train: np.ndarray, components: int, seed: int, n_fit: int = 50_000
 ) -> tuple[np.ndarray, np.ndarray]:

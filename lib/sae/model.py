@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 #: What can be trained. BatchTopK and Matryoshka choose over a whole batch: after training they are kept as "jumprelu",
-#: whose threshold is the running one of training, so that a token's latents never depend on its neighbours.
+#: whose threshold is measured at the end of training, so that a token's latents never depend on its neighbours.
 ARCHITECTURES = ("standard", "gated", "topk", "batchtopk", "jumprelu", "matryoshka")
 #: What an SAE is when it is used.
 INFERENCE = ("standard", "gated", "topk", "jumprelu")

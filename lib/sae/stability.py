@@ -1,8 +1,8 @@
 """Seed stability: which latents two SAEs of one shape, trained alike from different seeds, have in common.
 
-A matching pairs the latents of both one to one so that the summed cosine is largest (Hungarian algorithm). A
-latent is *shared* when the decoder and the encoder matchings give it the same partner, both with a cosine
-above SHARED.
+A matching pairs the latents of both one to one so that the summed cosine is largest: the Hungarian algorithm, or
+above DENSE latents a sparse one over the pairs that can matter. A latent is *shared* when the decoder and the
+encoder matchings give it the same partner, both with a cosine above SHARED.
 
 Source: Paulo and Belrose, arXiv 2501.16615; the mean matched cosine as in PW-MCC, Song et al., arXiv
 2505.20254.
@@ -15,32 +15,110 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
 
 from lib.sae.model import SAE
 
 #: Cosine above which a matched pair counts as the same direction, fixed before any run.
 SHARED = 0.7
+#: Rows up to which all cosines are matched, 768 MiB at 8,192; above, those above FLOOR, at most CANDIDATES a row.
+DENSE, FLOOR, CANDIDATES = 8192, 0.5, 128
+#: Cosines of one block of rows, in numbers: 16 MiB.
+BLOCK = 2**22
 
 
-def match(a: Tensor, b: Tensor, absolute: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def match(a: Tensor, b: Tensor, absolute: bool = False, dense: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """One-to-one partners of the rows of a among the rows of b, with the largest sum of cosines.
 
     a: [n_a, d], b: [n_b, d], any row norms; the cosine with a row of zeros is 0. absolute: |cosines| instead.
-    Returns partner [n_a], -1 where n_b < n_a leaves none, and cosine [n_a] float32, NaN there.
-    The cosines take 4 n_a n_b bytes and the assignment 8 n_a n_b more (52 GB in all at 65,536 rows); its time
-    grows with up to the third power of n (unrelated rows: 0.3 s at 2,048).
+    Returns partner [n_a], -1 where there is none, and cosine [n_a] float32, NaN there.
+
+    Up to `dense` rows (default DENSE) in a and in b this is the Hungarian algorithm on all cosines, which take 4 n_a n_b
+    bytes and the assignment 8 n_a n_b more; its time grows with up to the third power of n (unrelated rows: 0.3 s at
+    2,048).
+    Above, memory grows with n, not n^2 (`candidates`, `match_sparse`), and the matching departs from that one:
+    cosines of FLOOR or less count as FLOOR, and of a row's cosines above FLOOR the CANDIDATES largest count; rows left
+    with none of these have no partner, so a mean over pairs is one over pairs above FLOOR. A partner above SHARED can
+    differ only where several rows compete for it.
     Raises ValueError when the widths differ or an entry is not finite.
     """
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"rows of width {a.shape[1]} and {b.shape[1]} have no cosine")
-    cost = (_unit(a) @ _unit(b).T).cpu()
-    cost = (cost.abs_() if absolute else cost).neg_().numpy()
-    row, column = linear_sum_assignment(cost)
+    for name, rows in (("a", a), ("b", b)):
+        if not torch.isfinite(rows).all():
+            raise ValueError(f"{name} [{rows.shape[0]}, {rows.shape[1]}] has entries that are not finite: no cosines")
     partner, cosine = np.full(len(a), -1), np.full(len(a), np.nan, np.float32)
-    partner[row], cosine[row] = column, -cost[row, column]
+    if max(len(a), len(b)) > (DENSE if dense is None else dense):
+        row, column, value = match_sparse(*candidates(a, b, absolute), len(a), len(b), FLOOR)
+    else:
+        found = (_unit(a) @ _unit(b).T).cpu()
+        cost = (found.abs_() if absolute else found).neg_().numpy()
+        row, column = linear_sum_assignment(cost)
+        value = -cost[row, column]
+    partner[row], cosine[row] = column, value
     return partner, cosine
+
+
+def candidates(a: Tensor, b: Tensor, absolute: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of rows with a cosine above FLOOR, for each row of a the CANDIDATES largest at most.
+
+    a, b, absolute: as in `match`. Returns row of a, row of b (int64) and cosine (float32): [pair] each, by row of a.
+    Holds one block of BLOCK cosines at a time, and at most CANDIDATES n_a pairs of 20 bytes. Nothing made in a block is
+    kept but these: small arrays kept between large ones that go would leave holes in memory that are never used again.
+    """
+    own, other = _unit(a), _unit(b).T.contiguous()
+    size, n = max(1, BLOCK // other.shape[1]), 0
+    room = own.new_empty(min(size, len(own)), other.shape[1])
+    flags = torch.empty_like(room, dtype=torch.bool)
+    most = min(CANDIDATES, other.shape[1]) * len(own)
+    found = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
+    for s in range(0, len(own), size):
+        rows = own[s : s + size]
+        cosine, above = room[: len(rows)], flags[: len(rows)]
+        torch.mm(rows, other, out=cosine)
+        torch.gt(cosine.abs_() if absolute else cosine, FLOOR, out=above)
+        row, column = _at_most(above, cosine)
+        part = slice(n, n + len(row))
+        for kept, new in zip(found, (row + s, column, cosine[row, column]), strict=True):
+            kept[part] = new.cpu().numpy()
+        n = part.stop
+    return tuple(kept[:n] for kept in found)
+
+
+def _at_most(above: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the true entries of above [row, column], at most the CANDIDATES of largest cosine a row."""
+    row, column = torch.nonzero(above, as_tuple=True)
+    full = torch.nonzero(torch.bincount(row, minlength=len(above)) > CANDIDATES).flatten().tolist()
+    if not full:
+        return row, column
+    for i in full:
+        above[i] = False
+        above[i, cosine[i].topk(CANDIDATES).indices] = True
+    return torch.nonzero(above, as_tuple=True)
+
+
+def match_sparse(
+    row: np.ndarray, column: np.ndarray, cosine: np.ndarray, n_a: int, n_b: int, alone: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The one-to-one choice among some pairs with the largest sum over rows, where a row left alone counts `alone`.
+
+    row, column, cosine: [pair], cosine above -1, no pair twice; n_a, n_b: rows and columns there are; alone: above -1.
+    Returns those three of the chosen pairs. Each row gets a column of its own with cosine `alone`, so that every row
+    can be matched; all weights are raised by 1, since a stored 0 is no edge.
+    """
+    every = np.arange(n_a)
+    entries = np.concatenate([cosine, np.full(n_a, alone)]) + 1.0
+    places = np.concatenate([row, every]), np.concatenate([column, n_b + every])
+    graph = sparse.csr_matrix((entries, places), shape=(n_a, n_b + n_a))
+    chosen_row, chosen = min_weight_full_bipartite_matching(graph, maximize=True)
+    paired = chosen < n_b
+    key, wanted = row * n_b + column, (chosen_row * np.int64(n_b) + chosen)[paired]
+    order = np.argsort(key)
+    pair = order[np.searchsorted(key, wanted, sorter=order)]
+    return row[pair], column[pair], cosine[pair]
 
 
 def match_latents(
@@ -65,7 +143,8 @@ def seed_stability(
     """What two SAEs share, beside a null; one row a matching, "decoder", "encoder" and "both".
 
     n_a, n_b: live latents, as in `match_latents`; n: pairs (for "both", those on which the two matchings
-    agree); cosine: mean over these pairs (for "both", of the smaller of the two; NaN without a pair); shared:
+    agree); cosine: mean over these pairs (for "both", of the smaller of the two; NaN without a pair; above DENSE
+    latents only pairs above FLOOR are made, see `match`); shared:
     2 m / (n_a + n_b) with m the pairs whose cosine (for "both", the smaller one) is above SHARED, so that a
     latent without a partner counts as not shared. null_n, null_cosine, null_shared: the same after `permute`
     of b's live latents.
@@ -114,7 +193,7 @@ def permute(decoder: Tensor, encoder: Tensor, seed: int) -> tuple[Tensor, Tensor
     d_in], read with unit rows.
     """
     order = np.tile(np.arange(len(decoder))[:, None], (1, decoder.shape[1]))
-    order = torch.from_numpy(np.random.default_rng(seed).permuted(order, axis=0)).to(decoder.device)
+    order = torch.from_numpy(np.random.default_rng(seed).permuted(order, axis=0, out=order)).to(decoder.device)
     return _unit(_unit(decoder).gather(0, order)), _unit(_unit(encoder).gather(0, order))
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +32,13 @@ from lib.sae.stack import Run, Stack
 
 #: Largest block of pre-activations a stack makes at once, in bytes; more members of a shape make another stack.
 STACK_BYTES = 2**29
+
+#: Batches over which the thresholds of BatchTopK and Matryoshka are measured once the weights are final.
+SETTLE = 8
+
+#: What a log is sent of each run, and the module that each log needs.
+LOGGED = ("explained_variance", "l0", "dead_share", "loss", "tokens_s")
+LOGS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
 Batches = Callable[[int], Iterator[np.ndarray]]
 
@@ -98,36 +110,47 @@ def schedule(step: int, config: TrainConfig) -> float:
     return min(1.0, (step + 1) / max(config.warm_up, 1), fall)
 
 
-def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path | None = None) -> Result:
+def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path | None = None, log: str | None = None,
+          log_folder: Path | None = None) -> Result:  # fmt: skip
     """Train all runs on the same batches: each as it would be trained alone.
 
     batches: function from a step to the endless float32 batches [batch, d_in] from there on, for example
     `functools.partial(data.batches, source, batch, seed)`; or pairs with targets [batch] for a probe term. folder: for
     checkpoints; a run that was interrupted there goes on from its newest one, to the same bits. Under `torchrun` each
-    process takes its share of every batch (BatchTopK and AuxK then choose within a share).
-    Raises ValueError on a first batch that is not finite or has no variance, on two runs of one name, and on a folder
-    of another sweep; FloatingPointError when every run has failed, with what was seen.
+    process takes its share of every batch (BatchTopK and AuxK then choose within a share). After the last step the
+    next SETTLE batches give BatchTopK and Matryoshka their threshold (`Sweep.settle`).
+    log: "tensorboard" or "wandb" sends LOGGED of each run there on the steps that are logged; tokens_s, tokens a second
+    since this call began, is that of all runs together. log_folder: what it writes goes there, for TensorBoard one
+    folder a run. A resumed training sends the rows before its checkpoint again, so that the log is whole. The weights
+    do not depend on either.
+    Raises ValueError on a first batch that is not finite or has no variance, on two runs of one name, on a folder
+    of another sweep, and on an unknown log or one without a log_folder; ImportError when the log's package is not
+    installed; FloatingPointError when every run has failed, with what was seen.
     """
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ValueError(f"two runs have one name: {sorted(names)}")
+    open_log = _log(log, log_folder)
     sweep = Sweep(runs, config, _activations(next(batches(0))))
     newest = _newest(folder) if folder else None
     if newest:
         sweep.load(newest)
-    given = batches(sweep.step)
-    with tqdm(total=config.steps, initial=sweep.step, desc=names[0] if len(runs) == 1 else f"{len(runs)} SAEs",
-              mininterval=5, disable=_rank() > 0) as bar:  # fmt: skip
+    given, first = batches(sweep.step), sweep.step
+    with (open_log(sweep) as send,
+          tqdm(total=config.steps, initial=first, desc=names[0] if len(runs) == 1 else f"{len(runs)} SAEs",
+               mininterval=5, disable=_rank() > 0) as bar):  # fmt: skip
         started = time.monotonic()
         while sweep.step < config.steps and sweep.stacks:
             row = sweep.train_on(next(given))
             bar.update()
             if row is not None:
-                tokens = bar.n * config.batch / max(time.monotonic() - started, 1e-9)
+                tokens = (sweep.step - first) * config.batch / max(time.monotonic() - started, 1e-9)
+                send(row.assign(tokens_s=tokens))
                 bar.set_postfix(ev=f"{row['explained_variance'].max():.3f}", l0=f"{row['l0'].median():.1f}",
                                 dead=f"{row['dead_share'].median():.2f}", tokens_s=f"{tokens:,.0f}")  # fmt: skip
             if folder and config.checkpoint_every and sweep.step % config.checkpoint_every == 0:
                 sweep.save(Path(folder))
+        sweep.settle(given)
     if not sweep.stacks:
         raise FloatingPointError("; ".join(f"{name}: {said}" for name, said in sweep.verdicts.items()))
     return sweep.result()
@@ -155,9 +178,8 @@ class Sweep:
         """One step of every run; the new rows of the curve on the steps that are logged."""
         config, device = self.config, self.config.device
         x, targets = batch if isinstance(batch, tuple) else (batch, None)
-        mine = slice(_rank(), None, _world())
-        x = (torch.from_numpy(np.ascontiguousarray(x[mine])) * self.scale).to(device)
-        targets = None if targets is None else torch.from_numpy(targets[mine]).to(x)
+        x = self._to_device(x)
+        targets = None if targets is None else torch.from_numpy(targets[_rank() :: _world()]).to(x)
         warm = min(1.0, (self.step + 1) / max(config.sparsity_warm_up * config.steps, 1))
         logged = self.step % config.log_every == 0 or self.step + 1 == config.steps
         rows = []
@@ -182,6 +204,30 @@ class Sweep:
         self.rows.append(table)
         self._note_dead(table)
         return table
+
+    @torch.no_grad()
+    def settle(self, batches: Iterator) -> None:
+        """Measure the thresholds of BatchTopK and Matryoshka on the weights as they are: the mean over SETTLE batches of
+        the least value kept. The running threshold of the training is a mean over about 100 steps, and lags behind
+        weights that still move: a training of 150 steps would keep a third fewer latents than its k."""
+        chosen = [stack for stack, _ in self.stacks if stack.architecture in ("batchtopk", "matryoshka")]
+        if not chosen:
+            return
+        least = [torch.zeros_like(stack.running) for stack in chosen]
+        for batch in islice(batches, SETTLE):
+            x = self._to_device(batch[0] if isinstance(batch, tuple) else batch)
+            for total, stack in zip(least, chosen, strict=True):
+                stack.running.zero_()
+                with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.bf16):
+                    stack.limits(stack.pre_activations(x))
+                total += stack.running / SETTLE
+        for total, stack in zip(least, chosen, strict=True):
+            stack.running.copy_(_mean_over_processes(total))
+
+    def _to_device(self, x: np.ndarray) -> Tensor:
+        """This process' share of a batch [token, d_in], scaled."""
+        mine = np.ascontiguousarray(x[_rank() :: _world()])
+        return (torch.from_numpy(mine) * self.scale).to(self.config.device)
 
     def _curve(self, stack: Stack, x: Tensor, seen: dict[str, Tensor], loss: Tensor) -> pd.DataFrame:
         total = (x - x.mean(0)).square().sum()
@@ -307,6 +353,72 @@ def _newest(folder: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
+# Logs ----------------------------------------------------------------------------------------------------
+
+
+def _log(name: str | None, folder: Path | None) -> Callable:
+    """Opens the log for a sweep, as a context that gives the function to send rows of the curve with. The package is
+    imported here, so that one that is missing is known before the first step."""
+    if name is None:
+        return lambda sweep: nullcontext(lambda rows: None)
+    if name not in LOGS:
+        raise ValueError(f"log {name!r}: wanted one of {', '.join(LOGS)}, or None")
+    if folder is None:
+        raise ValueError(f"log {name!r} needs a log_folder")
+    try:
+        module = importlib.import_module(LOGS[name])
+    except ImportError as error:
+        raise ImportError(f"log {name!r} needs the package {name}, which is not installed: pip install {name}, "
+                          "or ask for no log") from error  # fmt: skip
+    if _rank():
+        return lambda sweep: nullcontext(lambda rows: None)
+    return partial({"tensorboard": _tensorboard, "wandb": _wandb}[name], module, Path(folder))
+
+
+@contextmanager
+def _tensorboard(module, folder: Path, sweep: Sweep) -> Iterator[Callable]:
+    """One folder a run, so that runs lie over each other in a plot. Events of an earlier, interrupted call are hidden."""
+    writers = {run.name: module.SummaryWriter(str(folder / run.name), purge_step=0) for run in sweep.runs}
+
+    def send(rows: pd.DataFrame) -> None:
+        for run, step, values in _logged(rows):
+            for key, value in values.items():
+                writers[run].add_scalar(key, value, step)
+
+    try:
+        for rows in sweep.rows:
+            send(rows)
+        yield send
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+@contextmanager
+def _wandb(module, folder: Path, sweep: Sweep) -> Iterator[Callable]:
+    """One W&B run for the sweep, its keys "<run>/<what>"; where to is W&B's own to say (WANDB_MODE, WANDB_PROJECT)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    session = module.init(dir=str(folder), config=sweep.settings())
+
+    def send(rows: pd.DataFrame) -> None:
+        for step, together in groupby(_logged(rows), key=itemgetter(1)):
+            session.log({f"{run}/{key}": value for run, _, values in together for key, value in values.items()}, step=step)
+
+    try:
+        for rows in sweep.rows:
+            send(rows)
+        yield send
+    finally:
+        session.finish()
+
+
+def _logged(rows: pd.DataFrame) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Run, step and what is sent of it, for each row of a curve."""
+    keys = [key for key in LOGGED if key in rows]
+    for row in rows.to_dict("records"):
+        yield row["run"], int(row["step"]), {key: float(row[key]) for key in keys}
+
+
 # Several processes ---------------------------------------------------------------------------------------
 
 
@@ -330,5 +442,12 @@ def _share(stack: Stack, seen: dict[str, Tensor]) -> None:
     dist.all_reduce(fired, op=dist.ReduceOp.MAX)
     seen["fired"] = fired.bool()
     for buffer in (stack.running, stack.share):
-        dist.all_reduce(buffer)
-        buffer /= _world()
+        _mean_over_processes(buffer)
+
+
+def _mean_over_processes(tensor: Tensor) -> Tensor:
+    """In place."""
+    if _world() > 1:
+        dist.all_reduce(tensor)
+        tensor /= _world()
+    return tensor
