@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SNAKEMAKE = $(BIN)/snakemake --config study=$(STUDY) --rerun-triggers mtime --quiet host reason rules progress \
 	--nolock --rerun-incomplete $(if $(PROFILE),--profile $(PROFILE)) --cores $(CORES)
 
-.PHONY: help env peers results study figures lab test lint model bench clean-env
+.PHONY: help env peers results study figures lab test lint model check-model bench clean-env
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -61,6 +61,10 @@ lint: $(READY)  ## ruff
 model: $(READY)  ## train the demo model again
 	$(BIN)/python -m lib.models.pretrain --out outputs/pretrain --tokens 19456000 --decay 0 --seed 0
 	$(BIN)/python -m lib.models.pretrain --init outputs/pretrain --out params/demo/model --tokens 10000000 --decay 1 --seed 1
+
+check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file: the conformance suite on a model
+	$(if $(MODEL),,$(error give MODEL=, a folder or a hub id with REVISION=))
+	@$(BIN)/python -m lib.models.conformance "$(MODEL)" $(if $(REVISION),--revision "$(REVISION)") $(if $(RECORDS),--records "$(RECORDS)")
 
 bench: $(READY) $(PEERS)/.ready  ## benchmarks against peers
 	@for file in $(filter-out %_peers.py, $(wildcard benchmarks/*.py)); do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

@@ -1,7 +1,5 @@
 """The one door to a model, and the suite that every family must pass."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -245,62 +243,66 @@ def test_a_site_that_fires_twice_raises(esm):
         esm.replace(esm.encode(["ACGT"]), "resid_post.0", lambda x: x)
 
 
-# Folders ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", [*(k for k in helpers.CLASSES if k != "mixtral"), "esm_bases", "nt_v1", "nt_v2"])
+def test_branches_add_up_and_the_hidden_layer_gives_the_mlp(kind, tmp_path):
+    """In float64: input of the block + what its branches add = its output; hidden layer through its weights = MLP's."""
+    adapter = helpers.tiny(kind, tmp_path)
+    adapter.model.double()
+    batch = adapter.encode([helpers.random_dna(60, 1), helpers.random_dna(90, 2)])
+    names = [s.name for s in adapter.sites()]
+    with torch.no_grad():
+        x = {name: grid[batch.keep] for name, grid in adapter.run_grid(batch, names).items()}
+        assert all(x[s.name].shape == (batch.n_kept, s.dim) for s in adapter.sites())
+        before = x["embed"]
+        for k in range(len(adapter.blocks)):
+            added = [x[n] for n in (f"mixer_out.{k}", f"mlp_out.{k}") if n in x]
+            gap = (before + sum(added) - x[f"resid_post.{k}"]).abs().max()
+            assert (gap < 1e-6) == adapter.family.sums, f"block {k}: {gap}"
+            before = x[f"resid_post.{k}"]
+            if f"mlp_hidden.{k}" in x:
+                out = through(adapter, k, x[f"mlp_hidden.{k}"])
+                torch.testing.assert_close(out, x[f"mlp_out.{k}"], rtol=0, atol=1e-12)
+                assert out.abs().max() > 1e-3
 
 
-def test_folder_without_weights_config_only_or_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: no such model folder"):
-        door.load(tmp_path / "nowhere")
-    folder = helpers.save_model("llama", tmp_path / "llama")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="llama: no model.safetensors.*found config.json"):
-        door.load(folder)
-    (folder / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match="llama: no config.json"):
-        door.load(folder)
+def through(adapter, k: int, hidden: torch.Tensor) -> torch.Tensor:
+    """The hidden layer of block k times the MLP's output weights, by hand; Gemma 2 norms what comes out."""
+    layer = adapter.model.get_submodule(adapter.site(f"mlp_hidden.{k}").module)
+    weight = layer.weight if type(layer).__name__ == "Conv1D" else layer.weight.T
+    out = hidden @ weight + (0 if getattr(layer, "bias", None) is None else layer.bias)
+    norm = adapter.family.mlp_out
+    return adapter.blocks[k].get_submodule(norm)(out) if norm and "layernorm" in norm else out
 
 
-@pytest.mark.parametrize("share", [0.0, 0.00005, 0.01, 0.3, 0.7, 0.999])
-def test_weights_cut_short_are_refused_by_name(tmp_path, share):
-    weights = helpers.save_model("esm_bases", tmp_path) / "model.safetensors"
-    data = weights.read_bytes()
-    weights.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ValueError, match="model.safetensors: (not a whole|cut short)"):
-        door.load(tmp_path)
+def test_the_sites_of_each_family(tmp_path):
+    """Kinds of sites per block: mixture-of-experts has no one hidden layer, state-space blocks have no MLP."""
+    found = {}
+    for kind in ("bert", "mixtral", "mamba2", "nemotron_h"):
+        names = [s.name for s in helpers.tiny(kind, tmp_path / kind).sites()]
+        found[kind] = [[n.split(".")[0] for n in names if n.endswith(f".{k}")] for k in range(2)] + [names[-1]]
+    whole = ["mixer_out", "mlp_hidden", "mlp_out", "resid_post"]
+    assert found == {
+        "bert": [whole, whole, "resid_post.2"],  # its norms are inside the blocks
+        "mixtral": [["mixer_out", "mlp_out", "resid_post"]] * 2 + ["final"],
+        "mamba2": [["mixer_out", "resid_post"]] * 2 + ["final"],
+        "nemotron_h": [["mixer_out", "resid_post"], ["mlp_hidden", "mlp_out", "resid_post"], "final"],
+    }
 
 
-def test_weights_one_byte_off_or_of_another_kind_are_refused(tmp_path):
-    weights = helpers.save_model("esm_bases", tmp_path) / "model.safetensors"
-    data = weights.read_bytes()
-    for wrong in (data[:-1], data + b"\0", (2).to_bytes(8, "little") + b"[]", b"not tensors at all"):
-        weights.write_bytes(wrong)
-        with pytest.raises(ValueError, match="model.safetensors: "):
-            door.load(tmp_path)
+def test_mixtral_adds_up_in_float32(models):  # its grouped product has no float64
+    adapter = models["mixtral"]
+    x = adapter.run(adapter.encode(SEQUENCES), ["embed", "mixer_out.0", "mlp_out.0", "resid_post.0"])
+    torch.testing.assert_close(x["embed"] + x["mixer_out.0"] + x["mlp_out.0"], x["resid_post.0"], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ['{"model_type": "t5"}', '{"model_type": "nonesuch"}', "{}", '{"model_ty'])
-def test_unknown_family_or_broken_config_is_refused_by_name(tmp_path, text):
-    (helpers.save_model("esm_bases", tmp_path / "model") / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=str(tmp_path / "model")):
-        door.load(tmp_path / "model")
+def test_logits_of_weights_without_a_head_are_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
 
-
-def test_weights_that_do_not_fill_the_trunk_are_refused(tmp_path):
-    folder = helpers.save_model("llama", tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
-    with pytest.raises(ValueError, match="model.safetensors: does not fill LlamaForCausalLM.*layers.3"):
-        door.load(folder)
-
-
-def test_random_twin_differs_and_is_seeded(tmp_path):
-    folder = helpers.save_model("esm_bases", tmp_path, seed=5)
-    real = door.load(folder)
-    twins = [door.load(folder, random_init=True, seed=seed) for seed in (0, 0, 1)]
-    batch = real.encode(["ACGTACGT"])
-    x = [a.run(batch, ["resid_post.1"])["resid_post.1"] for a in (real, *twins)]
-    assert torch.equal(x[1], x[2])
-    assert (x[0] - x[1]).abs().max() > 0.01 and (x[1] - x[3]).abs().max() > 0.01
-    hashes = [a.identity["weights_sha256"] for a in (real, *twins)]
-    assert hashes[1] == hashes[2] and len(set(hashes)) == 3  # an SAE of one is refused by another
-    assert real.identity == door.load(folder).identity and real.identity["class"] == "EsmForMaskedLM"
+    weights = helpers.save_model("llama", tmp_path, tie_word_embeddings=False) / "model.safetensors"
+    save_file({k: v for k, v in load_file(weights).items() if k != "lm_head.weight"}, weights, {"format": "pt"})
+    adapter = door.load(tmp_path)
+    batch = adapter.encode(SEQUENCES)
+    assert adapter.run(batch, ["final"])["final"].isfinite().all()
+    with pytest.raises(ValueError, match="no language-model head .lm_head.weight.*random"):
+        adapter.logits(batch)
+    assert door.load(tmp_path, random_init=True).logits(batch).isfinite().all()  # a twin is random on purpose

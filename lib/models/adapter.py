@@ -8,6 +8,7 @@ conventions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lib.models import files, tokens
-from lib.models.families import NATIVE, Family
+from lib.models import files, geneformer, helix, hyena, native, nt_v2, tahoe, tokens
+from lib.models.families import Family
 from lib.models.tokens import Encoded, TokenBatch, Tokenizer
 
 
@@ -49,7 +50,8 @@ class Adapter:
         self.blocks = self.trunk.get_submodule(self.family.blocks)
         self.d_model = model.config.hidden_size
         self.max_tokens = getattr(model.config, "max_position_embeddings", None)
-        if model.config.model_type == "esm" and model.config.position_embedding_type == "absolute":
+        learned = getattr(model.config, "position_embedding_type", None) == "absolute"
+        if model.config.model_type == "esm" and (learned or isinstance(model, nt_v2.NTv2ForMaskedLM)):
             self.max_tokens -= model.config.pad_token_id + 1  # ESM numbers its positions from pad + 1
 
     # ---- sites ----------------------------------------------------------------------------------------------
@@ -68,12 +70,15 @@ class Adapter:
     def _branches(self, k: int, block: nn.Module, at: str) -> Iterator[Site]:
         """The sites inside a block; a block that lacks the module lacks the site."""
         modules, family = dict(block.named_modules()), self.family
-        if family.mixer_out in modules:
-            yield Site(f"mixer_out.{k}", self.d_model, f"{at}.{family.mixer_out}", "post")
-        if family.mlp_hidden in modules:
-            yield Site(f"mlp_hidden.{k}", _input_dim(modules[family.mlp_hidden]), f"{at}.{family.mlp_hidden}", "pre")
-        if family.mlp_out in modules:
-            yield Site(f"mlp_out.{k}", self.d_model, f"{at}.{family.mlp_out}", "post")
+        mixer, hidden, mlp = family.mixer_out, family.mlp_hidden, family.mlp_out
+        if mixer and hidden in modules and hidden.startswith(f"{mixer}."):
+            mixer, mlp = None, mixer  # blocks of one branch each: here it is the MLP
+        if mixer in modules:
+            yield Site(f"mixer_out.{k}", self.d_model, f"{at}.{mixer}", "post")
+        if hidden in modules:
+            yield Site(f"mlp_hidden.{k}", _input_dim(modules[hidden]), f"{at}.{hidden}", "pre")
+        if mlp in modules:
+            yield Site(f"mlp_out.{k}", self.d_model, f"{at}.{mlp}", "post")
 
     def site(self, name: str) -> Site:
         found = {s.name: s for s in self.sites()}
@@ -91,9 +96,9 @@ class Adapter:
         """Whether the record's tokens fit the model's context."""
         return self.max_tokens is None or len(self.tokenizer.encode(record).ids) <= self.max_tokens
 
-    def encode_one(self, record) -> Encoded:
-        """Tokens of one record with their source offsets. Raises ValueError on overflow."""
-        encoded = self.tokenizer.encode(record)
+    def encode_one(self, record, **options) -> Encoded:
+        """Tokens of one record with their source offsets; options are the tokenizer's (`frame`). ValueError on overflow."""
+        encoded = self.tokenizer.encode(record, **options)
         if self.max_tokens is not None and len(encoded.ids) > self.max_tokens:
             what = f"sequence of {len(record)} bases" if isinstance(record, str) else "record"
             raise ValueError(
@@ -105,9 +110,10 @@ class Adapter:
         """Right-pad encoded records into one batch; `units` are the numbers the kept tokens will carry."""
         return tokens.collate(encoded, units, self.tokenizer.pad_token_id, self.device)
 
-    def encode(self, records: Sequence, units: Sequence[int] | None = None) -> TokenBatch:
-        """Tokenise records into one batch."""
-        return self.collate([self.encode_one(r) for r in records], range(len(records)) if units is None else units)
+    def encode(self, records: Sequence, units: Sequence[int] | None = None, **options) -> TokenBatch:
+        """Tokenise records into one batch; options are the tokenizer's (`frame`)."""
+        encoded = [self.encode_one(record, **options) for record in records]
+        return self.collate(encoded, range(len(records)) if units is None else units)
 
     # ---- running --------------------------------------------------------------------------------------------
     @contextmanager
@@ -141,6 +147,8 @@ class Adapter:
             handle.remove()
 
     def _forward(self, batch: TokenBatch, head: bool) -> Tensor | None:
+        if head and (missing := getattr(self.model, "head_missing", None)):
+            raise ValueError(f"the weights hold no language-model head ({', '.join(missing)}): logits would be random")
         runner = self.model if head else self.trunk
         output = runner(input_ids=batch.ids, attention_mask=batch.mask, **batch.inputs, **self.family.options)
         return output.logits if head else None
@@ -225,59 +233,63 @@ def _input_dim(module: nn.Module) -> int:
 
 #: Modules that read what transformers' own classes do not. Each has `recognises(folder) -> bool` and
 #: `read(folder, random_init, seed) -> (model, tokenizer, family, weights file)`.
-PORTS: tuple = ()
+PORTS: tuple = (
+    tahoe, geneformer,
+    nt_v2, hyena, helix,
+)  # fmt: skip
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load(folder: str | Path, device: str = "cpu", random_init: bool = False, seed: int = 0) -> Adapter:
-    """Load a model folder from disk; never from a network.
+def load(
+    source: str | Path,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    random_init: bool = False,
+    seed: int = 0,
+    trust: dict[str, str] | None = None,
+) -> Adapter:
+    """Load a model from a folder, or from a hub id "org/name" at a pinned revision. Only the latter uses a network.
 
-    random_init: the same architecture and tokenizer with seeded random weights, the null called "random twin".
-    Raises FileNotFoundError for a folder without weights, ValueError for a weights file cut short, an unknown
-    family, or weights that do not fill the model.
+    revision: the 40 hex digits of the hub's commit. dtype: of parameters and activations, a name of `DTYPES`. random_init:
+    the same architecture and tokenizer with seeded random weights, the null called "random twin". trust: file ->
+    SHA-256 of every .py file that comes with the weights; only then is that code run.
+    Raises FileNotFoundError for a model that is not there or has no weights, ValueError for a weights file cut short,
+    a pickle with code, an unknown family, code that is not trusted, or weights that do not fill the model.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such model folder")
-    read = next((port.read for port in PORTS if port.recognises(folder)), read_native)
-    model, tokenizer, family, weights = read(folder, random_init, seed)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r}: wanted one of {', '.join(DTYPES)}")
+    folder, revision = _folder(source, revision, trust is not None)
+    code = None if trust is None else files.check_code(folder, trust)
+    if code is not None:
+        model, tokenizer, family, weights = native.read(folder, random_init, seed, trusted=True)
+        native.check_trusted_class(model, code)
+    else:
+        read = next((port.read for port in PORTS if port.recognises(folder)), native.read)
+        model, tokenizer, family, weights = read(folder, random_init, seed)
     identity = {
         "class": type(model).__name__,
+        "module": type(model).__module__ if code is None else type(model).__module__.rpartition(".")[2],
         "model_type": model.config.model_type,
-        "weights_sha256": f"random-init-{seed}" if random_init else files.sha256(weights),
+        "weights_sha256": f"random-init-{seed}" if random_init else files.weights_sha256(weights),
         "parameters": sum(p.numel() for p in model.parameters()),
+        "dtype": dtype,
+        **({"revision": revision} if revision else {}),
+        **({"code": code} if code else {}),
     }
-    return Adapter(model.float(), tokenizer, identity, device, family)
+    for parameter in model.parameters():  # not the buffers: rotary frequencies stay exact
+        parameter.data = parameter.data.to(DTYPES[dtype])
+    return Adapter(model, tokenizer, identity, device, family)
 
 
-def read_native(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokenizer, Family, Path]:
-    """A folder of one of transformers' own classes."""
-    model_type, weights = files.read_config(folder).get("model_type"), files.check_weights(folder)
-    if model_type not in NATIVE:
-        raise ValueError(f"{folder}: model type {model_type!r} has no adapter: known are {', '.join(NATIVE)}")
-    family = NATIVE[model_type]
-    return native_model(folder, family, random_init, seed), native_tokenizer(folder), family, weights
-
-
-def native_model(folder: Path, family: Family, random_init: bool, seed: int) -> nn.Module:
-    """A model of transformers' own class, filled from the folder or seeded."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-    from transformers.utils import logging as hf_logging
-
-    hf_logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    auto = AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
-    if random_init:
-        torch.manual_seed(seed)
-        return auto.from_config(config)
-    model, info = auto.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    missing = sorted(k for k in info["missing_keys"] if k.startswith(f"{family.trunk}.") and "position_ids" not in k)
-    if missing or info["mismatched_keys"]:
-        raise ValueError(f"{folder / 'model.safetensors'}: does not fill {type(model).__name__}: missing {missing[:5]}")
-    return model
-
-
-def native_tokenizer(folder: Path) -> Tokenizer:
-    """The folder's own tokenizer, by transformers."""
-    from transformers import AutoTokenizer
-
-    return tokens.wrap(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+def _folder(source: str | Path, revision: str | None, code: bool) -> tuple[Path, str | None]:
+    """The folder of a model and the revision it was fetched at, None for one that was given as a folder."""
+    hub = isinstance(source, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source)
+    if hub and not Path(source).is_dir():
+        return files.fetch(source, revision, code), revision
+    if revision is not None:
+        raise ValueError(f"{source}: a folder has no revision to pin (its weights' hash is its identity)")
+    if not Path(source).is_dir():
+        raise FileNotFoundError(f"{source}: no such model folder")
+    return Path(source), None

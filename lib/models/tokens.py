@@ -79,9 +79,10 @@ def collate(encoded: Sequence[Encoded], units: Sequence[int], pad_id: int | None
 
 
 class Tokenizer:
-    """What an adapter asks of a tokenizer. This one wraps any of transformers': DNA words or text.
+    """What an adapter asks of a tokenizer. This one wraps any of transformers' that marks offsets, or whose words are DNA.
 
-    pad_token_id, unk_token_id, mask_token_id: None where the vocabulary has none.
+    pad_token_id, unk_token_id, mask_token_id: None where the vocabulary has none. letters: what a record may be made of,
+    None where anything may come.
     """
 
     def __init__(self, hub):
@@ -89,14 +90,18 @@ class Tokenizer:
         self.special = np.array(sorted(set(hub.all_special_ids)), dtype=np.int32)
         self.pad_token_id, self.unk_token_id = hub.pad_token_id, hub.unk_token_id
         self.mask_token_id = hub.mask_token_id
+        self.prefix = "##" if '"WordPiece"' in decoder_of(hub) else ""
+        self.letters = DNA if _is_dna(source_words(hub)) else None
 
     def encode(self, record) -> Encoded:
-        """Tokens of one record with their source offsets."""
+        """Tokens of one record with their source offsets. Raises ValueError for a letter the model does not read."""
+        if self.letters:
+            refuse_letters(record, self.letters)
         return self._offsets(record) if self.hub.is_fast else self._words(record)
 
     def words(self, ids: Sequence[int]) -> list[str]:
-        """The source text that each token stands for."""
-        return self.hub.convert_ids_to_tokens(list(ids))
+        """The source text that each token of a sequence stands for."""
+        return [w.removeprefix(self.prefix) for w in self.hub.convert_ids_to_tokens(list(ids))]
 
     def source(self, record, start: int, end: int) -> str:
         """What stands in the record at a token's coordinates: equal to the token's word, or the coordinates are wrong."""
@@ -124,17 +129,21 @@ class BaseTokenizer(Tokenizer):
 
     def __init__(self, hub):
         super().__init__(hub)
-        vocabulary = hub.get_vocab()
-        self.table = np.full(256, hub.unk_token_id, dtype=np.int32)
-        for word in _dna_words(hub):
+        words, vocabulary = source_words(hub), hub.get_vocab()
+        self.letters = "".join(sorted(set(words) | {"N"}))
+        self.table = np.full(256, -1, dtype=np.int32)
+        self.table[ord("N")] = -1 if hub.unk_token_id is None else hub.unk_token_id
+        for word in words:
             self.table[ord(word)] = vocabulary[word]
         around = hub("ACGT")["input_ids"]
         first = around.index(self.table[ord("A")])
         self.before, self.after = around[:first], around[first + 4 :]
 
     def encode(self, record: str) -> Encoded:
-        """Tokens of one upper-case sequence; unknown letters are not kept."""
-        body = self.table[np.frombuffer(record.encode("ascii"), dtype=np.uint8)]
+        """Tokens of one sequence; N is not kept where the vocabulary lacks it. Raises ValueError for another letter."""
+        body = self.table[np.frombuffer(record.encode("latin-1", "replace"), dtype=np.uint8)]
+        if (body < 0).any():
+            refuse_letters(record, self.letters if self.unk_token_id is not None else self.letters.replace("N", ""))
         ids = np.concatenate([self.before, body, self.after]).astype(np.int32)
         start = np.full(len(ids), -1, dtype=np.int32)
         inner = slice(len(self.before), len(self.before) + len(body))
@@ -144,14 +153,43 @@ class BaseTokenizer(Tokenizer):
         return Encoded(ids, start, np.where(start >= 0, start + 1, -1).astype(np.int32), keep)
 
 
-def _dna_words(hub) -> list[str]:
+DNA = "ACGTN"
+
+
+def refuse_letters(record: str, letters: str) -> None:
+    """Raise ValueError with the first letter of the record that is none of `letters`, and its place."""
+    wrong = record.translate(dict.fromkeys(map(ord, letters)))
+    if wrong:
+        at = record.index(wrong[0])
+        raise ValueError(
+            f"letter {wrong[0]!r} at position {at} (0-based) of {len(record)}: the model reads {' '.join(letters)} only; "
+            "soft-masked bases have to be upper-cased and ambiguity codes made N before"
+        )
+
+
+def source_words(hub) -> list[str]:
+    """A vocabulary without its specials: those declared, and those written <like this> or [LIKE THIS]."""
     special = set(hub.all_special_ids)
-    return [word for word, i in hub.get_vocab().items() if i not in special]
+    return [w for w, i in hub.get_vocab().items() if i not in special and not (len(w) > 2 and w[0] + w[-1] in "<>[]")]
+
+
+def decoder_of(hub) -> str:
+    """How a fast tokenizer turns tokens into text, as JSON; "" for a slow tokenizer or one that only joins them."""
+    decoder = hub.backend_tokenizer.decoder if hub.is_fast else None
+    return decoder.__getstate__().decode() if decoder is not None else ""
+
+
+def _is_dna(words: Sequence[str]) -> bool:
+    """Whether a vocabulary merged nothing but bases: it was made of DNA. Single characters may be a byte alphabet."""
+    merged = [word.lstrip("\u0120\u2581#") for word in words if len(word) > 1]
+    return any(merged) and all(set(word) <= set(DNA) for word in merged)
 
 
 def wrap(hub) -> Tokenizer:
-    """The fastest of ours that gives the ids of one of transformers' tokenizers."""
-    words = _dna_words(hub)
-    if all(len(w) == 1 for w in words) and set("ACGT") <= set(words):
+    """The tokenizer of ours that gives the ids of one of transformers', with coordinates."""
+    from lib.models import kmers, text
+
+    words = source_words(hub)
+    if all(len(w) == 1 and w == w.upper() for w in words) and set("ACGT") <= set(words):
         return BaseTokenizer(hub)
-    return Tokenizer(hub)
+    return kmers.wrap(hub) or text.wrap(hub) or Tokenizer(hub)
