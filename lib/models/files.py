@@ -28,7 +28,7 @@ def fetch(repo: str, revision: str | None, code: bool = False) -> Path:
         raise ValueError(
             f"{repo}: no such folder, and a hub model needs revision= the 40 hex digits of its commit, not {revision!r}"
         )
-    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", *(["*.py"] if code else [])]
+    patterns = ["*.safetensors", "*.json", "*.yml", "*.txt", "*.model", *(["*.py"] if code else [])]
     try:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except OSError as error:

@@ -131,7 +131,7 @@ def read(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokeniz
     torch.manual_seed(seed)
     model = HelixMRNA(config)
     if not random_init:
-        tensors = {_name(name, config): tensor for name, tensor in state.read(weights).items()}
+        tensors = {_name(name, config): tensor for name, tensor in files.read_tensors(weights).items()}
         if "lm_head.weight" not in tensors:
             model.head_missing = ["lm_head.weight"]
             tensors["lm_head.weight"] = model.lm_head.weight.detach()

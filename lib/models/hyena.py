@@ -205,7 +205,7 @@ def read(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokeniz
     torch.manual_seed(seed)
     model = HyenaDNA(config)
     if not random_init:
-        tensors = {k: v for k, v in state.read(weights).items() if k.startswith(("hyena.", HEAD))}
+        tensors = {k: v for k, v in files.read_tensors(weights).items() if k.startswith(("hyena.", HEAD))}
         _share(tensors, config)
         if HEAD not in tensors:
             model.head_missing = [HEAD]

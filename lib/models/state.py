@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
-
-from lib.models import files
-
-
-def read(weights: Path) -> dict[str, Tensor]:
-    """Every tensor of a weights file or index, by name."""
-    tensors: dict[str, Tensor] = {}
-    for file in files.shards(weights):
-        tensors |= load_file(file) if file.suffix == ".safetensors" else files.read_pickle(file)
-    return tensors
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor], weights: Path) -> None:
