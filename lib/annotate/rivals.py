@@ -1,0 +1,151 @@
+"""The null ladder: rivals that pass through the same screen and reading as the latents of a trained dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from lib.annotate.concepts import Concepts
+from lib.genome import sequence as sq
+
+
+def shuffle_labels(concepts: Concepts, strata: np.ndarray, seed: int = 0) -> Concepts:
+    """Concepts whose tokens are permuted within strata: what a leak in the pipeline would still find.
+
+    One permutation serves all concepts, so that their overlaps stay; an instance keeps its number of tokens and
+    their strata, but not their adjacency. strata: [token].
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(strata, kind="stable")
+    mixed = np.lexsort((rng.random(len(strata)), strata))
+    source = np.empty(len(strata), dtype=int)
+    source[order] = mixed  # new row order[i] takes the labels of old row mixed[i], of the same stratum
+    return replace(concepts, tokens=concepts.tokens.tocsr()[source].tocsc(), instances=concepts.instances[:, source].tocsr())
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Dense directions as rival latents, both signs, in blocks of columns: iterate for CSR [token, <= width].
+
+    Columns are the positive parts of all directions, then their negative parts. acts: [token, d], array or memory
+    map; rows: the tokens to read; mean: [d]; axes: [d, direction], by default the dimensions themselves. Never more
+    than `width` columns of all tokens are held, 8 bytes an entry.
+    """
+
+    acts: np.ndarray
+    rows: np.ndarray
+    mean: np.ndarray
+    axes: np.ndarray | None = None
+    width: int = 64
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), 2 * (self.acts.shape[1] if self.axes is None else self.axes.shape[1])
+
+    def __iter__(self) -> Iterator[sparse.csr_matrix]:
+        half = self.shape[1] // 2
+        for sign in (1, -1):
+            for first in range(0, half, self.width):
+                yield self._block(sign, slice(first, min(first + self.width, half)))
+
+    def _block(self, sign: int, columns: slice, chunk: int = 16384) -> sparse.csr_matrix:
+        parts = []
+        for s in range(0, len(self.rows), chunk):
+            rows = self.rows[s : s + chunk]
+            if self.axes is None:
+                x = np.asarray(self.acts[rows, columns], dtype=np.float32) - self.mean[columns]
+            else:
+                x = (np.asarray(self.acts[rows], dtype=np.float32) - self.mean) @ self.axes[:, columns]
+            parts.append(sparse.csr_matrix(np.maximum(sign * x, 0, dtype=np.float32)))
+        return sparse.vstack(parts, format="csr")
+
+
+def principal_axes(acts: np.ndarray, rows: np.ndarray, n_axes: int, chunk: int = 16384) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [d] and the leading principal axes [d, n_axes] of acts[rows], float32, for `Directions`. Fit on training rows.
+
+    The sign of an axis is such that its largest entry is positive.
+    """
+    total, square = np.zeros(acts.shape[1]), np.zeros((acts.shape[1],) * 2)
+    for s in range(0, len(rows), chunk):
+        x = np.asarray(acts[rows[s : s + chunk]], dtype=np.float64)
+        total += x.sum(0)
+        square += x.T @ x
+    mean = total / len(rows)
+    axes = np.linalg.eigh(square / len(rows) - np.outer(mean, mean))[1][:, ::-1][:, :n_axes]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+    return mean.astype(np.float32), axes.astype(np.float32)
+
+
+def kmer_latents(tokens: pd.DataFrame, texts: list[str], k: int, covering: bool = False) -> sparse.csr_matrix:
+    """Presence of each k-mer at each token: CSR [token, 4^k] of ones, columns in ACGT order. What sequence alone gives.
+
+    tokens: unit, start, end (in the unit's text). By default the k-mers whose last base lies in the token, so no later
+    base is used; covering: all that share a base with it. K-mers with a letter other than A C G T are left out.
+    """
+    row, code = [], []
+    for unit, mine in tokens.reset_index(drop=True).groupby("unit", sort=False):
+        at = _kmer_codes(sq.encode(texts[unit]), k)  # by first base
+        low = np.maximum(mine["start"].to_numpy() - k + 1, 0)
+        high = np.minimum(mine["end"].to_numpy() - (0 if covering else k - 1), len(at))
+        count = np.maximum(high - low, 0)
+        first = np.repeat(low, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        here, found = np.repeat(mine.index.to_numpy(), count), at[first]
+        row.append(here[found >= 0])
+        code.append(found[found >= 0])
+    row, code = (np.concatenate(part) if part else np.empty(0, int) for part in (row, code))
+    found = sparse.csr_matrix((np.ones(len(row), np.float32), (row, code)), shape=(len(tokens), 4**k))
+    found.data[:] = 1
+    return found
+
+
+def _kmer_codes(codes: np.ndarray, k: int) -> np.ndarray:
+    """Number of the k-mer that starts at each base, -1 where a letter is not A C G T. codes: [base], 4 = other."""
+    if len(codes) < k:
+        return np.empty(0, dtype=int)
+    words = np.lib.stride_tricks.sliding_window_view(codes.astype(int), k)
+    return np.where((words < 4).all(1), words @ 4 ** np.arange(k - 1, -1, -1), -1)
+
+
+def moved_latents(latents: sparse.csr_matrix, unit: np.ndarray, seed: int = 0) -> sparse.csr_matrix:
+    """Each latent's windows dealt to other windows of the same number of tokens and turned round inside: a random
+    track with the density, values and clustering of each latent. unit: [token], contiguous; CSR [token, latent].
+
+    A latent's permutation of windows and its turn inside each are its own, so latents do not move together.
+    """
+    rng = np.random.default_rng(seed)
+    first = np.flatnonzero(np.concatenate([[True], unit[1:] != unit[:-1]]))
+    length = np.diff(np.append(first, len(unit)))
+    of = np.repeat(np.arange(len(first)), length)
+    alike = [np.flatnonzero(length == size) for size in np.unique(length)]
+    columns, place = latents.tocsc(), []
+    for latent in range(latents.shape[1]):
+        token = columns.indices[columns.indptr[latent] : columns.indptr[latent + 1]]
+        to, turn = np.empty(len(first), dtype=int), rng.integers(0, length)
+        for group in alike:
+            to[group] = rng.permutation(group)
+        window = of[token]
+        place.append(first[to[window]] + (token - first[window] + turn[window]) % length[window])
+    place = np.concatenate(place) if place else np.empty(0, int)
+    return sparse.csc_matrix((columns.data, place, columns.indptr), shape=latents.shape).tocsr()
+
+
+def alike_latents(latents: sparse.csr_matrix, seed: int = 0, among: int = 20) -> np.ndarray:
+    """For each latent another one of about its rate, drawn from the `among` nearest in rate. [latent] numbers.
+
+    Raises ValueError with fewer than two latents.
+    """
+    n = latents.shape[1]
+    if n < 2:
+        raise ValueError(f"{n} latent: expected at least two to draw another")
+    rng = np.random.default_rng(seed)
+    order = np.argsort(np.bincount(latents.indices, minlength=n), kind="stable")
+    among = min(among, n - 1)
+    low = np.clip(np.arange(n) - among // 2, 0, n - 1 - among)
+    pick = low + rng.integers(0, among, n)
+    drawn = np.empty(n, dtype=int)
+    drawn[order] = order[pick + (pick >= np.arange(n))]  # the latent itself is skipped
+    return drawn
