@@ -37,9 +37,13 @@ background_path = "simulated:background.bed"  # BED: reference sequence on which
 model_path = "params/demo/model"       # folder with config.json, model.safetensors and tokenizer files
 sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where activations are read
 window_bp = 128                        # bases per window; at most the model's context
+overlap_bp = 0                         # bases that neighbouring windows of a locus share as context; each base is stored once
+frames = [0]                           # offsets of the words, for a model of k-mers; every unit is run once a frame
 max_background_windows = 0             # 0 keeps all, else a seeded random subset
 subset_units = 1000                    # also write a small store of this many background units (0: none)
-token_budget = 8192                    # tokens per batch, padding included
+token_budget = 2048                    # tokens per batch, padding included; 1 runs every unit alone
+reuse = True                           # copy the rows of units that this study's last extraction holds
+audit_share = 0.01                     # share of the rows that are computed again, each unit alone in float32
 knowledge_bp = 49152                   # bases of fresh sequence for the knowledge check
 seed = 0
 
@@ -76,11 +80,11 @@ f"{len(loci)} loci, {loci.end.sub(loci.start).sum():,} bp; {len(genotypes.sample
 # %% [markdown]
 # ## Units
 #
-# Cohort windows tile the loci: every base once. Background windows hold reference sequence only, and none that touches
+# Cohort windows tile the loci: every base is one window's own, also where windows overlap. Background windows hold reference sequence only, and none that touches
 # a locus, so that dictionaries learn from no one's genome and from no sequence they are later tested on.
 
 # %%
-cohort_windows = windows.drop_gaps(windows.tile(loci, window_bp), genome)
+cohort_windows = windows.drop_gaps(windows.tile(loci, window_bp, overlap_bp), genome)
 cohort = haplotypes.build_units(cohort_windows, genome, genotypes)
 tiles = windows.drop_gaps(windows.tile(background, window_bp), genome, max_n_share=0.0)
 tiles = windows.outside(tiles[tiles.end - tiles.start == window_bp], loci)
@@ -147,17 +151,30 @@ pd.Series(known["losses"]).to_frame("value")
 # ## Extraction
 #
 # The forward stops at the deepest site, without the language-model head; only real tokens are kept, each with its
-# coordinates. float16 on disk, checked against its range.
+# coordinates. float16 on disk, checked against its range, written while the model runs and read through at the end. Units
+# that the study's last extraction holds are copied, so more people cost only the haplotypes not seen before; an extraction
+# that was interrupted goes on where it was.
 
 # %%
 provenance = {"model": str(model.identity["weights_sha256"]), "study": study}
-units = {}
-for name, part, where in (("background", plain, stage.path), ("cohort", cohort, stage.private_path)):
+own = cohort_windows.set_index("window").loc[cohort.units.window, ["own_start", "own_end"]].to_numpy()
+parts = {"background": (plain, stage.path, None), "cohort": (cohort, stage.private_path, own if overlap_bp else None)}
+word_bp = getattr(model.tokenizer, "k", 1)
+units, totals, audits = {}, [], []
+for name, (part, where, own) in parts.items():
+    private = name == "cohort"
+    last = extract.earlier(study, "01_extraction", "activations.h5", private) if reuse else None
     counts = extract.extract(model, part.sequences, part.ref_pos, sites, where("activations.h5"), where("pooled.h5"),
-                             token_budget, provenance)
-    units[name] = pd.concat([part.units, counts], axis=1)
-    stage.write_table("units", units[name], private=name == "cohort")
+                             token_budget, provenance, own=own, frames=frames, known=last,
+                             work=extract.work_dir(study, "01_extraction", name, private))
+    print(f"{name}: {counts.computed.sum():,} of {len(counts):,} units run, the others copied")
+    units[name] = pd.concat([part.units.assign(frame=part.units.start % word_bp), counts.drop(columns="computed")], axis=1)
+    stage.write_table("units", units[name], private=private)
     where("sequences.txt").write_text("\n".join(part.sequences) + "\n")
+    own_bp = part.units.length.sum() if own is None else extract.own_bases(part.ref_pos, own).sum()
+    totals.append({"part": name, "units": len(counts)} | counts.drop(columns="computed").sum().to_dict() | {"n_bases": own_bp})
+    audits.append(extract.audit(model, part.sequences, part.ref_pos, where("activations.h5"), audit_share, seed, own=own,
+                                frames=frames).assign(part=name))
 inputs.write_cohort(stage.private_path("cohort.h5"), genotypes.samples, genotypes.dosage, cohort.carriers)
 stage.write_table("variants", genotypes.variants, private=True)
 stage.write_json("model.json", model.identity)
@@ -170,9 +187,12 @@ units = pd.concat(units.values(), ignore_index=True)
 # ## Quality control
 #
 # Norms that explode, one direction that dominates (anisotropy), unknown tokens, uncovered bases: each would be seen here.
+# So would a batch, padding or a copied row that changed what is stored: some units are computed again, each alone and in
+# float32, and compared with their rows. Rounding to float16 alone makes at most 0.00049 of a row's largest value.
 
 # %%
 acts = store.open_store(stage.path("activations.h5"))
+every_row = store.check(stage.path("activations.h5"))
 sample = np.sort(np.random.default_rng(seed).choice(acts.n_tokens, min(20000, acts.n_tokens), replace=False))
 rows = []
 for name in sites:
@@ -180,15 +200,28 @@ for name in sites:
     norm = np.linalg.norm(x, axis=1)
     direction = x / norm[:, None]
     pairs = np.random.default_rng(seed).permutation(len(x))
-    rows.append({"site": name, "norm_median": np.median(norm), "norm_max": norm.max(), "max_abs": np.abs(x).max(),
+    rows.append({"site": name, "norm_median": np.median(norm), "norm_max": norm.max(), "max_abs": every_row[name]["max_abs"],
                  "anisotropy": (direction * direction[pairs]).sum(1).mean(),
                  "outlier_share": (norm > 10 * np.median(norm)).mean(), "n_tokens": len(x)})
 quality = pd.DataFrame(rows)
 stage.write_table("qc", quality)
-covered = units.n_bases_covered.sum() / units.length.sum()
-unknown = units.n_unknown.sum() / (units.n_tokens.sum() + units.n_unknown.sum())
-print(f"bases covered by kept tokens {covered:.4f}, unknown tokens {unknown:.5f}")
+totals = pd.DataFrame(totals)
+totals["unknown_share"] = totals.n_unknown / (totals.n_tokens + totals.n_unknown)
+totals["covered_share"] = totals.n_bases_covered / (totals.n_bases * len(frames))
+stage.write_table("tokens", totals)
 quality
+
+# %%
+totals
+
+# %%
+audit = pd.concat(audits, ignore_index=True)
+stage.write_table("audit", audit)
+worst = audit.loc[audit.largest_relative_difference.idxmax()]
+stage.claim("stored activations are those of each unit alone in float32, within 1 %", worst.largest_relative_difference, None,
+            None, int(audit.n_rows.sum()), 0.01, worst.largest_relative_difference < 0.01,
+            "largest over rows and sites of max |x - stored| / max |x|; no interval")
+audit
 
 # %%
 figure, axis = figstyle.axes(1, 2, height=1.9)
@@ -202,6 +235,7 @@ axis[1].tick_params(axis="x", rotation=30)
 # %%
 stage.headline(units=len(units), person_haplotype_windows=cohort.n_person_haplotype_windows,
                tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(known["gaps"][k].value, 3) for k in wanted})
+extract.forget(study, "01_extraction")
 stage.finish()
 
 # %% [markdown]

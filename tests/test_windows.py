@@ -75,16 +75,40 @@ def test_tile_covers_each_base_once():
 
 
 def test_tile_with_overlap():
-    # 25 bases, windows of 10 every 4: starts 0 4 8 12 16, the last one reaching the end at 26 > 25
-    tiles = windows.tile(LOCI[:1], 10, 4)
+    # 25 bases, windows of 10 that share 6: starts 0 4 8 12 16, the last one reaching the end at 26 > 25; seams 3 later
+    tiles = windows.tile(LOCI[:1], 10, 6)
     assert tiles.start.tolist() == [100, 104, 108, 112, 116]
     assert tiles.end.tolist() == [110, 114, 118, 122, 125]
+    assert tiles.own_start.tolist() == [100, 107, 111, 115, 119]
+    assert tiles.own_end.tolist() == [107, 111, 115, 119, 125]
 
 
-@pytest.mark.parametrize("step", [0, 11])
-def test_tile_refuses_steps_that_leave_gaps(step):
-    with pytest.raises(ValueError, match=f"step_bp {step} and window_bp 10"):
-        windows.tile(LOCI, 10, step)
+@pytest.mark.parametrize("window_bp, overlap_bp", [(10, 0), (10, 3), (10, 9), (7, 1), (30, 29)])
+def test_each_base_is_one_windows_own_and_further_from_its_edge(window_bp, overlap_bp):
+    tiles = windows.tile(LOCI, window_bp, overlap_bp)
+    for locus, mine in tiles.groupby("locus"):
+        low, high = LOCI.set_index("locus").loc[locus, ["start", "end"]]
+        own = np.concatenate([np.arange(t.own_start, t.own_end) for t in mine.itertuples()])
+        assert own.tolist() == list(range(low, high))
+        for t, u in zip(mine.itertuples(), mine.iloc[1:].itertuples()):  # bases that both read
+            for base in range(u.start, t.end):
+                mine_is_further = t.end - 1 - base >= base - u.start
+                assert (base < t.own_end) == mine_is_further or t.end - 1 - base == base - u.start
+    assert ((tiles.start <= tiles.own_start) & (tiles.own_start < tiles.own_end) & (tiles.own_end <= tiles.end)).all()
+
+
+@pytest.mark.parametrize("overlap", [-1, 10])
+def test_tile_refuses_overlaps_that_leave_gaps_or_stand_still(overlap):
+    with pytest.raises(ValueError, match=f"overlap_bp {overlap} and window_bp 10"):
+        windows.tile(LOCI, 10, overlap)
+
+
+def test_a_window_that_has_only_n_to_itself_is_dropped(reference):
+    # 40 bases, then N: of 28-48 a 0.4 share is N, but all of its own part, 40-48
+    table = pd.DataFrame({"window": [0, 1], "contig": "chr16", "start": [20, 28], "end": [40, 48],
+                          "own_start": [20, 40], "own_end": [40, 48]})  # fmt: skip
+    assert windows.drop_gaps(table, reference).window.tolist() == [0]
+    assert windows.drop_gaps(table.drop(columns=["own_start", "own_end"]), reference).window.tolist() == [0, 1]
 
 
 def test_drop_gaps(reference):

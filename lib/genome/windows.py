@@ -65,33 +65,46 @@ def _parse(fields: list[str], where: str, reference: Reference) -> list:
     return [contig, start, end, locus, score, strand]
 
 
-def tile(loci: pd.DataFrame, window_bp: int, step_bp: int | None = None) -> pd.DataFrame:
-    """Cut each locus into windows of at most window_bp: window (number), locus, contig, start, end.
+def tile(loci: pd.DataFrame, window_bp: int, overlap_bp: int = 0) -> pd.DataFrame:
+    """Cut each locus into windows of window_bp: window (number), locus, contig, start, end, own_start, own_end.
 
-    Without step_bp every base of a locus lies in exactly one window, and the last window of a locus is the
-    remainder, however short. With step_bp below window_bp windows overlap, and none lies inside another.
-    Loci that overlap each other are cut independently. Raises ValueError unless 1 <= step_bp <= window_bp.
+    Neighbouring windows share overlap_bp, which the model reads twice, as context; none lies inside another, and the last
+    window of a locus is the remainder, however short. Each base is one window's own: the seam is the middle of the
+    overlap, next window's start + overlap_bp // 2, so a base belongs to the window in which it is further from the edge.
+    The own parts of a locus follow each other without gap. Extraction stores the tokens with bases in a unit's own part;
+    one across a seam is stored by either window with the bases on its side. No k-mer of unedited sequence lies across a
+    seam where window_bp, overlap_bp and overlap_bp // 2 are multiples of k.
+    Loci that overlap each other are cut independently. Raises ValueError unless 0 <= overlap_bp < window_bp.
     """
-    step = window_bp if step_bp is None else step_bp
-    if not 1 <= step <= window_bp:
-        raise ValueError(f"step_bp {step} and window_bp {window_bp}: wanted 1 <= step_bp <= window_bp")
-    length = (loci.end - loci.start).to_numpy()
+    if not 0 <= overlap_bp < window_bp:
+        raise ValueError(f"overlap_bp {overlap_bp} and window_bp {window_bp}: wanted 0 <= overlap_bp < window_bp")
+    step, length = window_bp - overlap_bp, (loci.end - loci.start).to_numpy()
     n_windows = 1 + np.maximum(0, -(-(length - window_bp) // step))
     row = np.repeat(np.arange(len(loci)), n_windows)
     rank = np.arange(len(row)) - np.repeat(n_windows.cumsum() - n_windows, n_windows)
     start = loci.start.to_numpy()[row] + rank * step
     end = np.minimum(start + window_bp, loci.end.to_numpy()[row])
+    own_start = np.where(rank == 0, start, start + overlap_bp // 2)
+    own_end = np.where(rank == n_windows[row] - 1, end, start + step + overlap_bp // 2)
     names, contigs = loci.locus.to_numpy()[row], loci.contig.to_numpy()[row]
-    return pd.DataFrame(
-        {"window": np.arange(len(row)), "locus": names, "contig": contigs, "start": start, "end": end}
-    )
+    return pd.DataFrame({
+        "window": np.arange(len(row)), "locus": names, "contig": contigs, "start": start, "end": end,
+        "own_start": own_start, "own_end": own_end,
+    })  # fmt: skip
 
 
 def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 0.5) -> pd.DataFrame:
-    """The windows of which at most `max_n_share` (a fraction) of the bases are N; numbers are kept."""
+    """The windows of which at most `max_n_share` (a fraction) of the bases are N; numbers are kept.
+
+    A window whose own part is nothing but N is dropped too.
+    """
     places = zip(windows.contig, windows.start, windows.end, strict=True)
     share = np.array([reference.fetch(c, a, b).count("N") / (b - a) for c, a, b in places])
-    return windows[share <= max_n_share].reset_index(drop=True)
+    kept = windows[share <= max_n_share]
+    if "own_start" in windows:
+        own = zip(kept.contig, kept.own_start, kept.own_end, strict=True)
+        kept = kept[[reference.fetch(c, a, b).count("N") < b - a for c, a, b in own]]
+    return kept.reset_index(drop=True)
 
 
 def sample_windows(windows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
