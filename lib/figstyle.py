@@ -18,11 +18,14 @@ COLOURS = {
     "matryoshka": "#882255", "raw neurons": "#E69F00",
     "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
+    "rate-matched": "#56B4E9", "shuffled sequence": "#009E73",
     "ISM": "#D55E00", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",
 }  # fmt: skip
 MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
            "jumprelu": "v", "matryoshka": "p", "random twin": "*", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
-           "dosage": "D", "k-mer": "v", "label shuffle": "x"}  # fmt: skip
+           "dosage": "D", "k-mer": "v", "label shuffle": "+", "rate-matched": "s", "shuffled sequence": "P"}  # fmt: skip
+#: Nulls that keep the trained model or its latents and break something else are dashed; all else is solid.
+LINES = {"rate-matched": "--", "label shuffle": "--", "shuffled sequence": "--", "random twin": ":"}
 
 #: Architectures as a figure names them.
 NAMES = {"standard": "ReLU + L1", "gated": "gated", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU",

@@ -122,13 +122,13 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
     """Fig. 5: test F1 of the best unit per concept, ranked, for the SAE and its nulls; one panel a kind."""
     sizes = best.groupby("kind", sort=False)["concept"].nunique()
     kinds = [kind for kind, n in sizes.items() if n >= 3] or list(sizes.index)  # the CSV holds the others too
-    figure, axes = fs.axes(1, len(kinds), height=2.5, squeeze=False, sharey=True)
+    figure, axes = fs.axes(1, len(kinds), height=2.7, squeeze=False, sharey=True)
     for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
         mine = best[best["kind"] == kind]
         n = mine["concept"].nunique()
         for method, group in mine.groupby("method", sort=False):
             values = np.sort(group["f1"])[::-1]
-            ax.plot(np.arange(1, len(values) + 1), values, color=fs.COLOURS[method], label=method,
+            ax.plot(np.arange(1, len(values) + 1), values, color=fs.COLOURS[method], label=method, ls=fs.LINES.get(method, "-"),
                     marker=fs.MARKERS[method] if n <= 30 else None, ms=3)  # fmt: skip
         ax.axhline(0.5, color="0.7", lw=0.6)
         ax.set(xlabel=f"{kind} concepts, ranked (n = {n})", ylim=(0, 1))
@@ -136,10 +136,7 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
             ax.set_xscale("log")
         fs.panel(ax, letter, kind)
     axes[0][0].set_ylabel("test F1 of the chosen unit")
-    if best["f1"].max() < 0.8:  # low curves leave room above them
-        axes[0][0].legend(loc="upper right")
-    else:
-        axes[0][-1].legend(loc="lower left")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1)
     _label(figure, label)
     fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
     return figure
@@ -180,7 +177,9 @@ def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt
         logo.set(ylim=(0, 2), yticks=[0, 1, 2], xticks=[0, 10, 20])
         logo.set_xticklabels(["-10", "0", "10"])
         motif = motifs.motifs_by_id([row["concept"].split()[0]])[0]
-        bits = pd.DataFrame((motif.pwm * motif.information).T, columns=list("ACGT"))
+        turned = row["concept"].endswith(" -")  # as the latent reads it
+        pwm, information = (motif.reverse_complement(), motif.information[::-1]) if turned else (motif.pwm, motif.information)
+        bits = pd.DataFrame((pwm * information).T, columns=list("ACGT"))
         logomaker.Logo(bits, ax=profile, color_scheme="classic")
         profile.set(ylim=(0, 2), yticks=[], xticks=[])
         profile.set_title(row["concept"], fontsize=6, fontweight="normal")

@@ -159,8 +159,6 @@ stage.write_table("sweep", sweep)
 quality = evaluate.quality(sae, x, split["test"], unit)
 assert np.allclose(quality.sst, sst)                  # the same units in the same order, or nothing below is paired
 over_pca = evaluate.paired_gain(quality.sse, sse, sst, n_boot, seed)
-stage.write_table("latents", pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": quality.frequency,
-                                           "coherence": evaluate.coherence(sae.W_dec).numpy()}))
 stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0)});
 
 # %% [markdown]
@@ -180,6 +178,7 @@ twin_source = of_twin("train")
 twin_run = replace(named[chosen], name="twin")
 twin_batches = partial(data.batches, twin_source, batch, seed, buffer_blocks=len(twin_source.sizes))  # one reading of the model
 twin_sae = trained("twin", [twin_run], twin_batches, f"twin {twin.identity['weights_sha256']} {key}").saes["twin"]
+format.save(twin_sae, stage.path("twin/cfg.json").parent, sae_site, twin.identity)
 test_source = of_twin("test")
 twin_x = np.concatenate([test_source.read(block) for block in range(len(test_source.sizes))])
 q = evaluate.quality(twin_sae, twin_x, np.arange(len(twin_x)), unit[split["test"]])
@@ -200,6 +199,12 @@ again = [replace(named[chosen], name=f"seed {seed + i}", seed=seed + i) for i in
 others = trained("seeds", again, batches).saes if again else {}
 seeds = {f"seed {seed}": saes[chosen], **others}
 alive = {name: evaluate.quality(s, x, split["test"], unit).frequency for name, s in seeds.items()}
+latents = pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": quality.frequency,
+                        "coherence": evaluate.coherence(sae.W_dec).numpy(), "seeds_found": 0 if others else np.nan})
+for name, other in others.items():
+    partners = stability.match_latents(sae, other, alive[f"seed {seed}"], alive[name])
+    latents.loc[partners.latent[partners.shared], "seeds_found"] += 1
+stage.write_table("latents", latents)
 if len(seeds) > 1:
     shared = stability.pairwise_stability(seeds, alive, seed)
     stage.write_table("stability", shared)

@@ -14,31 +14,40 @@
 # %% [markdown]
 # # 04 · What do the latents respond to?
 #
-# **Question.** Does a latent fire where a transcription factor's motif is, or an exon, a promoter, a variant of known
-# effect, more than the same latent shifted along the same sequence, more than a raw neuron, more than a random dictionary?
+# **Question.** Does a latent fire where a transcription factor's motif is, or an exon, a splice site, a variant of known
+# effect: more than its composition explains, more than the same track moved along the sequence, more than a raw neuron,
+# a k-mer, a random dictionary, or a dictionary of a model that learned nothing?
 #
 # A match is *plausible*, not *faithful*: whether the prediction needs the latent is asked in `05_validation`.
 # Pairs and thresholds are chosen on validation chromosomes and read once on test chromosomes. We report motif
 # *families*: which member of a family binds cannot be read from sequence.
 #
-# Reads `01_extraction`, `03_sae_training`; background units only. Leaves `features.csv` (one row a latent), `associations.csv`, `concepts.csv`.
+# Reads `01_extraction`, `03_sae_training`; background units only. Leaves `features.csv` (one row a latent, described in
+# `columns.md`; Parquet too if pyarrow is there), `associations.csv`, `ladder.csv`, `concepts.csv`, `tracks/`.
 
 # %% tags=["parameters"]
 study = "demo"
+model_path = "params/demo/model"     # the model of 01_extraction
 genome_path = "simulated:genome.fa"  # FASTA of the reference
 validation_contigs = ["sim7"]        # as in 03_sae_training
 test_contigs = ["sim8"]              # read once
 fimo_p = 0.0001                      # FIMO p-value of a motif hit
 truth_path = "simulated:truth/sites.csv"                # planted sites, for scoring only; "" on real data
-exon_path = "simulated:truth/annotation/exons.bed"      # BED of exons; "" for none
-exon_name = ""                       # keep BED rows whose name holds this text, for files of several features
+exon_path = "simulated:truth/annotation/exons.bed"      # exons: BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
 promoter_path = "simulated:truth/annotation/promoters.bed"  # BED of promoters, or of start sites to widen
 promoter_flank_bp = 0                # bases added on both sides of a promoter row
+interval_paths = []                  # more BED, bigBed or RepeatMasker .out files; a row's name is its concept
 variant_path = ""                    # VCF with CLNSIG (ClinVar); "" for none
 gwas_path = ""                       # table with chr38, pos38 (GWAS Catalog lead SNPs); "" for none
 min_instances = 15                   # concepts with fewer instances on a split are left out
 n_shifts = 1000                      # circular shifts for the null
-f1_floor = 0.5                       # a claimed pair has test F1 above this and q below 0.05
+pair_floor = 0.3                     # pairs with a lower F1 on validation are not read; they count as tests
+f1_floor = 0.5                       # a claimed pair has test F1 above this, and q below 0.05
+kmer_k = 6                           # width of the k-mer rivals
+n_finalists = 3                      # latents whose logo has to be earned by mutagenesis (0: none)
+finalist_windows = 30                # top windows of each, and as many shuffled ones
+n_backgrounds = 100                  # backgrounds into which a finalist's motif is put
+n_tracks = 10                        # latents with browser tracks
 n_cards = 6                          # latents for feature cards
 card_windows = 5                     # top reference windows on each card
 seed = 0
@@ -51,8 +60,19 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from lib import figstyle, inputs, io, store
-from lib.annotate import association, concepts, features
+from lib.annotate import (
+    association,
+    composition,
+    concepts,
+    confounders,
+    features,
+    finalists,
+    rivals,
+    shifts,
+    tracks,
+)
 from lib.genome import motifs, reference, windows
+from lib.models import adapter
 from lib.sae import evaluate, format
 from lib.sae.model import random_dictionary
 
@@ -61,144 +81,216 @@ stage = io.open_stage(study, "04_annotation")
 # %%
 chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_text())
 identity = json.loads(io.stage_path(study, "01_extraction", "model.json").read_text())
-folder = io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent
-sae = format.load(folder, chosen["site"], identity)
+site = chosen["site"]
+sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, site, identity)
 acts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5"))
 units = io.read_table(study, "01_extraction", "units")
 texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
-x = acts.acts[chosen["site"]]
+x = acts.acts[site]
 split = store.split_rows(units, acts.tokens["unit"], validation_contigs, test_contigs)
 once = features.disjoint_units(units)
 split = {part: rows[np.isin(acts.tokens["unit"][rows], once)] for part, rows in split.items()}
-print(f"{chosen['run']} at {chosen['site']}; decision: {io.read_manifest(study, '03_sae_training')['headline'].get('decision')}")
+print(f"{chosen['run']} at {site}; decision: {io.read_manifest(study, '03_sae_training')['headline'].get('decision')}")
 
 # %% [markdown]
 # ## Concepts on tokens
 #
 # All 1,019 JASPAR 2026 vertebrate profiles are scanned, not only the planted ones: the annotation is not told the
-# answer. Intervals come from the files named in the parameters.
+# answer. Each strand is a concept of its own. Homopolymers, simple repeats, CpG islands and repeated sequence are found from the
+# sequence itself; the other intervals come from the files named in the parameters.
 
 # %%
 genome = reference.Reference(inputs.find(study, genome_path))
-intervals = []
-for kind, path, name, flank in (("exon", exon_path, exon_name, 0), ("promoter", promoter_path, "", promoter_flank_bp)):
-    if path:
-        bed = windows.read_bed(inputs.find(study, path), genome, kind, unique=False)
-        intervals.append(features.bed_intervals(bed, kind, name, flank))
+starts = windows.read_bed(inputs.find(study, promoter_path), genome, "promoter", unique=False) if promoter_path else None
+counts = confounders.KmerCounts(features.codes_of(texts))
+repeats = confounders.sequence_concepts(units, texts, counts)
+intervals = [repeats]
+if exon_path:
+    intervals.append(features.gene_intervals(inputs.find(study, exon_path), genome))
+if promoter_path:
+    intervals.append(features.bed_intervals(starts, "promoter", promoter_flank_bp))
+if interval_paths:
+    intervals += [tracks.read(inputs.find(study, path), genome) for path in interval_paths]
 if variant_path:
     intervals.append(features.clinvar_intervals(inputs.find(study, variant_path), genome, units))
 if gwas_path:
     intervals.append(features.gwas_intervals(inputs.find(study, gwas_path)))
 intervals = pd.concat(intervals, ignore_index=True)
 planted = pd.read_csv(inputs.find(study, truth_path)) if truth_path else None
-laid, tokens = {}, {}
+laid, tokens, found_hits = {}, {}, {}
 for part in ("validation", "test"):
     tokens[part] = features.token_table(acts.tokens, units, split[part])
     mine = units.loc[np.unique(tokens[part].unit)]
-    hits = concepts.motif_hits(mine, [texts[u] for u in mine.unit], motifs.vertebrate_motifs(), fimo_p)
-    parts = [concepts.lay(tokens[part], hits, "motif", f"{motifs.RELEASE}, FIMO p <= {fimo_p}", min_instances),
-             concepts.lay(tokens[part], intervals, "interval", "parameter files", min_instances)]
+    found_hits[part] = concepts.motif_hits(mine, [texts[u] for u in mine.unit], motifs.vertebrate_motifs(), fimo_p)
+    parts = [concepts.lay(tokens[part], found_hits[part], "motif", f"{motifs.RELEASE}, FIMO p <= {fimo_p}", min_instances),
+             concepts.lay(tokens[part], intervals, "interval", "sequence and parameter files", min_instances)]
     if planted is not None:
-        true = planted.assign(concept="site " + planted.motif)  # planted, or by chance as strong as a planted one
+        # planted, or by chance as strong as a planted one
+        true = planted.assign(concept="site " + planted.motif + " " + planted.strand)
         parts.append(concepts.lay(tokens[part], true, "true site", "simulation", min_instances))
     laid[part] = concepts.combine(parts)
 laid["validation"], laid["test"] = features.shared(laid["validation"], laid["test"])
 stage.write_table("concepts", laid["test"].table)
+kinds = laid["test"].table.kind.unique().tolist()
 laid["test"].table.groupby("kind").agg(concepts=("concept", "size"), instances=("n_instances", "sum"))
 
 # %% [markdown]
-# ## Association, with rivals
+# ## What else could explain a latent
 #
-# The same procedure, blind to which is which: the trained SAE, a random dictionary with the same number of active
-# latents, and the raw neurons (both signs of each dimension).
+# Composition and place of every token. A pair counts only if its odds ratio, adjusted for GC, CpG, repeats and distance
+# to a start site (Mantel-Haenszel over strata), is above 1 with its interval.
 
 # %%
-def by_split(make):
-    return {part: make(split[part]) for part in ("validation", "test")}
+codes = features.confounder_codes({part: confounders.of_tokens(tokens[part], texts, repeats, starts) for part in tokens})
+strata = {part: features.strata_of({name: mine[name] for name in ("gc", "cpg", "repeat", "log_tss")}) for part, mine in codes.items()}
+print(f"{len(np.unique(strata['test']))} strata of {len(tokens['test']):,} test tokens")
 
-mean = np.asarray(x[split["train"][:: max(1, len(split["train"]) // 50000)]], dtype=np.float32).mean(0)
+# %% [markdown]
+# ## Association, with the null ladder
+#
+# The same procedure, blind to which is which. *Random dictionary*: unit directions, the same number active. *Random twin*: the
+# same architecture with random weights and a dictionary trained on it. *Raw neurons* and *PCA*: both signs of each axis. *k-mers*:
+# each word that ends in the token. *Rate-matched*: each latent's own track, its windows dealt out anew. *Label shuffle*: the SAE
+# against concepts permuted within strata. *Shuffled sequence*: the SAE on dinucleotide-shuffled windows.
+
+# %%
+model = adapter.load(io.data_path(model_path))
+twin = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
+twin_sae = format.load(io.stage_path(study, "03_sae_training", "twin/cfg.json").parent, site, twin.identity)
 untrained = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)
+mean, axes = rivals.principal_axes(x, split["train"][:: max(1, len(split["train"]) // 50000)], min(64, x.shape[1]))
+
+def by_split(make):
+    return {part: make(part) for part in ("validation", "test")}
+
+own = by_split(lambda part: evaluate.latents_of(sae, x, split[part]))
 methods = {
-    "SAE": by_split(lambda rows: evaluate.latents_of(sae, x, rows)),
-    "random dictionary": by_split(lambda rows: evaluate.latents_of(untrained, x, rows)),
-    "raw neurons": by_split(lambda rows: association.dense_to_latents(x[rows], mean)),
+    "SAE": own,
+    "random dictionary": by_split(lambda part: evaluate.latents_of(untrained, x, split[part])),
+    "random twin": by_split(lambda part: features.latents_on(twin, site, twin_sae, texts, tokens[part])),
+    "raw neurons": by_split(lambda part: rivals.Directions(x, split[part], mean)),
+    "PCA": by_split(lambda part: rivals.Directions(x, split[part], mean, axes)),
+    "k-mer": by_split(lambda part: rivals.kmer_latents(tokens[part], texts, kmer_k)),
+    "rate-matched": by_split(lambda part: rivals.moved_latents(own[part], tokens[part].unit.to_numpy(), seed)),
+    "label shuffle": own,
+    "shuffled sequence": by_split(lambda part: features.latents_on(model, site, sae, features.shuffled_texts(texts, tokens[part], seed), tokens[part])),
 }
+drawn = shifts.draw(tokens["test"].contig.to_numpy(), shifts.least_offset(tokens["test"]), n_shifts, seed)
 read, best = [], []
 for method, latents in methods.items():
-    for kind in laid["test"].table.kind.unique():
+    for kind in kinds:
         v, t = features.of_kind(laid["validation"], kind), features.of_kind(laid["test"], kind)
-        pairs = association.choose(latents["validation"], v)
-        pairs = association.read(latents["test"], t, pairs, n_shifts, seed)
-        read.append(pairs.assign(method=method, kind=kind))
-        per_concept = association.choose_latents(latents["validation"], v)
-        best.append(association.read(latents["test"], t, per_concept, n_shifts, seed).assign(method=method, kind=kind))
+        if method == "label shuffle":
+            v, t = rivals.shuffle_labels(v, strata["validation"], seed), rivals.shuffle_labels(t, strata["test"], seed)
+        screened = association.screen(latents["validation"], v)
+        reading = association.read_pairs(latents["test"], t, screened, drawn, strata["test"], tokens["test"].unit.to_numpy(), pair_floor)
+        read.append(reading.pairs.assign(method=method, kind=kind, n_tests=reading.n_tests))
+        best.append(features.best_pairs(reading, screened, latents["test"], t).assign(method=method, kind=kind))
 read, best = pd.concat(read, ignore_index=True), pd.concat(best, ignore_index=True)
+for table in (read, best):
+    table["claimed"] = association.claimed(table) & (table.f1 > f1_floor)
 stage.write_table("associations", read.drop(columns="concept_row"))
-stage.write_table("best_latents", best.drop(columns="concept_row"));
+stage.write_table("best_latents", best)
 
 # %%
-claimed = read[(read.q < 0.05) & (read.f1 > f1_floor)]
-counts = best.assign(found=(best.q < 0.05) & (best.f1 > f1_floor)).groupby(["kind", "method"]).agg(
-    concepts=("concept", "size"), found=("found", "sum"), median_f1=("f1", "median"), best_f1=("f1", "max"))
-counts["units_claimed"] = claimed.groupby(["kind", "method"]).size()
-counts = counts.fillna({"units_claimed": 0}).reset_index()
-stage.write_table("counts", counts)
-counts.round(3)
+ladder = features.ladder(read, best)
+stage.write_table("ladder", ladder)
+ladder.round(3)
 
 # %% [markdown]
 # ## Claims
 #
-# Trained minus null, one claim a null, with an interval over families (members of a family share their sites). What
-# carries a claim is F1 above 0.5 on chromosomes never used for choosing, and the rivals; the shift test only
-# removes pairs that clustering alone would give.
+# Trained minus null, one claim a null, with an interval over families (members of a family share their sites).
 
 # %%
-for kind in laid["test"].table.kind.unique():
+for kind in kinds:
     wide = best[best.kind == kind].pivot_table(index="concept", columns="method", values="f1")
     family = best[best.kind == kind].drop_duplicates("concept").set_index("concept").family
-    for rival in ("random dictionary", "raw neurons"):
+    for rival in [m for m in methods if m != "SAE"]:
         e = features.family_interval(wide["SAE"] - wide[rival], family, seed=seed)
         stage.claim(f"latents match {kind} concepts better than {rival} (test F1, mean difference)", e.value, e.low, e.high,
                     e.n, 0.0, e.low > 0 and e.n >= 10, "bootstrap over families, at least 10 wanted; one SAE seed")
+sae_ladder = ladder[ladder.method == "SAE"].set_index("kind")
+stage.headline(**{f"{k} found": int(v) for k, v in sae_ladder.profiles_found.items()})
+
+# %% [markdown]
+# On the demo the truth is known. A planted motif is *recovered* when one latent, chosen on validation, is claimed for it on
+# either strand. Its family is named *right* when the best JASPAR profile of that latent is of the planted profile's family.
+# A claimed pair of a latent and a JASPAR family is *false* when no true site that the latent is claimed for has a
+# profile like it (a profile is like another when half of its hits lie on the other's sites).
 
 # %%
 if planted is not None:
-    truth_family = planted.drop_duplicates("motif").set_index("motif").family
-    score = {}
-    for method in methods:
-        mine = best[(best.kind == "true site") & (best.method == method)]
-        found = mine[(mine.q < 0.05) & (mine.f1 > f1_floor)]
-        named = found.merge(read[(read.method == method) & (read.kind == "motif")][["latent", "family"]], on="latent",
-                            suffixes=("", "_named"))
-        right = (named.family_named == named.concept.str.removeprefix("site ").map(truth_family)).sum()
-        score[method] = (len(found), len(mine), int(right))
-    stage.write_table("recovery", pd.DataFrame([{"method": m, "recovered": f, "motifs": n, "family_right": r}
-                                                for m, (f, n, r) in score.items()]))
-    found, n, right = score["SAE"]
-    rival = max(f / m for name, (f, m, _) in score.items() if name != "SAE")
-    low, high = proportion_confint(found, n, method="wilson")
-    stage.claim("planted motifs recovered by one latent (test F1 above 0.5, q below 0.05)", found / n, low, high, n,
-                round(rival, 4), found / n >= 0.8 and found / n > rival,
-                "share of motifs, Wilson interval; the bar is 0.8; null: better of raw neurons and random dictionary")
-    low, high = proportion_confint(right, found, method="wilson") if found else (np.nan, np.nan)
-    rival = max(r / max(f, 1) for name, (f, _, r) in score.items() if name != "SAE")
-    stage.claim("motif family named right, of the recovered", right / max(found, 1), low, high, found, round(rival, 4),
-                found > 0 and right / found >= 0.9, "best JASPAR family against the planted one, whose profile is in "
-                "JASPAR; Wilson interval; the bar is 0.9")
-    stage.headline(motifs_recovered=f"{found} of {n}", family_right=f"{right} of {found}")
-sae_counts = counts[counts.method == "SAE"].set_index("kind")
-stage.headline(**{f"{k} found": int(v) for k, v in sae_counts.found.items()})
+    recovery, false = features.recovery(read, best, planted, found_hits["test"], list(methods))
+    stage.write_table("recovery", recovery)
+    stage.write_table("false_claims", false)
+    score = recovery.set_index("method")
+    mine, rest = score.loc["SAE"], score.drop(index="SAE")
+    low, high = proportion_confint(mine.recovered, mine.motifs, method="wilson")
+    stage.claim("planted motifs recovered by one latent (test F1 above 0.5, q below 0.05)", mine.recovered / mine.motifs, low, high,
+                int(mine.motifs), round(float((rest.recovered / rest.motifs).max()), 4), mine.recovered / mine.motifs >= 0.8,
+                f"share of motifs, Wilson interval; the bar is 0.8; null: best of {', '.join(rest.index)}")
+    twin_row = score.loc["random twin"]
+    stage.claim("at most 5 % of planted motifs are recovered on the random twin", twin_row.recovered / twin_row.motifs, None, None,
+                int(twin_row.motifs), 0.05, twin_row.recovered <= 0.05 * twin_row.motifs, "its own dictionary, same procedure")
+    low, high = proportion_confint(mine.family_right, max(mine.recovered, 1), method="wilson")
+    stage.claim("motif family named right, of the recovered", mine.family_right / max(mine.recovered, 1), low, high, int(mine.recovered),
+                0.9, mine.family_right >= 0.9 * mine.recovered, "best JASPAR family against the planted one; Wilson interval; the bar is 0.9")
+    low, high = proportion_confint(int(false["false"].sum()), max(len(false), 1), method="wilson")
+    stage.claim("claimed latent-family pairs that are false against truth", float(false["false"].mean()), low, high, len(false), 0.05,
+                float(false["false"].mean()) <= 0.05, "share of claimed pairs of the SAE, Wilson interval; the bar is 0.05")
+    stage.headline(motifs_recovered=f"{int(mine.recovered)} of {int(mine.motifs)}", family_right=f"{int(mine.family_right)} of {int(mine.recovered)}",
+                   false_claims=f"{int(false['false'].sum())} of {len(false)}")
+    print(recovery.to_string())
+
+# %% [markdown]
+# ## How much of a latent is composition?
+#
+# Held-out R² of each latent on token identity and on the confounders, and its agreement with itself on the reverse complement.
+
+# %%
+both = {name: np.concatenate([codes[part][name] for part in ("validation", "test")]) for name in codes["test"]}
+token_id = np.concatenate([acts.tokens["token_id"][split[part]] for part in ("validation", "test")])
+n_validation = len(tokens["validation"])
+rows = np.arange(len(token_id))
+share = composition.shares(features.stacked(own), token_id, both, rows[:n_validation], rows[n_validation:])
+share["reverse_complement"] = features.strand_agreement(model, site, sae, texts, tokens["test"], own["test"])
+stage.write_table("composition", share)
+share.describe().loc[["mean", "50%", "max"]].round(3)
+
+# %% [markdown]
+# ## The logo is earned
+#
+# For a few latents, chosen on validation: saturation mutagenesis of the latent itself around its peak in its top test windows, the same on
+# shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom may name it. Then motif in, motif
+# out. The truth has no part in this.
+
+# %%
+picked = features.pick_finalists(read, n_finalists)
+if len(picked):
+    earned = finalists.examine(picked, model, site, sae, own["test"], tokens["test"], texts, motifs.vertebrate_motifs(), finalist_windows,
+                               n_backgrounds, seed)
+    stage.write_table("finalists", earned.table)
+    stage.write_table("logos", earned.logos)
+    inside = earned.table.insertion_q < 0.05
+    stage.claim("finalists fire on their motif put into matched backgrounds (BH over finalists)", int(inside.sum()), None, None, len(inside), 0,
+                bool(inside.all()), "paired against its shuffled letters, bootstrap over backgrounds")
+    print(earned.table.round(3).T.to_string())
 
 # %% [markdown]
 # ## The catalogue
 #
-# One row a latent: how often it fires, its best concept with test F1, AUROC and q, and whether that is *plausible*.
+# One row a latent: how often it fires, its best concept with test F1, AUROC, q and adjusted odds, what composition explains, and whether that is
+# *plausible*. *faithful* stays empty: `05_validation` fills it.
 
 # %%
-catalogue = features.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), f1_floor)
-stage.write_table("features", catalogue)
-cards = features.cards(catalogue, methods["SAE"]["test"], tokens["test"], units, texts, n_cards, card_windows)
+catalogue = features.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
+                               features.variance_share(sae, own["test"], x, split["test"]), features.nearest(sae.W_dec))
+features.write_catalogue(stage, catalogue)
+cards = features.cards(catalogue, own["test"], tokens["test"], units, texts, n_cards, card_windows)
 stage.write_table("cards", cards)
+stage.write_table("top_windows", features.top_windows(own["test"], tokens["test"], units, 10))
+features.write_tracks(stage, catalogue, own["test"], tokens["test"], genome, n_tracks)
 catalogue.head(12)
 
 # %%
@@ -206,12 +298,12 @@ figure, ax = figstyle.axes(1, 1, height=2.3)
 kind = "true site" if planted is not None else "motif"
 for method in methods:
     values = np.sort(best[(best.kind == kind) & (best.method == method)].f1)[::-1]
-    ax.plot(np.arange(1, len(values) + 1), values, color=figstyle.COLOURS[method], label=method)
+    ax.plot(np.arange(1, len(values) + 1), values, color=figstyle.COLOURS[method], label=method, ls=figstyle.LINES.get(method, "-"))
 ax.axhline(f1_floor, color="0.7", lw=0.6)
 ax.set(xlabel=f"{kind} concepts, ranked", ylabel="test F1 of the best unit", ylim=(0, 1))
-ax.legend()
+ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 stage.finish()
 
 # %% [markdown]
 # **Reading.** Each curve ranks the concepts by the test F1 of the unit that was best on validation. The gap between
-# blue and the rest is what the dictionary adds over the model's own axes and over chance directions.
+# the SAE and the rest is what the dictionary adds over the model's own axes, over chance directions, and over sequence alone.

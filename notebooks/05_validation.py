@@ -143,11 +143,12 @@ if truth_variants_path:
     causal = sorted(set(truth.loc[truth.causal.astype(bool), "destroys_site"]))
     print("the simulated phenotype is driven by destroyed sites of:", ", ".join(causal))
     read = io.read_table(study, "04_annotation", "associations")
-    site_of = read[(read.method == "SAE") & (read.kind == "true site") & (read.q < 0.05)][["latent", "concept"]]
+    site_of = read[(read.method == "SAE") & (read.kind == "true site") & (read.q < 0.05)].sort_values("f1_validation", ascending=False)
+    site_of = site_of.drop_duplicates("latent").assign(motif=lambda t: t.concept.str.removeprefix("site ").str[:-2])[["latent", "concept", "motif"]]
     named = shown[shown.arm == arms[-1]].drop(columns="concept").merge(site_of, on="latent")
     stage.write_table("causal_match", named[["latent", "concept", "drop", "low", "high", "needed"]].assign(
-        causal=named.concept.str.removeprefix("site ").isin(causal), arm=arms[-1]))
-    match = ablation.causal_match(named["drop"].to_numpy(), named.concept.str.removeprefix("site ").to_numpy(), causal, n_boot, seed)
+        causal=named.motif.isin(causal), arm=arms[-1]))
+    match = ablation.causal_match(named["drop"].to_numpy(), named.motif.to_numpy(), causal, n_boot, seed)
     stage.claim(f"[{arms[-1]}] ablating latents of causal motifs costs more than ablating latents of other motifs",
                 match["auroc"], None, None, match["n"], round(match["null_95"], 4), match["p"] <= 0.05,
                 f"AUROC of fall, latents whose best true site has q below 0.05; permutation over motifs, p {match['p']:.3f}")

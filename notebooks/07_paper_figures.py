@@ -67,7 +67,7 @@ figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.re
 
 # %% [markdown]
 # ## Figure 5 · Concepts found, against the same search over nulls
-# Test F1 of the unit chosen on validation, per concept, ranked; raw neurons and a random dictionary were searched alike.
+# Test F1 of the unit chosen on validation, per concept, ranked; every rival and null was searched alike.
 
 # %%
 figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), data_label);

@@ -80,10 +80,3 @@ def test_confounders_of_tokens_by_hand():
     assert table["repeat"].tolist() == ["", "simple repeat", ""]
     np.testing.assert_allclose(table["log_tss"], np.log10([3, 16, 1e9 + 1]))
     assert cf.of_tokens(tokens, texts, repeats, None)["log_tss"].tolist() == [0, 0, 0]
-
-
-def test_tokens_alike_share_a_stratum_and_others_do_not():
-    a = pd.DataFrame({"gc": [0.2, 0.2, 0.8, 0.2, 0.2, 0.2], "cpg": [0, 0, 0, 1, 0, 0.0], "repeat": ["", "", "", "", "Alu", "new"],
-                      "log_tss": [5, 6, 5, 5, 5, 5.0]})  # fmt: skip
-    code = cf.strata(a, a.head(5))
-    assert code[0] == code[1] and len(set(code.tolist())) == 5

@@ -170,14 +170,3 @@ def _log_distance(tokens: pd.DataFrame, sites: pd.DataFrame) -> np.ndarray:
         else:
             out[rows] = np.log10(1 + 1e9)
     return out
-
-
-def strata(confounders: pd.DataFrame, fitted: pd.DataFrame, gc_bins: int = 4) -> np.ndarray:
-    """One stratum number a token: GC in quantile bins of `fitted`, CpG depleted or not, repeat class, near a start or not."""
-    edges = np.quantile(fitted["gc"], np.linspace(0, 1, gc_bins + 1)[1:-1])
-    code = np.searchsorted(edges, confounders["gc"])
-    code = code * 2 + (confounders["cpg"] > 0.6).to_numpy()
-    names = ["", *sorted(set(fitted["repeat"]) - {""})]
-    known = pd.Categorical(confounders["repeat"], categories=names).codes.astype(int)
-    code = code * (len(names) + 1) + np.where(known < 0, len(names), known)
-    return code * 2 + (confounders["log_tss"] < 3).to_numpy()
