@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from lib import stats
-from lib.annotate import association, concepts, features, multiplicity, pairs, shifts
+from lib.annotate import association, concepts, features, multiplicity, odds, pairs, shifts
 from lib.genome import motifs
 from tests import null_tracks
 from tests.null_tracks import lay
@@ -79,11 +79,10 @@ def test_reading_is_frozen_and_every_number_is_a_loops():
         assert row.auroc == pytest.approx(roc_auc_score(inside, test[:, row.latent]), rel=1e-6)
         alone = pairs.score_pairs(sparse.csr_matrix(on[:, None].astype(np.float32)), others, np.ones(1), strata, (0.5,))
         at = (row.concept_row, 0, 0)
-        half = 1.959963984540054 * float(alone.log_odds_se[at])
-        want = np.exp([alone.log_odds[at], alone.log_odds[at] - half, alone.log_odds[at] + half])
-        if alone.log_odds[at] == -np.inf:
-            want = [0, 0, np.nan]
-        np.testing.assert_allclose([row.odds_ratio, row.or_low, row.or_high], want, rtol=1e-5)
+        np.testing.assert_allclose(row.odds_ratio, np.exp(alone.log_odds[at]), rtol=1e-5)
+        ends = odds.score_intervals(sparse.csc_matrix(on[:, None].astype(np.float32)), others.tokens.tocsc(), np.array([0]),
+                                    np.array([row.concept_row]), np.array([0.5]), strata)  # fmt: skip
+        np.testing.assert_allclose([row.or_low, row.or_high], np.ravel(ends), rtol=1e-9)
     null = shifts.shift_null(sparse.csr_matrix(test), others, table["latent"].to_numpy(), table["concept_row"].to_numpy(),
                              (table["threshold"] * table["largest"]).to_numpy(), drawn, strata, unit)  # fmt: skip
     pd.testing.assert_frame_equal(table[null.columns], null)

@@ -173,7 +173,8 @@ def claims():
         ("SAE", "motif", "M9 Z +", "fz", 3, 0.8, 0.7, True), ("SAE", "motif", "M2 B +", "fb", 3, 0.9, 0.7, False),
         ("SAE", "motif", "M2 B +", "fb", 5, 0.9, 0.7, True),
     ], columns=["method", "kind", "concept", "family", "latent", "f1_validation", "f1", "claimed"])  # fmt: skip
-    return best.assign(n_tests=10), pd.concat([best, motif], ignore_index=True)
+    read = pd.concat([best, motif], ignore_index=True).assign(q=0.01, q_latent=0.01, or_low=2.0, auroc=0.6)
+    return best.assign(n_tests=10), read
 
 
 def test_strands_count_once_and_families_are_counted():
@@ -192,10 +193,23 @@ def test_recovery_reads_either_strand_and_the_family_of_the_same_unit():
     recovery, false = features.recovery(read, best, planted, hits, ["SAE", "k-mer"])
     assert recovery.set_index("method").loc["SAE"].tolist() == [2, 2, 1]  # the unit of B is named fz
     assert recovery.set_index("method").loc["k-mer"].tolist() == [2, 1, 0]
-    false = false.set_index(["latent", "family"])["false"]
-    assert not false[(1, "fa")]  # half of M1's hits lie on A's sites
-    assert false[(1, "fz")] and not false[(3, "fz")]  # M9 is like B, which latent 1 is not claimed for
-    assert false[(5, "fb")] and len(false) == 4  # claimed for no true site at all
+    table = false.set_index(["latent", "family"])
+    strict = table["false_strict"]
+    assert not strict[(1, "fa")]  # half of M1's hits lie on A's sites
+    assert strict[(1, "fz")] and not strict[(3, "fz")]  # M9 is like B, which latent 1 is not claimed for
+    assert strict[(5, "fb")] and len(false) == 4  # claimed for no true site at all
+    assert table["false"].equals(strict.rename("false"))
+    # a latent that is associated with a site of the family, below the floor: strictly false, but true
+    weak = pd.concat([read, read.iloc[[2]].assign(latent=5, f1=0.4, claimed=False)])
+    again = features.false_claims(weak, planted, hits).set_index(["latent", "family"]).loc[(5, "fb")]
+    assert again["false_strict"] and not again["false"] and again["true_sites"] == "site B +"
+    for spoilt in ({"q": 0.2}, {"or_low": 0.9}):
+        weak = pd.concat([read, read.iloc[[2]].assign(latent=5, f1=0.4, claimed=False, **spoilt)])
+        assert features.false_claims(weak, planted, hits).set_index(["latent", "family"]).loc[(5, "fb"), "false"]
+    # sites under another's name: fa is no longer latent 1's own, fz is like B under the name of A
+    other = features.false_claims(read, planted, hits, {"A": "B", "B": "A"}).set_index(["latent", "family"])["false"]
+    assert other[(1, "fa")] and not other[(1, "fz")] and other[(3, "fz")]
+    assert features.chance_false(read, planted, hits, 3) == other.mean()  # two motifs have one other order
 
 
 def test_nothing_claimed_is_counted_as_nothing():

@@ -15,13 +15,12 @@ import pandas as pd
 from scipy import sparse
 
 from lib import stats
-from lib.annotate import multiplicity, pairs, shifts
+from lib.annotate import multiplicity, odds, pairs, shifts
 from lib.annotate.concepts import Concepts
 from lib.annotate.pairs import THRESHOLDS
 
 #: Latents as CSR [token, latent], or the same in blocks of columns, for rivals too dense to hold at once.
 Latents = sparse.csr_matrix | Iterable[sparse.csr_matrix]
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,8 @@ def read_pairs(
     latents, concepts: on the test tokens, latents and concepts as screened. strata: [token] confounder stratum.
     unit: [token] window. Pairs below the floor are not read: they keep p = 1 and count in the family, which is every
     latent times every concept. Columns of `pairs`: those of `Screen.above`; n_fired, hits, precision, recall, f1,
-    auroc; odds_ratio, or_low, or_high (Mantel-Haenszel over strata, 95 % Robins-Breslow-Greenland, which takes
-    tokens as independent; where the ratio is infinite its lower end is that of
-    `pairs.smoothed_log_odds`, and where it is 0 it has no upper end); those of `shift_null`; q over the family, q_latent (Simes over a latent's concepts,
+    auroc; odds_ratio (Mantel-Haenszel over strata) with or_low, or_high (95 % score interval, `odds`,
+    which takes tokens as independent); those of `shift_null`; q over the family, q_latent (Simes over a latent's concepts,
     Benjamini-Hochberg over latents). Raises ValueError when the concepts are not those screened.
     """
     if not np.array_equal(screened.table["concept"], concepts.table["concept"]):
@@ -147,28 +145,13 @@ def _score(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, 
     at = (chosen["concept_row"].to_numpy(), column, level)
     n_fired, hits = scores.n_fired[at[1:]], scores.hits[at]
     precision, recall = hits / np.maximum(n_fired, 1), scores.found[at] / np.maximum(scores.n_instances[at[0]], 1)
-    log_odds, half = scores.log_odds[at].astype(float), _NORMAL_95 * scores.log_odds_se[at].astype(float)
-    low, high = log_odds - half, log_odds + half
-    low[log_odds == -np.inf] = -np.inf
-    perfect = np.flatnonzero(log_odds == np.inf)
-    low[perfect], high[perfect] = _low_ends(block, concepts, chosen.iloc[perfect], latent[perfect], strata), np.inf
+    low, high = odds.score_intervals(block.tocsc(), concepts.tokens.tocsc(), latent, chosen["concept_row"].to_numpy(), _limit(chosen), strata)
     with np.errstate(over="ignore"):
-        odds = {"odds_ratio": np.exp(log_odds), "or_low": np.exp(low), "or_high": np.exp(high)}
+        ratio = {"odds_ratio": np.exp(scores.log_odds[at].astype(float)), "or_low": low, "or_high": high}
     return pd.DataFrame({
         "n_fired": n_fired, "hits": hits, "precision": precision, "recall": recall, "f1": pairs.harmonic(precision, recall),
-        "auroc": scores.auroc[at[:2]], **odds,
+        "auroc": scores.auroc[at[:2]], **ratio,
     })  # fmt: skip
-
-
-def _low_ends(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, strata: np.ndarray | None) -> np.ndarray:
-    """Lower 95 % ends of log odds ratios that no token speaks against."""
-    low = np.empty(len(chosen))
-    for i, (row, limit) in enumerate(zip(chosen["concept_row"], _limit(chosen))):
-        on = block[:, [latent[i]]].toarray().ravel() > limit
-        member = concepts.tokens[:, [row]].toarray().ravel() > 0
-        centre, error = pairs.smoothed_log_odds(on, member, strata)
-        low[i] = centre - _NORMAL_95 * error
-    return low
 
 
 def choose(latents: Latents, concepts: Concepts) -> pd.DataFrame:

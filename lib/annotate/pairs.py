@@ -28,9 +28,9 @@ class PairScores:
     """Every concept against every latent at every threshold. Arrays of pairs: [concept, latent, threshold].
 
     hits: tokens of the concept on which the latent fires; found: instances of the concept with such a token.
-    auroc: [concept, latent], of the activation itself. log_odds, log_odds_se: Mantel-Haenszel log odds ratio over
-    strata and its Robins-Breslow-Greenland standard error, NaN where undefined, infinite where no stratum has a
-    token that speaks against the association. n_fired: [latent, threshold]; n_tokens, n_instances: [concept].
+    auroc: [concept, latent], of the activation itself. log_odds: Mantel-Haenszel log odds ratio over strata, NaN where
+    undefined, infinite where no stratum has a token that speaks against the association; its interval is in
+    `lib.annotate.odds`. n_fired: [latent, threshold]; n_tokens, n_instances: [concept].
     """
 
     thresholds: tuple[float, ...]
@@ -38,7 +38,6 @@ class PairScores:
     found: np.ndarray
     auroc: np.ndarray
     log_odds: np.ndarray
-    log_odds_se: np.ndarray
     n_fired: np.ndarray
     n_tokens: np.ndarray
     n_instances: np.ndarray
@@ -101,7 +100,7 @@ def score_pairs(
     latents: CSR [token, latent], not negative. largest: [latent], the frozen scale; by default of these tokens.
     strata: [token] stratum of each token's confounders, for the odds ratio; by default one stratum.
     thresholds: ascending, at most 7. Raises ValueError on shapes that differ and on negative activations.
-    Sources: F1 as InterPLM; odds ratio Mantel and Haenszel 1959, interval Robins, Breslow and Greenland 1986.
+    Sources: F1 as InterPLM; odds ratio Mantel and Haenszel 1959.
     """
     latents = checked(latents)
     n, n_latents = latents.shape
@@ -118,30 +117,16 @@ def score_pairs(
     in_stratum = np.bincount(stratum, minlength=n_strata)
     tokens = concepts.tokens.tocsc()
     counted = _count_all(tokens, latents.indptr, packed, excess, stratum, in_stratum, fired)
-    hits, rank, log_odds, log_odds_se = counted
+    hits, rank, log_odds = counted
     by_concept = np.argsort(concepts.concept_of, kind="stable")
     first = np.searchsorted(concepts.concept_of[by_concept], np.arange(tokens.shape[1] + 1))
     instances = concepts.instances.tocsr()
     found = _found(first, by_concept, instances.indptr, instances.indices, latents.indptr, packed, n_latents, len(thresholds))
     n_tokens = np.diff(tokens.indptr).astype(np.int64)
     return PairScores(
-        tuple(thresholds), hits, found, _auroc(rank, n_tokens, n_zero, n), log_odds, log_odds_se,
+        tuple(thresholds), hits, found, _auroc(rank, n_tokens, n_zero, n), log_odds,
         fired.sum(0, dtype=np.int64), n_tokens, np.diff(first),
     )  # fmt: skip
-
-
-def smoothed_log_odds(on: np.ndarray, member: np.ndarray, strata: np.ndarray | None = None) -> tuple[float, float]:
-    """Mantel-Haenszel log odds ratio and its error with half a token of each of the four kinds added, spread over strata
-    in proportion to their size: finite where `PairScores.log_odds` is not. on, member: [token] bool."""
-    stratum, n_strata = dense_codes(strata, len(on))
-    size = np.bincount(stratum, minlength=n_strata)
-    kind = np.bincount(stratum * 4 + on * 2 + member, minlength=4 * n_strata).reshape(n_strata, 4)
-    d, b, c, a = (kind + 0.5 * size[:, None] / len(on)).T
-    n = a + b + c + d
-    r, s, p = a * d / n, b * c / n, (a + d) / n
-    top, bottom = r.sum(), s.sum()
-    variance = (p * r).sum() / top**2 + (p * s + (1 - p) * r).sum() / (top * bottom) + ((1 - p) * s).sum() / bottom**2
-    return float(np.log(top / bottom)), float(np.sqrt(variance / 2))
 
 
 def dense_codes(codes: np.ndarray | None, n: int) -> tuple[np.ndarray, int]:
@@ -162,28 +147,24 @@ def members_by_stratum(tokens: sparse.csc_matrix, stratum: np.ndarray, n_strata:
 
 
 def _count_all(tokens, indptr, packed, excess, stratum, in_stratum, fired) -> tuple[np.ndarray, ...]:
-    """hits [C, L, T], rank sums over the silent rank, doubled [C, L], and log odds ratios with errors [C, L, T]."""
+    """hits [C, L, T], rank sums over the silent rank, doubled [C, L], and log odds ratios [C, L, T]."""
     n_strata, n_latents, n_levels = fired.shape
     n_concepts = tokens.shape[1]
     shape = (n_concepts, n_latents, n_levels)
     hits, rank = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int64)
-    log_odds, log_odds_se = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    log_odds = np.empty(shape, np.float32)
     members = members_by_stratum(tokens, stratum, n_strata)
     inside = in_stratum.astype(float)
     flat = fired.reshape(n_strata, -1).astype(float)
-    square = flat * flat
     for start in range(0, n_concepts, _BLOCK):
         part = slice(start, start + _BLOCK)
         share = members[part] / inside
-        # the sums over strata had no firing token been a member: S = n1 m1 / n, and Q S with Q = (n1 + m1) / n
-        base_s = share @ flat
-        base_qs = (share * share) @ flat + (share / inside) @ square
+        base_s = share @ flat  # the sum over strata of S had no firing token been a member: n1 m1 / n
         _count(
             tokens.indptr[start : start + len(share) + 1], tokens.indices, indptr, packed, excess, stratum, inside, members[part],
-            fired, base_s.reshape(len(share), n_latents, n_levels), base_qs.reshape(len(share), n_latents, n_levels),
-            hits[part], rank[part], log_odds[part], log_odds_se[part],
+            fired, base_s.reshape(len(share), n_latents, n_levels), hits[part], rank[part], log_odds[part],
         )  # fmt: skip
-    return hits, rank, log_odds, log_odds_se
+    return hits, rank, log_odds
 
 
 def _auroc(rank: np.ndarray, n_tokens: np.ndarray, n_zero: np.ndarray, n: int) -> np.ndarray:
@@ -280,13 +261,13 @@ def _fired(indptr, packed, stratum, n_strata, n_latents, n_levels, n_parts):
 
 @numba.njit(**_PARALLEL)
 def _count(
-    first, token, indptr, packed, excess, stratum, inside, members, fired, base_s, base_qs, hits, rank, log_odds, log_odds_se
+    first, token, indptr, packed, excess, stratum, inside, members, fired, base_s, hits, rank, log_odds
 ):  # fmt: skip
-    """One block of concepts; fills hits, rank, log_odds, log_odds_se.
+    """One block of concepts; fills hits, rank, log_odds.
 
-    In a stratum of n tokens, n1 of them in the concept and m1 firing, a of them both:
-    R = a (n - n1 - m1 + a) / n, S = (n1 - a)(m1 - a) / n, P = (n - n1 - m1 + 2 a) / n, Q = 1 - P. Strata with a = 0 are
-    in base_s and base_qs; those with a > 0 are corrected as they are met.
+    In a stratum of n tokens, n1 of them in the concept and m1 firing, a of them both: R = a (n - n1 - m1 + a) / n,
+    S = (n1 - a)(m1 - a) / n, and the odds ratio is sum R / sum S. Strata with a = 0 are in base_s; those with a > 0 are
+    corrected as they are met.
     """
     n_latents, n_levels = hits.shape[1:]
     for c in numba.prange(len(members)):
@@ -295,7 +276,7 @@ def _count(
         here = np.zeros((n_latents, n_levels), np.int32)
         seen = np.full(n_latents, -1, np.int32)
         touched = np.empty(n_latents, np.int32)
-        sums = np.zeros((n_latents, n_levels, 4))  # R, S - base, P R, Q S - base
+        sums = np.zeros((n_latents, n_levels, 2))  # R, S - base
         at = 0
         while at < len(mine):
             s, n_touched = stratum[mine[at]], 0
@@ -321,27 +302,17 @@ def _count(
                         continue
                     hits[c, latent, t] += a
                     m1 = float(fired[s, latent, t])
-                    r, s_then, change = a * (rest - m1 + a) * per, n1 * m1 * per, a * (a - n1 - m1) * per
-                    q_then = (n1 + m1) * per
-                    q_now = q_then - 2 * a * per
-                    sums[latent, t, 0] += r
-                    sums[latent, t, 1] += change
-                    sums[latent, t, 2] += (1 - q_now) * r
-                    sums[latent, t, 3] += q_now * change - 2 * a * per * s_then
+                    sums[latent, t, 0] += a * (rest - m1 + a) * per
+                    sums[latent, t, 1] += a * (a - n1 - m1) * per
         for latent in range(n_latents):
             for t in range(n_levels):
-                r, pr = sums[latent, t, 0], sums[latent, t, 2]
-                s_sum, qs = base_s[c, latent, t] + sums[latent, t, 1], base_qs[c, latent, t] + sums[latent, t, 3]
+                r, s_sum = sums[latent, t, 0], base_s[c, latent, t] + sums[latent, t, 1]
                 if s_sum < 1e-12 * base_s[c, latent, t]:
                     s_sum = 0.0  # what rounding left of a difference of equals
                 if r > 0 and s_sum > 0:
                     log_odds[c, latent, t] = np.log(r / s_sum)
-                    cross = (r - pr) + (s_sum - qs)
-                    variance = pr / (2 * r * r) + cross / (2 * r * s_sum) + qs / (2 * s_sum * s_sum)
-                    log_odds_se[c, latent, t] = np.sqrt(max(variance, 0.0))
                 else:
                     log_odds[c, latent, t] = np.nan if r == s_sum else (np.inf if r > 0 else -np.inf)
-                    log_odds_se[c, latent, t] = np.nan
 
 
 @numba.njit(**_PARALLEL)
