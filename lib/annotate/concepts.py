@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from lib.genome import compiled
 from lib.genome import sequence as sq
 from lib.genome.motifs import Motif
 
@@ -62,6 +63,7 @@ def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif,
     """
     import memelite
 
+    compiled.keep("memelite.fimo")
     length = np.array([len(s) for s in sequences])
     longest = length.max()
     codes = np.full((len(sequences), longest), 4, dtype=np.uint8)

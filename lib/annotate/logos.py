@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lib.genome import compiled
 from lib.genome import sequence as sq
 from lib.genome.motifs import Motif
 from lib.models.adapter import Adapter
@@ -162,6 +163,7 @@ class Matcher:
         """[query, target]"""
         from memelite import tomtom
 
+        compiled.keep("memelite.tomtom")
         return np.asarray(tomtom(ppms, [m.pwm for m in self.targets], n_jobs=1)[0])
 
     def match(self, ppm: np.ndarray) -> Match:
