@@ -20,34 +20,50 @@ def read_phenotype(path: str | Path, samples: list[str]) -> np.ndarray:
     a value other than 0 or 1, one value for everybody, a repeated sample, a sample that the VCF lacks,
     and a VCF sample without a row.
     """
+    table = read_rows(path, "phenotype")
+    refuse_rows(path, table, ~table.phenotype.isin(["0", "1"]), "phenotype {phenotype!r}, wanted 0 or 1")
+    refuse_rows(path, table, ~table["sample"].isin(samples), "sample {sample!r} is not in the VCF")
+    phenotype = in_order(path, table, samples).phenotype.to_numpy().astype(int)
+    if len(np.unique(phenotype)) < 2:
+        raise ValueError(f"{path}: phenotype is {phenotype[0]} for every sample, wanted both 0 and 1")
+    return phenotype
+
+
+def read_rows(path: str | Path, *columns: str) -> pd.DataFrame:
+    """A table of people as text, separated by tabs or commas: column sample, and at least those named.
+
+    Row i is line i + 2 of the file.
+    Raises FileNotFoundError, or ValueError naming the file, for a missing column or a repeated sample.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with path.open() as handle:
         separator = "\t" if "\t" in handle.readline() else ","
     table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    lacking = {"sample", "phenotype"} - set(table.columns)
+    lacking = {"sample", *columns} - set(table.columns)
     if lacking:
         raise ValueError(f"{path}: no column {sorted(lacking)}; found {list(table.columns)}")
-    line = pd.Series(np.arange(len(table)) + 2, index=table.index)
-    _refuse(path, table, line, ~table.phenotype.isin(["0", "1"]), "phenotype {phenotype!r}, wanted 0 or 1")
-    _refuse(path, table, line, table["sample"].duplicated(), "sample {sample!r} a second time")
-    _refuse(path, table, line, ~table["sample"].isin(samples), "sample {sample!r} is not in the VCF")
+    refuse_rows(path, table, table["sample"].duplicated(), "sample {sample!r} a second time")
+    return table
+
+
+def refuse_rows(path: str | Path, table: pd.DataFrame, wrong: pd.Series, message: str) -> None:
+    """Raise ValueError with the file, line and sample of the first wrong row. message: with {column} to fill in."""
+    if wrong.any():
+        at = int(wrong.to_numpy().argmax())
+        row = table.iloc[at]
+        person = "" if "{sample" in message else f", sample {row['sample']!r}"
+        raise ValueError(f"{path}, line {at + 2}{person}: {message.format(**row)}")
+
+
+def in_order(path: str | Path, table: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
+    """The rows of `samples`, in that order. Raises ValueError, naming the file, for samples without a row."""
     given = set(table["sample"])
     absent = [name for name in samples if name not in given]
     if absent:
         raise ValueError(f"{path}: no row for {len(absent)} VCF samples: {', '.join(absent[:10])}")
-    phenotype = table.set_index("sample").phenotype.loc[samples].to_numpy().astype(int)
-    if len(np.unique(phenotype)) < 2:
-        raise ValueError(f"{path}: phenotype is {phenotype[0]} for every sample, wanted both 0 and 1")
-    return phenotype
-
-
-def _refuse(path: Path, table: pd.DataFrame, line: pd.Series, wrong: pd.Series, message: str) -> None:
-    if wrong.any():
-        row = table[wrong].iloc[0]
-        person = "" if "{sample" in message else f", sample {row['sample']!r}"
-        raise ValueError(f"{path}, line {line[wrong].iloc[0]}{person}: {message.format(**row)}")
+    return table.set_index("sample").loc[samples].reset_index()
 
 
 def simulate_phenotype(dosage: np.ndarray, beta: np.ndarray, case_share: float, seed: int) -> pd.DataFrame:
@@ -64,17 +80,96 @@ def simulate_phenotype(dosage: np.ndarray, beta: np.ndarray, case_share: float, 
     dosage, beta = np.asarray(dosage, dtype=float), np.asarray(beta, dtype=float)
     if dosage.ndim != 2 or beta.shape != dosage.shape[:1]:
         raise ValueError(f"dosage {dosage.shape} and beta {beta.shape}: wanted [variant, sample], [variant]")
-    n_people = dosage.shape[1]
+    return _affected(beta @ _centred(dosage), case_share, seed)
+
+
+def _centred(dosage: np.ndarray) -> np.ndarray:
+    """Each row minus its mean over the people called; nan becomes 0, the mean. [..., person] -> the same."""
+    called = ~np.isnan(dosage)
+    mean = np.where(called, dosage, 0).sum(-1, keepdims=True) / np.maximum(called.sum(-1, keepdims=True), 1)
+    return np.where(called, dosage - mean, 0)
+
+
+def _affected(
+    genetic: np.ndarray, case_share: float, seed: int, shift: np.ndarray | float = 0
+) -> pd.DataFrame:
+    """The `case_share` of highest liability = genetic + shift + logistic noise, all log odds. genetic: [person]."""
+    n_people = len(genetic)
     n_cases = round(case_share * n_people)
     if not 0 < n_cases < n_people:
         raise ValueError(f"case_share {case_share} of {n_people} people gives {n_cases} cases")
-    called = ~np.isnan(dosage)
-    mean = np.where(called, dosage, 0).sum(1) / np.maximum(called.sum(1), 1)
-    genetic = beta @ np.where(called, dosage - mean[:, None], 0)
-    liability = genetic + np.random.default_rng(seed).logistic(size=n_people)
+    liability = genetic + shift + np.random.default_rng(seed).logistic(size=n_people)
     phenotype = np.zeros(n_people, dtype=int)
     phenotype[np.argsort(-liability, kind="stable")[:n_cases]] = 1
     return pd.DataFrame({"phenotype": phenotype, "genetic": genetic, "liability": liability})
+
+
+ARMS = ("additive", "nod2", "structure", "null")
+NOD2 = ("rs2066844", "rs2066845", "rs2066847")  # R702W, G908R, L1007fs
+NOD2_ODDS = np.array([1, 2.4, 6.7, 9.0])  # no risk allele, heterozygote, homozygote, compound heterozygote
+
+
+def simulate_arm(
+    dosage: np.ndarray,
+    effects: pd.DataFrame,
+    kind: str,
+    scale: float,
+    case_share: float,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """A simulated phenotype with a known answer, one of four arms.
+
+    additive   scale * beta_alt per copy of ALT: see `simulate_phenotype`.
+    nod2       the same, but the three NOD2 alleles are read together: scale * log odds ratio of 2.4 for a
+               heterozygote, 6.7 for a homozygote, 9.0 with two different alleles.
+    structure  no genetic effect (genetic is 0): scale * log odds from -1 to 1, evenly over the sorted groups,
+               so that prevalence follows ancestry. What a leak alarm has to find.
+    null       no effect at all; every finding must vanish.
+
+    dosage: [variant, person], copies of ALT, nan where missing (read as the mean). effects: rsid, variant (row of
+    dosage; rows with -1 are left out) and beta_alt (log odds ratio per copy of ALT), as from `match_effects`.
+    groups: [person], a label each, such as population; for "structure" only. Returns one row per person: phenotype
+    (0, 1; the `case_share` of highest liability), genetic and liability (log odds).
+    Raises ValueError for an unknown kind, "nod2" when none of the three alleles is in the cohort, "structure" without
+    two groups or without a group for each person, and what `simulate_phenotype` refuses.
+    Source of the NOD2 odds ratios: Yazdanyar 2009.
+    """
+    if kind not in ARMS:
+        raise ValueError(f"unknown kind {kind!r}, wanted one of {', '.join(ARMS)}")
+    dosage = np.asarray(dosage, dtype=float)
+    if kind == "structure":
+        shift = scale * _group_shift(groups, dosage.shape[1])
+        return _affected(np.zeros(len(shift)), case_share, seed, shift)
+    present = effects[effects.variant >= 0]
+    if kind == "nod2":
+        return _simulate_nod2(dosage, present, scale, case_share, seed)
+    beta = scale * present.beta_alt.to_numpy() if kind == "additive" else np.zeros(len(present))
+    return simulate_phenotype(dosage[present.variant], beta, case_share, seed)
+
+
+def _group_shift(groups: np.ndarray | None, n_people: int) -> np.ndarray:
+    """-1 for the first of the sorted groups, 1 for the last, evenly between: [person]."""
+    n_given = 0 if groups is None else len(groups)
+    names, number = np.unique([] if groups is None else groups, return_inverse=True)
+    if n_given != n_people or len(names) < 2:
+        raise ValueError(f"{n_given} people in {len(names)} groups, wanted {n_people} people in two or more")
+    return np.linspace(-1, 1, len(names))[number]
+
+
+def _simulate_nod2(
+    dosage: np.ndarray, present: pd.DataFrame, scale: float, case_share: float, seed: int
+) -> pd.DataFrame:
+    in_nod2 = present.rsid.isin(NOD2)
+    if not in_nod2.any():
+        raise ValueError(f"none of the NOD2 alleles {', '.join(NOD2)} is in the cohort")
+    three, others = present[in_nod2], present[~in_nod2]
+    copies = dosage[three.variant]
+    copies = np.where(three.beta_alt.to_numpy()[:, None] > 0, copies, 2 - copies)  # copies of the risk allele
+    state = np.where((copies > 0).sum(0) > 1, 3, np.nan_to_num(copies).max(0).astype(int))
+    nod2 = np.where(np.isnan(copies).any(0), np.nan, np.log(NOD2_ODDS[state]))
+    additive = others.beta_alt.to_numpy() @ _centred(dosage[others.variant])
+    return _affected(scale * (additive + _centred(nod2)), case_share, seed)
 
 
 def ibd_effects() -> pd.DataFrame:

@@ -3,9 +3,10 @@ import pandas as pd
 import pysam
 import pytest
 
-from lib import cohort
+from lib import cohort, stats
 from lib.genome.reference import Reference
 from lib.genome.variants import Genotypes
+from tests.helpers import DATA_DIR
 
 SAMPLES = ["a", "b", "c"]
 
@@ -112,6 +113,19 @@ def test_sign_is_of_the_alt_allele(reference):
     assert match(reference, effect(7, "GC", "G")).beta_alt == np.log(2)
 
 
+def test_the_published_il23r_allele_protects(reference):
+    # rs11209026: REF G, ALT A, and the published odds ratio 2.013 is of G
+    il23r = cohort.ibd_effects().query("rsid == 'rs11209026'")
+    row = match(
+        reference, il23r.assign(contig="chr1", pos=3)
+    )  # a G on the toy genome, with ALT A in the cohort
+    assert (row.status, row.beta_alt) == ("present", -np.log(2.013))
+    people = cohort.simulate_arm(
+        np.array([[0, 1, 2]]), pd.DataFrame([row.to_dict()]), "additive", 1, 0.34, seed=0
+    )
+    assert people.genetic.is_monotonic_decreasing
+
+
 def test_absent_by_position_or_allele(reference):
     for effects in (effect(4, "T", "C"), effect(5, "T", "A")):
         row = match(reference, effects)
@@ -146,3 +160,121 @@ def test_folds_balance_cases_and_never_split_a_group():
     assert np.ptp(np.bincount(alone[y == 1])) <= 1
     with pytest.raises(ValueError, match="5 folds from 2 groups"):
         cohort.stratified_folds(y, np.arange(400) % 2, 5, seed=1)
+
+
+NOD2 = pd.DataFrame(
+    {"rsid": cohort.NOD2, "gene": "NOD2", "variant": [0, 1, 2], "beta_alt": np.log([2.2, 2.6, 3.8])}
+)
+OTHER = pd.DataFrame({"rsid": ["rs1"], "gene": ["X"], "variant": [3], "beta_alt": [0.5]})
+
+
+def test_additive_arm_scales_the_betas_of_the_variants_present():
+    dosage = np.random.default_rng(0).binomial(2, 0.3, (5, 40))
+    absent = OTHER.assign(variant=-1, beta_alt=np.nan)
+    people = cohort.simulate_arm(dosage, pd.concat([NOD2, absent, OTHER]), "additive", 3, 0.5, seed=1)
+    beta = np.append(3 * NOD2.beta_alt, [1.5, 0])  # the fifth variant has no effect
+    pd.testing.assert_frame_equal(people, cohort.simulate_phenotype(dosage, beta, 0.5, seed=1))
+
+
+def test_nod2_alleles_are_read_together():
+    # one column a person: nobody, a heterozygote, a homozygote, two different alleles, one call missing, another locus
+    dosage = np.array([[0, 1, 0, 1, np.nan, 0], [0, 0, 0, 0, 0, 0], [0, 0, 2, 1, 0, 0], [0, 0, 0, 0, 0, 2.0]])
+    genetic = cohort.simulate_arm(dosage, pd.concat([NOD2, OTHER]), "nod2", 1, 0.5, seed=0).genetic
+    np.testing.assert_allclose(np.exp(genetic[:4] - genetic[0]), [1, 2.4, 6.7, 9.0])
+    known = np.log([1, 2.4, 6.7, 9.0, 1])  # a person with a missing call has the mean of the others
+    np.testing.assert_allclose(genetic[4] - genetic[0], known.mean())
+    np.testing.assert_allclose(genetic[5] - genetic[0], 2 * 0.5)
+    enlarged = cohort.simulate_arm(dosage, pd.concat([NOD2, OTHER]), "nod2", 3, 0.5, seed=0).genetic
+    np.testing.assert_allclose(enlarged, 3 * genetic)
+    flipped = NOD2.assign(beta_alt=-NOD2.beta_alt)  # a cohort whose REF is the risk allele
+    turned = cohort.simulate_arm(2 - dosage, pd.concat([flipped, OTHER]), "nod2", 1, 0.5, seed=0).genetic
+    np.testing.assert_allclose(turned[:5] - turned[0], genetic[:5] - genetic[0])
+
+
+def test_structure_arm_moves_prevalence_and_no_gene():
+    groups = np.repeat(["b", "c", "a"], 20_000)
+    people = cohort.simulate_arm(np.zeros((1, 60_000)), OTHER, "structure", 2, 0.5, 0, groups)
+    assert (people.genetic == 0).all() and people.phenotype.mean() == 0.5
+    share = people.groupby(groups).phenotype.mean()
+    np.testing.assert_allclose(np.log(share / (1 - share)), [-2, 0, 2], atol=0.06)
+
+
+def test_null_arm_is_noise_alone():
+    dosage = np.random.default_rng(0).binomial(2, 0.3, (4, 50))
+    people = cohort.simulate_arm(dosage, OTHER, "null", 3, 0.5, seed=4)
+    assert (people.genetic == 0).all()
+    again = cohort.simulate_arm(dosage[:, ::-1], OTHER, "null", 3, 0.5, seed=4)
+    pd.testing.assert_frame_equal(people, again)  # whoever the people are
+
+
+@pytest.mark.parametrize(
+    "kind, groups, message",
+    [
+        ("dominant", None, "unknown kind 'dominant', wanted one of additive, nod2, structure, null"),
+        ("nod2", None, "none of the NOD2 alleles rs2066844, rs2066845, rs2066847 is in the cohort"),
+        ("structure", None, "0 people in 0 groups, wanted 4 people in two or more"),
+        ("structure", ["a"] * 4, "4 people in 1 groups"),
+        ("structure", ["a", "b"], "2 people in 2 groups, wanted 4"),
+    ],
+)
+def test_arms_refuse(kind, groups, message):
+    effects = pd.concat([OTHER, NOD2.assign(variant=-1)])
+    with pytest.raises(ValueError, match=message):
+        cohort.simulate_arm(np.zeros((4, 4)), effects, kind, 1, 0.5, 0, groups)
+
+
+@pytest.fixture(scope="module")
+def crohn():
+    """Published effects on Crohn's disease at 73 loci: 70 of Franke 2010, and the three NOD2 alleles."""
+    path = DATA_DIR / "gwas" / "ibd_gwas_hits_GRCh38.tsv"
+    if not path.is_file():
+        pytest.skip(f"NO GWAS TABLE at {path}: set DATA_DIR to the folder of shared data")
+    names = {
+        "SNPS": "rsid",
+        "REPORTED GENE(S)": "gene",
+        "RISK ALLELE FREQUENCY": "raf",
+        "OR or BETA": "odds_ratio",
+    }
+    franke = pd.read_csv(path, sep="\t").query("PUBMEDID == 21102463").rename(columns=names)
+    nod2 = cohort.ibd_effects().query("rsid in @cohort.NOD2")
+    effects = pd.concat([franke, nod2])[list(names.values())].astype({"raf": float, "odds_ratio": float})
+    assert len(effects) == 73 and effects.rsid.is_unique
+    return effects.assign(variant=np.arange(73), beta_alt=np.log(effects.odds_ratio))
+
+
+@pytest.fixture(scope="module")
+def genotyped(crohn):
+    """Risk allele copies of 150,000 people in Hardy-Weinberg proportions, and their phenotype: 1 in 20 has it."""
+    dosage = np.random.default_rng(1).binomial(2, crohn.raf.to_numpy()[:, None], (73, 150_000))
+    return dosage, cohort.simulate_arm(dosage, crohn, "additive", 1, 0.05, seed=2)
+
+
+def cross_validated_auroc(X, y):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    model = LogisticRegression(solver="newton-cholesky")
+    return stats.auroc(y, cross_val_predict(model, X, y, method="decision_function"))
+
+
+def test_dosage_predicts_crohn_as_well_as_published_effects_allow(genotyped):
+    dosage, people = genotyped
+    cases, controls = (np.flatnonzero(people.phenotype == value) for value in (1, 0))
+    sample = np.append(cases, controls[: len(cases)])
+    X, y = np.ascontiguousarray(dosage[:, sample].T, dtype=float), people.phenotype.to_numpy()[sample]
+    assert 0.73 < cross_validated_auroc(X, y) < 0.76
+    assert 0.45 < cross_validated_auroc(X, np.random.default_rng(3).permutation(y)) < 0.55
+
+
+def test_one_locus_of_crohn_costs_less_than_the_bar(crohn, genotyped):
+    # rs2076756 tags the three NOD2 alleles, so with them it counts once; no locus alone reaches a drop of 0.03
+    crohn = crohn[crohn.rsid != "rs2076756"]
+    people = cohort.simulate_arm(genotyped[0], crohn, "additive", 1, 0.05, seed=2)
+    full = stats.auroc(people.phenotype, people.genetic)
+
+    def drop(lost):
+        rest = crohn[~lost]
+        return full - stats.auroc(people.phenotype, rest.beta_alt.to_numpy() @ genotyped[0][rest.variant])
+
+    assert 0.013 < drop(crohn.rsid.isin(cohort.NOD2)) < 0.028
+    assert 0 < drop(crohn.gene == "ATG16L1") < drop(crohn.gene == "IL23R") < 0.013

@@ -1,0 +1,109 @@
+"""Calibration: do predicted log odds of disease mean what they say?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+
+
+def summary(y: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
+    """Calibration of predicted log odds, one number each: slope, intercept, brier, log_loss, ece.
+
+    slope, intercept: of `platt`; 1 and 0 when calibrated, a slope below 1 means predictions too extreme.
+    brier: mean (p - y)^2. log_loss: nats per person. ece: `calibration_error`, debiased.
+    y: [person] 0/1; log_odds: [person], of people the score was not fitted on.
+    Raises ValueError as `platt` does.
+    """
+    slope, intercept = platt(log_odds, y)
+    y, log_odds = _checked(y, log_odds)
+    return {
+        "slope": slope,
+        "intercept": intercept,
+        "brier": float(np.mean((expit(log_odds) - y) ** 2)),
+        "log_loss": float(np.logaddexp(0, (1 - 2 * y) * log_odds).mean()),
+        "ece": calibration_error(y, log_odds),
+    }
+
+
+def platt(log_odds: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the logistic regression of y on log_odds: slope * log_odds + intercept is recalibrated.
+
+    By maximum likelihood, without Platt's smoothing of the labels. log_odds: [person]; y: [person] 0/1.
+    Raises ValueError for shapes that differ, values that are not finite or not 0 and 1, one class only, a constant
+    score, and a score that separates the classes, where the slope is infinite.
+    """
+    import statsmodels.api as sm
+
+    y, log_odds = _checked(y, log_odds)
+    case, control = log_odds[y == 1], log_odds[y == 0]
+    if case.min() >= control.max() or case.max() <= control.min():
+        raise ValueError(
+            "log_odds is constant or separates the classes, so its calibration slope is undefined"
+        )
+    fit = sm.Logit(y, sm.add_constant(log_odds)).fit(disp=False)
+    return float(fit.params[1]), float(fit.params[0])
+
+
+def calibration_error(y: np.ndarray, log_odds: np.ndarray, n_bins: int = 15, debiased: bool = True) -> float:
+    """Root mean square calibration error over bins of equal mass, a probability; 0 when calibrated.
+
+    sqrt(sum over bins of n_b/n [(mean p - mean y)^2 - mean y (1 - mean y)/(n_b - 1)]), 0 where that sum is negative.
+    The second term is the sampling variance of mean y, without which a calibrated score seems miscalibrated: leave
+    it out with debiased=False. At most n/2 bins; ties share a bin.
+
+    y: [person] 0/1; log_odds: [person]. Raises ValueError as `platt` does, but takes any score that is finite.
+    Source: Kumar, Liang and Ma 2019, Verified Uncertainty Calibration (the l2 error, debiased estimator).
+    """
+    bins = _bins(y, log_odds, n_bins)
+    error = (bins.predicted - bins.observed) ** 2
+    if debiased:
+        error -= bins.observed * (1 - bins.observed) / (bins.n - 1).clip(lower=1)
+    return float(np.sqrt(max(np.average(error, weights=bins.n), 0)))
+
+
+def curve(y: np.ndarray, log_odds: np.ndarray, n_bins: int) -> pd.DataFrame:
+    """Reliability curve over bins of equal mass, one row per bin, from low to high.
+
+    predicted: mean predicted probability; observed: share of cases, with its 95 % Wilson interval low, high; n.
+    y: [person] 0/1; log_odds: [person]. At most n/2 bins; ties share a bin.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    bins = _bins(y, log_odds, n_bins)
+    low, high = proportion_confint(bins.observed * bins.n, bins.n, method="wilson")
+    return bins.assign(low=low, high=high)[["predicted", "observed", "low", "high", "n"]]
+
+
+def prior_shift(log_odds: np.ndarray, sampled_share: float, K: float) -> np.ndarray:
+    """Log odds in a population of prevalence K, from log odds in a sample with `sampled_share` P of cases.
+
+    log_odds + logit(K) - logit(P), when people were sampled by phenotype alone. log_odds: any shape, kept.
+    Raises ValueError when either is not inside 0 to 1.
+    """
+    for name, share in (("sampled_share", sampled_share), ("K", K)):
+        if not 0 < share < 1:
+            raise ValueError(f"{name} is {share}, wanted a share above 0 and below 1")
+    return np.asarray(log_odds, dtype=float) + logit(K) - logit(sampled_share)
+
+
+def _bins(y: np.ndarray, log_odds: np.ndarray, n_bins: int) -> pd.DataFrame:
+    """One row per bin of equal mass: predicted, observed, n."""
+    y, log_odds = _checked(y, log_odds)
+    n_bins = max(min(n_bins, len(y) // 2), 1)
+    number = ((rankdata(log_odds) - 0.5) / len(y) * n_bins).astype(int)
+    table = pd.DataFrame({"predicted": expit(log_odds), "observed": y})
+    by_bin = table.groupby(number)
+    return by_bin.mean().assign(n=by_bin.size()).reset_index(drop=True)
+
+
+def _checked(y: np.ndarray, log_odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    y, log_odds = np.asarray(y, dtype=float), np.asarray(log_odds, dtype=float)
+    if y.ndim != 1 or y.shape != log_odds.shape:
+        raise ValueError(f"y {y.shape} and log_odds {log_odds.shape}, wanted [person] and [person]")
+    if not np.isfinite(log_odds).all():
+        raise ValueError(f"{(~np.isfinite(log_odds)).sum()} of {len(y)} log_odds are not finite")
+    if set(np.unique(y)) != {0, 1}:
+        raise ValueError(f"y has values {np.unique(y)[:5].tolist()}, wanted both 0 and 1")
+    return y, log_odds
