@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from lib import stats
+from lib import cohort, stats
 
 
-def person_locus_map(carriers: pd.DataFrame, units: pd.DataFrame) -> tuple[sparse.csr_matrix, list[str], list[str]]:
+def person_locus_map(
+    carriers: pd.DataFrame, units: pd.DataFrame
+) -> tuple[sparse.csr_matrix, list[str], list[str]]:
     """Average over windows and haplotypes: features[person, locus] = M @ unit values.
 
     carriers: sample, window, haplotype, unit. units: unit, locus. Returns M [person x locus, unit] (locus fastest),
@@ -49,64 +53,93 @@ class Probe:
 
 @dataclass(frozen=True)
 class Span:
-    """Centred people, divided by one common scale, in their own span: (X - centre) / scale = coords @ basis."""
+    """People in their own span: X - centre = coords @ basis. coords [person, r], orthogonal columns; basis [r, feature]."""
 
     centre: np.ndarray
-    scale: float
     coords: np.ndarray
     basis: np.ndarray
 
+    def part(self, people: np.ndarray) -> Span:
+        """The same span, of some of the people."""
+        return Span(self.centre, self.coords[people], self.basis)
+
 
 def span(X: np.ndarray) -> Span:
-    """Coordinates of the people in their own span, at most as many as people. X: [person, feature].
+    """Coordinates of the people in their own span. X: [person, feature].
 
-    One scale for all features keeps the embedding's own geometry: scaling each would enlarge near-constant ones.
-    The Gram matrix is decomposed, which is quick when features are many.
+    The smaller of the two Gram matrices is decomposed, so that many features or many people are both quick.
     """
     centre = X.mean(0)
-    scale = float(np.sqrt(((X - centre) ** 2).sum(1).mean())) or 1.0
-    Z = np.asarray((X - centre) / scale, dtype=np.float64)
-    values, vectors = np.linalg.eigh(Z @ Z.T)
+    Z = np.asarray(X - centre, dtype=np.float64)
+    values, vectors = np.linalg.eigh(Z @ Z.T if len(Z) < Z.shape[1] else Z.T @ Z)
     keep = values > max(values[-1], 0) * 1e-9
-    if values[-1] <= 0:
-        return Span(centre, scale, np.zeros((len(X), 0)), np.zeros((0, X.shape[1])))
-    length = np.sqrt(values[keep])
-    return Span(centre, scale, vectors[:, keep] * length, (vectors[:, keep] / length).T @ Z)
+    if len(Z) < Z.shape[1]:
+        length = np.sqrt(values[keep])
+        return Span(centre, vectors[:, keep] * length, (vectors[:, keep] / length).T @ Z)
+    return Span(centre, Z @ vectors[:, keep], vectors[:, keep].T)
 
 
 def compact(X: np.ndarray) -> np.ndarray:
     """The same people in at most as many coordinates: distances and inner products, so L2 fits, are unchanged.
 
-    X: [person, feature], more features than people. Uses no label; a fold's fit still sees its own people only.
+    X: [person, feature]. Uses no label; a fold's fit still sees its own people only.
     """
-    s = span(X)
-    return s.coords * s.scale
+    return span(X).coords
 
 
 def fit(X: np.ndarray | Span, y: np.ndarray, C: float) -> Probe:
     """L2 logistic regression, solved in the people's own span, which is exact for an L2 penalty.
 
-    X: [person, feature], or its `span` when several C are tried; y: [person] 0/1.
+    X: [person, feature], or its `span` when several C are tried; y: [person] 0/1. Features are divided by one
+    common scale, the root mean squared distance from the mean: this keeps the embedding's own geometry, where
+    scaling each would enlarge near-constant features. Minimises C * log loss + |coef * scale|^2 / 2.
     """
     s = X if isinstance(X, Span) else span(X)
-    if not s.coords.shape[1]:
-        return Probe(np.zeros(len(s.centre)), float(np.log(y.mean() / (1 - y.mean()))), C)
-    model = LogisticRegression(C=C, solver="newton-cholesky", max_iter=200).fit(s.coords, y)
-    coef = (model.coef_[0] @ s.basis) / s.scale
-    return Probe(coef, float(model.intercept_[0] - s.centre @ coef), C)
+    weights = _solve(s.coords, y, C, _start(s, y))
+    coef = weights[:-1] @ s.basis
+    return Probe(coef, float(weights[-1] - s.centre @ coef), C)
 
 
-def choose_C(X: np.ndarray, y: np.ndarray, grid: list[float], seed: int) -> tuple[float, float]:
-    """Inner 3-fold cross-validation on the training people only. Returns the best C and its mean AUROC."""
-    from sklearn.model_selection import StratifiedKFold
+def _start(s: Span, y: np.ndarray) -> np.ndarray:
+    """No weight, and the base rate as intercept."""
+    return np.append(np.zeros(s.coords.shape[1]), np.log(y.mean() / (1 - y.mean())))
 
-    values = []
-    for train, validation in StratifiedKFold(3, shuffle=True, random_state=seed).split(X, y):
-        s = span(X[train])
-        values.append([stats.auroc(y[validation], fit(s, y[train], C).score(X[validation])) for C in grid])
+
+def _solve(Z: np.ndarray, y: np.ndarray, C: float, start: np.ndarray) -> np.ndarray:
+    """Weights of Z [person, r], and last the intercept, which has no penalty. L-BFGS, divided by the curvature's diagonal."""
+    penalty = max(Z.var(0).sum(), 1e-300) / C
+    root = 1 / np.sqrt(np.append(0.2 * (Z * Z).sum(0) + penalty, 0.2 * len(Z)))
+
+    def loss(u: np.ndarray) -> tuple[float, np.ndarray]:
+        w = root * u
+        eta = Z @ w[:-1] + w[-1]
+        wrong = expit(eta) - y
+        gradient = np.append(wrong @ Z + penalty * w[:-1], wrong.sum())
+        return np.logaddexp(0, eta).sum() - eta @ y + penalty / 2 * (w[:-1] @ w[:-1]), root * gradient
+
+    options = {"gtol": 1e-4, "ftol": 0.0, "maxiter": 500, "maxcor": 20}
+    return root * minimize(loss, start / root, jac=True, method="L-BFGS-B", options=options).x
+
+
+def choose_C(
+    X: np.ndarray | Span, y: np.ndarray, grid: list[float], seed: int, groups: np.ndarray | None = None
+) -> tuple[float, float, np.ndarray]:
+    """Inner 3-fold cross-validation on the training people only, groups kept whole.
+
+    Returns the best C, its mean AUROC and its out-of-fold log odds [person].
+    """
+    s = X if isinstance(X, Span) else span(X)
+    folds, values, scores = cohort.stratified_folds(y, groups, 3, seed), [], np.zeros((len(grid), len(y)))
+    for fold in range(3):
+        train = folds != fold
+        Z, weights = s.coords[train], _start(s, y[train])
+        for i, C in enumerate(grid):  # a start from the last C saves steps and changes no optimum
+            weights = _solve(Z, y[train], C, weights)
+            scores[i, ~train] = s.coords[~train] @ weights[:-1] + weights[-1]
+        values.append(stats.auroc(y[~train], scores[:, ~train]))
     means = np.mean(values, axis=0)
     best = int(np.argmax(means))
-    return grid[best], float(means[best])
+    return grid[best], float(means[best]), scores[best]
 
 
 @dataclass(frozen=True)
@@ -114,36 +147,56 @@ class CrossValidated:
     """Out-of-fold scores [person] on the log-odds scale, centred per fold, and the probe of each fold.
 
     fold_auroc: [fold] on the held-out people; inner_auroc: [fold] on the training people, by inner cross-validation:
-    the one that a choice between layers may look at.
+    the one that a choice between layers may look at. log_odds: [person], the scores before centring;
+    inner_log_odds: [fold, person] of the training people, out of inner folds, nan for the held-out.
     """
 
     score: np.ndarray
     probes: list[Probe]
     fold_auroc: np.ndarray
     inner_auroc: np.ndarray
+    log_odds: np.ndarray
+    inner_log_odds: np.ndarray
 
 
-def cross_validate(X: np.ndarray, y: np.ndarray, folds: np.ndarray, grid: list[float], seed: int) -> CrossValidated:
-    """Fit on the other folds, score the held-out one. X: [person, feature]; folds: [person] int.
+#: Features [person, feature], their span, or a function of the training people [person] bool that gives features.
+Features = np.ndarray | Span | Callable[[np.ndarray], np.ndarray]
+
+
+def cross_validate(
+    X: Features,
+    y: np.ndarray,
+    folds: np.ndarray,
+    grid: list[float],
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> CrossValidated:
+    """Fit on the other folds, score the held-out one. folds: [person] int; groups: [person], kept whole inside too.
 
     Each fold's scores are centred by the training people's mean, so that pooling folds compares like with like.
+    The span of all people serves every fold: it holds the span of each fold's, so an L2 fit there is the same fit.
     One BLAS thread: these matrices are small, and threads that wait for each other cost 10x on a busy machine.
     """
     with threadpool_limits(1):
-        return _cross_validate(X, y, folds, grid, seed)
-
-
-def _cross_validate(X: np.ndarray, y: np.ndarray, folds: np.ndarray, grid: list[float], seed: int) -> CrossValidated:
-    score, probes, per_fold, inner = np.zeros(len(y)), [], [], []
-    for fold in np.unique(folds):
-        train, test = folds != fold, folds == fold
-        C, inside = choose_C(X[train], y[train], grid, seed)
-        probe = fit(X[train], y[train], C)
-        probes.append(probe)
-        inner.append(inside)
-        score[test] = probe.score(X[test]) - probe.score(X[train]).mean()
-        per_fold.append(stats.auroc(y[test], score[test]))
-    return CrossValidated(score, probes, np.array(per_fold), np.array(inner))
+        whole = X if callable(X) or isinstance(X, Span) else span(X)
+        score, log_odds, probes, per_fold, inner = np.zeros(len(y)), np.zeros(len(y)), [], [], []
+        names = np.unique(folds)
+        inside = np.full((len(names), len(y)), np.nan)
+        for i, fold in enumerate(names):
+            train, test = folds != fold, folds == fold
+            s = span(whole(train)) if callable(whole) else whole
+            mine = s.part(train)
+            C, value, inside[i, train] = choose_C(
+                mine, y[train], grid, seed, None if groups is None else groups[train]
+            )
+            probe = fit(mine, y[train], C)
+            w, origin = s.basis @ probe.coef, probe.intercept + s.centre @ probe.coef
+            log_odds[test] = s.coords[test] @ w + origin
+            score[test] = log_odds[test] - (mine.coords @ w + origin).mean()
+            probes.append(probe)
+            inner.append(value)
+            per_fold.append(stats.auroc(y[test], score[test]))
+    return CrossValidated(score, probes, np.array(per_fold), np.array(inner), log_odds, inside)
 
 
 def nested_choice(runs: dict[str, CrossValidated], folds: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -76,14 +76,20 @@ def test_choose_C_takes_the_better_of_the_grid():
         np.mean([stats.auroc(y[v], probe.fit(X[t], y[t], C).score(X[v])) for t, v in splits]) for C in grid
     ]
     assert len(set(means)) > 1
-    best, inside = probe.choose_C(X, y, grid, 7)
-    assert best == grid[int(np.argmax(means))] and inside == max(means)
+    best, inside, out_of_fold = probe.choose_C(X, y, grid, 7)
+    assert best == grid[int(np.argmax(means))]
+    np.testing.assert_allclose(inside, max(means), atol=1e-3)  # a pair of people may swap within the solver's tolerance
+    want = np.zeros(len(y))
+    for t, v in splits:
+        want[v] = probe.fit(X[t], y[t], best).score(X[v])
+    np.testing.assert_allclose(out_of_fold, want, atol=1e-3)
 
 
 def test_nested_choice_takes_each_folds_inner_winner():
     # three people, one a fold; a wins inside folds 0 and 2, b inside fold 1, whatever the held-out AUROC says
     def run(score, inner):
-        return probe.CrossValidated(np.array(score), [], np.array([9.0, 9, 9]) - inner[0], np.array(inner))
+        outside, score = np.array([9.0, 9, 9]) - inner[0], np.array(score)
+        return probe.CrossValidated(score, [], outside, np.array(inner), score, np.empty((3, 3)))
 
     runs = {"a": run([1.0, 2, 3], [0.7, 0.5, 0.6]), "b": run([10.0, 20, 30], [0.6, 0.8, 0.5])}
     picked, score = probe.nested_choice(
@@ -128,3 +134,39 @@ def test_compact_coordinates_give_the_same_out_of_fold_scores():
     assert small.shape[1] <= 40
     full, other = (probe.cross_validate(Z, y, folds, [0.1, 1.0], 0) for Z in (X, small))
     np.testing.assert_allclose(full.score, other.score, atol=1e-6)
+
+
+def test_a_function_of_the_training_people_is_called_for_each_fold_with_them_alone():
+    X, y = people(60, 6, 1.0)
+    f, seen = folds(y), []
+
+    def make(train):
+        seen.append(train)
+        return X * 2
+
+    got = probe.cross_validate(make, y, f, [0.1, 1.0], 0)
+    np.testing.assert_array_equal(seen, [f != k for k in range(5)])
+    np.testing.assert_allclose(got.score, probe.cross_validate(X, y, f, [0.1, 1.0], 0).score, atol=1e-3)  # one scale
+
+
+def test_log_odds_are_the_probes_own_and_inner_ones_leave_the_held_out_fold_empty():
+    X, y = people(60, 6, 1.0)
+    X, f = X + 3, folds(y)
+    run = probe.cross_validate(X, y, f, [1.0], 0)
+    for k, p in enumerate(run.probes):
+        np.testing.assert_allclose(run.log_odds[f == k], p.score(X[f == k]))
+        np.testing.assert_array_equal(np.isnan(run.inner_log_odds[k]), f == k)
+        inside = probe.choose_C(X[f != k], y[f != k], [1.0], 0)[2]
+        np.testing.assert_allclose(run.inner_log_odds[k, f != k], inside, atol=1e-3)
+
+
+def test_families_stay_whole_in_the_inner_folds_too():
+    # twins with one label: a probe that has seen the twin knows the answer, one that has not knows nothing
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.standard_normal((60, 200)), 2, axis=0)
+    y, family = np.repeat(rng.permutation(60) % 2, 2), np.repeat(np.arange(60), 2)
+    apart, together = (probe.choose_C(X, y, [1.0], 0, groups)[1] for groups in (None, family))
+    assert apart > 0.85 and together < 0.65
+    outer = family % 5
+    run = probe.cross_validate(X, y, outer, [1.0], 0, family)
+    assert run.inner_auroc.mean() < 0.65 < probe.cross_validate(X, y, outer, [1.0], 0).inner_auroc.mean()

@@ -1,25 +1,31 @@
-"""Rival explanations on the same sequences: in-silico mutagenesis, integrated gradients, attention, latents.
+"""Rival explanations of one score: in-silico mutagenesis, integrated gradients, attention rollout, latents.
 
-The score of one window is the probe's weight on its mean-pooled layer activations: score(x) = w . mean_t x_t.
+The score of a window is a direction's pull on its mean-pooled activations at a site: score(x) = w . mean_t x_t, t over
+kept tokens. Every method takes one `WindowScore` a sequence, all of one model and site, and gives one value a base.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib.genome import sequence as sq
 from lib.models.adapter import Adapter
 from lib.models.tokens import TokenBatch
+from lib.sae.model import SAE
+
+#: Mutants that are tokenised and compared for duplicates together; sequences whose gradients are taken together.
+POOL, TOGETHER = 4096, 16
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """values: [sequence, length] per base, NaN past a sequence's end; seconds: wall time; delta: convergence error."""
+    """values: [sequence, length] per base, NaN where a method says nothing; seconds: wall time; delta: [sequence],
+    convergence error as a fraction of the score's change, None for methods without one."""
 
     method: str
     values: np.ndarray
@@ -27,129 +33,210 @@ class Attribution:
     delta: np.ndarray | None = None
 
 
-class WindowScore(nn.Module):
-    """One-hot X [batch, 4, length] -> score [batch, 1]: the model up to a site, mean-pooled, times a direction."""
+@dataclass(frozen=True)
+class WindowScore:
+    """direction: [d], float; token_budget: tokens of one forward, which should fit the cache."""
 
-    def __init__(self, adapter: Adapter, site: str, direction: np.ndarray, token_budget: int = 8192):
-        super().__init__()
-        self.adapter, self.site = adapter, site
-        self.token_budget = token_budget
-        self.register_buffer("direction", torch.from_numpy(np.asarray(direction, dtype=np.float32)))
+    adapter: Adapter
+    site: str
+    direction: np.ndarray
+    token_budget: int = 8192
 
-    def score(self, sequences: list[str]) -> Tensor:
-        """[sequence]; the mean over kept tokens, so padding and special tokens do not count."""
-        encoded = [self.adapter.encode_one(s) for s in sequences]
-        widest = max(len(e.ids) for e in encoded)
-        step = max(1, self.token_budget // widest)
-        parts = []
-        for s in range(0, len(encoded), step):
-            batch = self.adapter.collate(encoded[s : s + step], range(len(encoded[s : s + step])))
-            parts.append(pooled_score(self.adapter.run_grid(batch, [self.site])[self.site], batch.keep, self.direction))
-        return torch.cat(parts)
-
-    def forward(self, X: Tensor) -> Tensor:
-        codes = torch.where(X.sum(1) > 0, X.argmax(1), 4).to(torch.uint8).cpu().numpy()
-        texts = [sq.decode(row) for row in codes]
-        distinct = list(dict.fromkeys(texts))  # saturation holds the unchanged sequence once a position
-        place = {text: i for i, text in enumerate(distinct)}
-        return self.score(distinct)[[place[text] for text in texts], None]
+    def score(self, sequences: Sequence[str]) -> np.ndarray:
+        """[sequence] float64"""
+        return score_each([self], [sequences])[0]
 
 
-def pooled_score(x: Tensor, keep: Tensor, direction: Tensor) -> Tensor:
-    """x: [batch, length, d]; keep: [batch, length] -> [batch]."""
-    weight = keep.to(x.dtype)
-    return ((x @ direction) * weight).sum(1) / weight.sum(1)
+def score_each(scorers: Sequence[WindowScore], texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """Scores of each list of texts under its own scorer, all in common batches: [text] float64 a list."""
+    first, W = _shared(scorers, texts)
+    x = pooled(first.adapter, first.site, [text for mine in texts for text in mine], first.token_budget)
+    parts = x.split([len(mine) for mine in texts])
+    return [(part.double() @ w.double()).numpy() for part, w in zip(parts, W, strict=True)]
 
 
-def mutagenesis(scorers: list[WindowScore], sequences: list[str], span: int) -> Attribution:
-    """Saturation mutagenesis (tangermeme) of the central `span` bases: mean over the three substitutions of
-    score(reference) - score(mutant), so a positive base is one the score needs. scorers: one a sequence."""
-    from tangermeme.saturation_mutagenesis import saturation_mutagenesis
+@torch.inference_mode()
+def pooled(adapter: Adapter, site: str, texts: Sequence[str], token_budget: int) -> Tensor:
+    """Mean activations over kept tokens: [text, d], float32. Equal token sequences are run once, those of like length
+    together, and no further than the site."""
+    encoded = [adapter.encode_one(text) for text in texts]
+    keys = [e.ids.tobytes() for e in encoded]
+    distinct = sorted(
+        dict(zip(keys, encoded, strict=True)).items(), key=lambda item: len(item[1].ids), reverse=True
+    )
+    place, parts = {key: i for i, (key, _) in enumerate(distinct)}, []
+    while sum(map(len, parts)) < len(distinct):
+        at = sum(map(len, parts))
+        some = [e for _, e in distinct[at : at + max(1, token_budget // len(distinct[at][1].ids))]]
+        batch = adapter.collate(some, range(len(some)))
+        parts.append(_mean(adapter.run_grid(batch, [site])[site], batch.keep).cpu())
+    return torch.cat(parts)[[place[key] for key in keys]]
 
-    started = time.perf_counter()
-    values = np.full((len(sequences), max(map(len, sequences))), np.nan, dtype=np.float32)
-    for row, (scorer, text) in enumerate(zip(scorers, sequences, strict=True)):
-        X = torch.from_numpy(sq.one_hot(sq.encode(text)[None], np.float32))
-        start = max(0, (len(text) - span) // 2)
-        end = min(len(text), start + span)
-        with torch.inference_mode():
-            raw = saturation_mutagenesis(
-                scorer, X, start=start, end=end, batch_size=256, raw_outputs=True, device="cpu", fast=False
-            )
-        # y_hat: [1, 4, span, 1], the sequence itself included, where the change is 0
-        change = (raw.y0.reshape(()) - raw.y_hat.reshape(4, end - start)).numpy()
-        values[row, start:end] = change.sum(0) / 3
+
+def _mean(x: Tensor, keep: Tensor) -> Tensor:
+    """x: [batch, length, d]; keep: [batch, length] -> [batch, d], float32."""
+    weight = keep.float() / keep.sum(1, keepdim=True)
+    return (x.float() * weight[..., None]).sum(1)
+
+
+def _shared(scorers: Sequence[WindowScore], sequences: Sequence) -> tuple[WindowScore, Tensor]:
+    """A scorer to take model, site and budget from, and all directions [sequence, d]."""
+    if not scorers or len(scorers) != len(sequences):
+        raise ValueError(
+            f"{len(scorers)} scorers for {len(sequences)} sequences: wanted one a sequence, at least one"
+        )
+    if len({(id(s.adapter), s.site) for s in scorers}) > 1:
+        raise ValueError(
+            f"scorers of several models or sites ({', '.join(sorted({s.site for s in scorers}))}): wanted one"
+        )
+    return scorers[0], torch.from_numpy(np.stack([s.direction for s in scorers]).astype(np.float32))
+
+
+# ---- methods ----------------------------------------------------------------------------------------------------
+
+
+def mutagenesis(scorers: Sequence[WindowScore], sequences: Sequence[str], span: int) -> Attribution:
+    """Exact saturation mutagenesis of the central `span` bases: score(sequence) - score(mutant), mean over the three
+    substitutions, so a positive base is one the score needs. NaN for N and outside the span. float32 throughout."""
+    if span < 1:
+        raise ValueError(f"span {span}: wanted at least one base")
+    started, values = time.perf_counter(), _blank(sequences)
+    for rows in _runs(range(len(sequences)), max(1, POOL // (3 * span))):
+        at = [_mutable(sequences[row], span) for row in rows]
+        texts = [
+            [sequences[row], *mutants(sequences[row], where)] for row, where in zip(rows, at, strict=True)
+        ]
+        scores = score_each([scorers[row] for row in rows], texts)
+        for row, where, score in zip(rows, at, scores, strict=True):
+            values[row, where] = score[0] - score[1:].reshape(-1, 3).mean(1)
     return Attribution("ISM", values, time.perf_counter() - started)
 
 
-def integrated_gradients(
-    scorers: list[WindowScore], sequences: list[str], n_steps: int = 50
-) -> Attribution:
-    """LayerIntegratedGradients (captum) on the token embedding; the baseline is <mask>, or unknown without one
-    (or where the model rescales by the share of <mask>).
+def mutants(text: str, at: Sequence[int]) -> list[str]:
+    """The three substitutions of each of these bases, base by base."""
+    return [text[:i] + base + text[i + 1 :] for i in at for base in "ACGT" if base != text[i]]
 
-    A token's value is spread evenly over its bases. delta: |sum of values - (score - baseline score)| / |score -
-    baseline score|, per sequence.
+
+def _mutable(text: str, span: int) -> list[int]:
+    start = max(0, (len(text) - span) // 2)
+    return [i for i in range(start, min(len(text), start + span)) if text[i] in "ACGT"]
+
+
+def integrated_gradients(
+    scorers: Sequence[WindowScore], sequences: Sequence[str], n_steps: int = 20, max_steps: int = 640, tolerance: float = 0.05
+) -> Attribution:  # fmt: skip
+    """LayerIntegratedGradients (captum) on the token embedding; the baseline is <mask>, or unknown without one (or where
+    the model rescales by the share of <mask>). A token's value is spread evenly over its bases.
+
+    delta: |sum of values - (score - baseline score)| / |score - baseline score|. Steps are doubled, sequence by sequence,
+    until it is below `tolerance` or the next doubling would pass `max_steps`; what is left over shows in delta.
     """
+    started, values, delta = time.perf_counter(), _blank(sequences), np.full(len(sequences), np.inf)
+    left, steps = np.arange(len(sequences)), n_steps
+    while len(left) and steps <= max(n_steps, max_steps):
+        for rows in _runs(left, TOGETHER):
+            some = [sequences[row] for row in rows]
+            tokens, delta[rows], batch = _gradients([scorers[row] for row in rows], some, steps)
+            _lay(values, rows, tokens, batch, some)
+        left, steps = left[delta[left] >= tolerance], steps * 2
+    return Attribution("integrated gradients", values, time.perf_counter() - started, delta)
+
+
+def _gradients(
+    scorers: list[WindowScore], texts: list[str], steps: int
+) -> tuple[np.ndarray, np.ndarray, TokenBatch]:
+    """Values of kept tokens [kept], relative convergence error [text], and the batch."""
     from captum.attr import LayerIntegratedGradients
 
-    started = time.perf_counter()
-    values = np.full((len(sequences), max(map(len, sequences))), np.nan, dtype=np.float32)
-    deltas = np.zeros(len(sequences))
-    for row, (scorer, text) in enumerate(zip(scorers, sequences, strict=True)):
-        adapter = scorer.adapter
-        batch = adapter.encode([text])
-        tokenizer = adapter.tokenizer
-        # with token_dropout a model rescales its embeddings by the share of <mask>, so a <mask> baseline is off the path
-        maskable = adapter.family.masked and not getattr(adapter.model.config, "token_dropout", False)
-        blank = tokenizer.mask_token_id if maskable else tokenizer.unk_token_id
-        baseline = torch.where(batch.keep, blank, batch.ids)
+    first, W = _shared(scorers, texts)
+    adapter, batch = first.adapter, first.adapter.encode(texts)
+    # with token_dropout a model rescales its embeddings by the share of <mask>, so a <mask> baseline is off the path
+    maskable = adapter.family.masked and not getattr(adapter.model.config, "token_dropout", False)
+    blank = adapter.tokenizer.mask_token_id if maskable else adapter.tokenizer.unk_token_id
+    baseline = torch.where(batch.keep, blank, batch.ids)
 
-        def forward(
-            ids: Tensor, mask: Tensor, keep: Tensor, scorer: WindowScore = scorer, batch: TokenBatch = batch
-        ) -> Tensor:
-            from dataclasses import replace
+    def forward(ids: Tensor, mask: Tensor, keep: Tensor, W: Tensor) -> Tensor:
+        x = adapter.run_grid(replace(batch, ids=ids, mask=mask, keep=keep), [first.site])[first.site]
+        return (_mean(x, keep) * W).sum(1)
 
-            x = scorer.adapter.run_grid(replace(batch, ids=ids, mask=mask, keep=keep), [scorer.site])[scorer.site]
-            return pooled_score(x, keep, scorer.direction)
-
-        method = LayerIntegratedGradients(forward, adapter.embedding)
-        given, delta = method.attribute(
-            batch.ids, baselines=baseline, additional_forward_args=(batch.mask, batch.keep), n_steps=n_steps,
-            method="gausslegendre", internal_batch_size=16, return_convergence_delta=True,
-        )  # fmt: skip
-        per_token = given.sum(-1)[0].detach().numpy()[batch.keep[0].numpy()]
-        values[row, : len(text)] = spread(per_token, batch.start, batch.end, len(text))
-        with torch.no_grad():
-            whole = forward(batch.ids, batch.mask, batch.keep) - forward(baseline, batch.mask, batch.keep)
-        deltas[row] = abs(delta.item()) / max(abs(whole.item()), 1e-12)
-    return Attribution("integrated gradients", values, time.perf_counter() - started, deltas)
+    beside = (batch.mask, batch.keep, W.to(batch.ids.device))
+    given, delta = LayerIntegratedGradients(forward, adapter.embedding).attribute(
+        batch.ids, baselines=baseline, additional_forward_args=beside, n_steps=steps, method="gausslegendre",
+        internal_batch_size=max(len(texts), first.token_budget // batch.ids.shape[1]), return_convergence_delta=True,
+    )  # fmt: skip
+    with torch.no_grad():
+        whole = forward(batch.ids, *beside) - forward(baseline, *beside)
+    error = delta.abs() / whole.abs().clamp_min(1e-12)
+    return given.sum(-1)[batch.keep].detach().cpu().numpy(), error.cpu().numpy(), batch
 
 
-def attention_rollout(scorers: list[WindowScore], sequences: list[str]) -> Attribution:
-    """Attention rollout up to the scored layer (Abnar and Zuidema 2020): 0.5 A + 0.5 I, heads averaged, multiplied
-    over blocks, averaged over the kept query tokens; a token's value is spread evenly over its bases."""
-    started = time.perf_counter()
-    values = np.full((len(sequences), max(map(len, sequences))), np.nan, dtype=np.float32)
-    for row, (scorer, text) in enumerate(zip(scorers, sequences, strict=True)):
-        batch = scorer.adapter.encode([text])
-        weights = scorer.adapter.attentions(batch)[:, 0].mean(1)  # [block, query, key]
-        depth = int(scorer.site.rsplit(".", 1)[1]) + 1 if "." in scorer.site else len(weights)
-        rollout = torch.eye(weights.shape[-1])
-        for block in weights[:depth]:
-            rollout = (0.5 * block + 0.5 * torch.eye(len(block))) @ rollout
-        keep = batch.keep[0]
-        values[row, : len(text)] = spread(rollout[keep].mean(0)[keep].numpy(), batch.start, batch.end, len(text))
+def attention_rollout(scorers: Sequence[WindowScore], sequences: Sequence[str]) -> Attribution:
+    """Attention rollout up to the scored site (Abnar and Zuidema 2020): 0.5 A + 0.5 I, heads averaged, multiplied over
+    blocks, averaged over the kept query tokens; a token's value is spread evenly over its bases."""
+    started, values = time.perf_counter(), _blank(sequences)
+    first, _ = _shared(scorers, sequences)
+    for rows in _runs(range(len(sequences)), TOGETHER):
+        some = [sequences[row] for row in rows]
+        batch = first.adapter.encode(some)
+        weights = first.adapter.attentions(batch).mean(2)  # [block, batch, query, key]
+        eye = torch.eye(weights.shape[-1], device=weights.device)
+        rollout = eye.expand(weights.shape[1:])
+        for block in weights[: depth(first.site, len(weights))]:
+            rollout = (0.5 * block + 0.5 * eye) @ rollout
+        query = batch.keep.float() / batch.keep.sum(1, keepdim=True)
+        given = torch.einsum("bq,bqk->bk", query, rollout)[batch.keep]
+        _lay(values, rows, given.cpu().numpy(), batch, some)
     return Attribution("attention rollout", values, time.perf_counter() - started)
 
 
+def depth(site: str, n_blocks: int) -> int:
+    """Blocks that a forward has entered when it reaches a site: 0 for `embed`, all for `final`."""
+    if "." in site:
+        return int(site.rsplit(".", 1)[1]) + 1
+    return 0 if site == "embed" else n_blocks
+
+
+@torch.inference_mode()
+def latent_attribution(scorers: Sequence[WindowScore], sequences: Sequence[str], sae: SAE) -> Attribution:
+    """What each token's latents add to the score: sum_i f_i (d_i . w) / n tokens, spread evenly over its bases. The rest of
+    the score is b_dec . w and the dictionary's error."""
+    started, values = time.perf_counter(), _blank(sequences)
+    first, W = _shared(scorers, sequences)
+    for rows in _runs(range(len(sequences)), TOGETHER):
+        some = [sequences[row] for row in rows]
+        batch = first.adapter.encode(some)
+        latents = sae.encode(first.adapter.run(batch, [first.site])[first.site].float())
+        unit = torch.from_numpy(batch.unit).long()
+        given = (latents @ sae.W_dec).cpu() * W[list(rows)][unit]
+        _lay(values, rows, given.sum(1).numpy() / np.bincount(batch.unit)[batch.unit], batch, some)
+    return Attribution("SAE latents", values, time.perf_counter() - started)
+
+
+# ---- bases ------------------------------------------------------------------------------------------------------
+
+
 def spread(per_token: np.ndarray, start: np.ndarray, end: np.ndarray, length: int) -> np.ndarray:
-    """A token's value, divided evenly among its bases: [length]. Bases under no token get 0."""
-    out = np.zeros(length, dtype=np.float32)
+    """A token's value, divided evenly among its bases, summed where tokens overlap: [length]. Bases under no token get 0."""
     width = end - start
     base = np.repeat(start, width) + np.arange(width.sum()) - np.repeat(np.cumsum(width) - width, width)
-    out[base] = np.repeat(per_token / np.maximum(width, 1), width)
-    return out
+    return np.bincount(base, np.repeat(per_token / np.maximum(width, 1), width), length).astype(np.float32)
+
+
+def _blank(sequences: Sequence[str]) -> np.ndarray:
+    return np.full((len(sequences), max(map(len, sequences), default=0)), np.nan, dtype=np.float32)
+
+
+def _lay(
+    values: np.ndarray, rows: Sequence[int], per_token: np.ndarray, batch: TokenBatch, texts: list[str]
+) -> None:
+    """Write the tokens' values [kept] into their sequences' rows of `values`."""
+    for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        mine = batch.unit == i
+        values[row, : len(text)] = spread(per_token[mine], batch.start[mine], batch.end[mine], len(text))
+
+
+def _runs(rows: Sequence[int], n: int) -> Iterator[Sequence[int]]:
+    return (rows[i : i + n] for i in range(0, len(rows), n))
 
 
 def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> None:
@@ -157,68 +244,10 @@ def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> 
     import h5py
 
     with h5py.File(path, "w") as f:
-        for key, value in attributes.items():
-            f.attrs[key] = value
+        f.attrs.update(attributes)
         for a in attributions:
             group = f.create_group(a.method)
             group.create_dataset("values", data=a.values, track_times=False)
             group.attrs["wall_seconds"] = a.seconds
             if a.delta is not None:
                 group.create_dataset("convergence_delta", data=a.delta, track_times=False)
-
-
-def latent_attribution(scorers: list[WindowScore], sequences: list[str], sae) -> Attribution:
-    """What each token's latents add to the score: sum_i f_i (d_i . w) / n tokens, spread evenly over its bases."""
-    started = time.perf_counter()
-    values = np.full((len(sequences), max(map(len, sequences))), np.nan, dtype=np.float32)
-    with torch.inference_mode():
-        for row, (scorer, text) in enumerate(zip(scorers, sequences, strict=True)):
-            batch = scorer.adapter.encode([text])
-            x = scorer.adapter.run(batch, [scorer.site])[scorer.site].float()
-            given = sae.encode(x) @ (sae.W_dec @ scorer.direction) / batch.n_kept
-            values[row, : len(text)] = spread(given.numpy(), batch.start, batch.end, len(text))
-    return Attribution("SAE latents", values, time.perf_counter() - started)
-
-
-def agreement(attributions: list[Attribution]) -> list[dict]:
-    """Rank agreement of two methods: the Spearman correlation of |value| over bases, median over sequences."""
-    from scipy.stats import spearmanr
-
-    rows = []
-    for i, a in enumerate(attributions):
-        for b in attributions[i + 1 :]:
-            rho = []
-            for u, v in zip(np.abs(a.values), np.abs(b.values), strict=True):
-                both = np.isfinite(u) & np.isfinite(v)
-                if both.sum() > 2 and u[both].std() > 0 and v[both].std() > 0:
-                    rho.append(spearmanr(u[both], v[both]).statistic)
-            rows.append({"first": a.method, "second": b.method, "spearman": float(np.median(rho)), "n": len(rho)})
-    return rows
-
-
-def site_overlap(attributions: list[Attribution], windows, sites, n_boot: int, seed: int) -> list[dict]:
-    """Does an explanation point at sites? AUROC of |value| per base for lying in a site, mean over windows.
-
-    Only bases that every method explains are used. windows: contig, start, end, one a sequence; sites: contig, start,
-    end. Windows all inside or all outside are left out. Returns method, value, low, high (bootstrap over windows),
-    n, and null: the same with the site mask rolled by a random offset inside its window.
-    """
-    from lib import stats
-
-    rows, rng = [], np.random.default_rng(seed)
-    common = np.all([np.isfinite(a.values) for a in attributions], axis=0)
-    for a in attributions:
-        values, null = [], []
-        for window, track, known in zip(windows.itertuples(), np.abs(a.values), common, strict=True):
-            near = sites[(sites.contig == window.contig) & (sites.end > window.start) & (sites.start < window.end)]
-            inside = np.zeros(len(track), dtype=bool)
-            for site in near.itertuples():
-                inside[max(0, site.start - window.start) : site.end - window.start] = True
-            mask = inside[known]
-            if 0 < mask.sum() < len(mask):
-                values.append(stats.auroc(mask, track[known]))
-                null.append(stats.auroc(np.roll(mask, rng.integers(1, len(mask))), track[known]))
-        e = stats.mean_interval(np.array(values), n_boot, seed)
-        rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n,
-                     "null": float(np.mean(null)) if null else np.nan})  # fmt: skip
-    return rows

@@ -1,0 +1,317 @@
+"""How good is an explanation? Sites, seqlets, deletion and insertion, agreement, and models with random weights.
+
+Every score reads the same bases for every method: those of a window that all methods explain. Attributions come from
+`lib.causal.attribution`; importance is |value|, except where a score is to be lowered or raised, which needs the sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata, spearmanr
+
+from lib import stats
+from lib.annotate import features
+from lib.causal.attribution import Attribution, WindowScore, score_each
+from lib.genome import compiled
+
+#: p-value below which a span is a seqlet, for every method.
+SEQLET_P = 0.01
+
+
+def compare(
+    attributions: Sequence[Attribution], twins: Sequence[Attribution], scorers: Sequence[WindowScore], sequences: Sequence[str],
+    windows: pd.DataFrame, sites: pd.DataFrame, n_boot: int = 1000, n_null: int = 1000, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """One row a method, with the columns of `site_overlap`, `seqlets`, `areas` and `sanity`, and beside them seconds and
+    delta (median convergence error, with not_converged, windows at 5 % or more; NaN and 0 for methods without one).
+
+    twins: the same methods on the model with random weights, in the same order. windows: contig, start, end, one a
+    sequence; sites: contig, start, end.
+    """
+    parts = [
+        site_overlap(attributions, windows, sites, n_boot, seed, n_null).rename(columns={"value": "auroc"}),
+        seqlets(attributions, windows, sites, n_null, seed),
+        areas(curves(attributions, scorers, sequences, seed=seed), n_boot, seed),
+        sanity(attributions, twins, n_boot, seed),
+    ]
+    table = pd.DataFrame({"method": [a.method for a in attributions]})
+    for part in parts:
+        table = table.merge(part, on="method", how="left", validate="one_to_one")
+    deltas = [np.full(1, np.nan) if a.delta is None else a.delta for a in attributions]
+    return table.assign(
+        seconds=[a.seconds for a in attributions],
+        delta=[float(np.median(d)) for d in deltas],
+        not_converged=[int((d >= 0.05).sum()) for d in deltas],
+    )
+
+
+# ---- sites ------------------------------------------------------------------------------------------------------
+
+
+def site_overlap(
+    attributions: Sequence[Attribution], windows: pd.DataFrame, sites: pd.DataFrame, n_boot: int, seed: int, n_null: int = 1000
+) -> pd.DataFrame:  # fmt: skip
+    """Does an explanation point at sites? AUROC of |value| per base for lying in a site, mean over windows.
+
+    windows: contig, start, end, one a sequence; sites: contig, start, end. Returns method, value, low, high (bootstrap
+    over windows), n; null, null_95 and p: the same with each window's site mask rolled by random offsets, its mean, 95 %
+    quantile and the share as high; and windows left out: unexplained (too short, or all N), no_site, all_site.
+    """
+    inside, known = site_mask(windows, sites, attributions), common_bases(attributions)
+    share = np.array([i[k].mean() if k.any() else np.nan for i, k in zip(inside, known, strict=True)])
+    left = {
+        "unexplained": int(np.isnan(share).sum()),
+        "no_site": int((share == 0).sum()),
+        "all_site": int((share == 1).sum()),
+    }
+    rows = []
+    for a in attributions:
+        rolled = [
+            rolled_auroc(i[k], np.abs(v[k]))
+            for i, k, v in zip(inside, known, a.values, strict=True)
+            if 0 < i[k].sum() < k.sum()
+        ]
+        e = stats.mean_interval(np.array([r[0] for r in rolled]), n_boot, seed)
+        rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n,
+                     **_null(rolled, e.value, n_null, seed), **left})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def rolled_auroc(inside: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """AUROC of a score for lying inside, with the mask rolled by 0, 1, ... bases: [base]."""
+    masks = _rolled(inside)
+    ranks = rankdata(score)
+    n1 = int(inside.sum())
+    return (masks @ ranks - n1 * (n1 + 1) / 2) / (n1 * (len(inside) - n1))
+
+
+def _rolled(mask: np.ndarray) -> np.ndarray:
+    """[shift, base]: the mask rolled right by each number of bases."""
+    n = len(mask)
+    return mask[(np.arange(n) - np.arange(n)[:, None]) % n].astype(float)
+
+
+def _null(rolled: list[np.ndarray], value: float, n_null: int, seed: int) -> dict[str, float]:
+    """Mean over windows when each is drawn at a random shift but 0, n_null times."""
+    if not rolled:
+        return {"null": np.nan, "null_95": np.nan, "p": np.nan}
+    rng = np.random.default_rng(seed)
+    drawn = np.mean([r[rng.integers(1, len(r), n_null)] for r in rolled], axis=0)
+    p = (1 + (drawn >= value).sum()) / (1 + n_null)
+    return {"null": float(drawn.mean()), "null_95": float(np.quantile(drawn, 0.95)), "p": float(p)}
+
+
+def seqlets(
+    attributions: Sequence[Attribution], windows: pd.DataFrame, sites: pd.DataFrame, n_null: int = 1000, seed: int = 0
+) -> pd.DataFrame:  # fmt: skip
+    """Spans of high |value| (tangermeme's recursive seqlets at p < SEQLET_P), and the share that sites explain.
+
+    Each window's |value| is divided by its mean, so that windows of large weights do not set the null. Only windows whose
+    explained bases are contiguous and of the commonest length are read. Returns method, seqlets, seqlet_windows (read),
+    seqlet_bases (median length), seqlet_share (at least half inside a site), seqlet_null, seqlet_null_95 and seqlet_p,
+    the share with the site mask rolled inside each window.
+    """
+    inside, known = site_mask(windows, sites, attributions), common_bases(attributions)
+    rows = []
+    for a in attributions:
+        found, masks = call_seqlets(a.values, known), []
+        for s in found.itertuples():
+            mask = inside[s.window][known[s.window]]
+            masks.append(_rolled(mask)[:, s.start : s.end].mean(1) >= 0.5)
+        share = float(np.mean([m[0] for m in masks])) if masks else np.nan
+        rows.append({
+            "method": a.method, "seqlets": len(found), "seqlet_windows": len(_readable(a.values, known)),
+            "seqlet_bases": float((found.end - found.start).median()), "seqlet_share": share,
+            **{f"seqlet_{k}": v for k, v in _null_by_window(masks, found.window.to_numpy(), share, n_null, seed).items()},
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _null_by_window(
+    masks: list[np.ndarray], window: np.ndarray, value: float, n_null: int, seed: int
+) -> dict[str, float]:
+    """As `_null`, with the seqlets of one window drawn at the same shift and weighted by their number."""
+    sums = [
+        np.sum([m for m, w in zip(masks, window, strict=True) if w == one], axis=0)
+        for one in np.unique(window)
+    ]
+    scale = len(sums) / max(len(masks), 1)
+    return _null([s * scale for s in sums], value, n_null, seed)
+
+
+def call_seqlets(values: np.ndarray, known: np.ndarray) -> pd.DataFrame:
+    """window, start, end (counted in the window's explained bases), attribution. values, known: [window, length]."""
+    from tangermeme.seqlet import recursive_seqlets
+
+    compiled.keep("tangermeme.seqlet")
+    rows = _readable(values, known)
+    empty = pd.DataFrame({c: np.empty(0, dtype=int) for c in ("window", "start", "end", "attribution")})
+    if not len(rows):
+        return empty
+    X = np.abs(np.stack([values[row][known[row]] for row in rows]))
+    found = recursive_seqlets(torch.from_numpy(X / X.mean(1, keepdims=True)), threshold=SEQLET_P)
+    return found.assign(window=rows[found["example_idx"].to_numpy(dtype=int)])[
+        list(empty.columns)
+    ].reset_index(drop=True)
+
+
+def _readable(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Windows whose explained bases are contiguous, of the commonest length, and not all 0."""
+    width = known.sum(1)
+    contiguous = (np.diff(np.pad(known, ((0, 0), (1, 1))).astype(int), axis=1) == 1).sum(1) == 1
+    if not contiguous.any():
+        return np.empty(0, dtype=int)
+    heavy = np.where(known, np.abs(values), 0).sum(1) > 0
+    return np.flatnonzero(contiguous & heavy & (width == np.bincount(width[contiguous]).argmax()))
+
+
+def site_mask(windows: pd.DataFrame, sites: pd.DataFrame, attributions: Sequence[Attribution]) -> np.ndarray:
+    """Whether each base lies in a site: [window, length]. ValueError when windows and sequences differ in number."""
+    shape = attributions[0].values.shape
+    if len(windows) != shape[0]:
+        raise ValueError(f"{len(windows)} windows for {shape[0]} explained sequences: wanted one each")
+    inside = np.zeros(shape, dtype=bool)
+    for mask, window in zip(inside, windows.itertuples(), strict=True):
+        near = sites[
+            (sites.contig == window.contig) & (sites.end > window.start) & (sites.start < window.end)
+        ]
+        for site in near.itertuples():
+            mask[max(0, site.start - window.start) : site.end - window.start] = True
+    return inside
+
+
+def common_bases(attributions: Sequence[Attribution]) -> np.ndarray:
+    """Bases that every method explains: [sequence, length]. ValueError when shapes differ."""
+    shapes = {a.method: a.values.shape for a in attributions}
+    if len(set(shapes.values())) != 1:
+        raise ValueError(f"explanations of shapes {shapes}: wanted one shape, of the same sequences")
+    return np.all([np.isfinite(a.values) for a in attributions], axis=0)
+
+
+# ---- deletion and insertion -------------------------------------------------------------------------------------
+
+
+def curves(
+    attributions: Sequence[Attribution], scorers: Sequence[WindowScore], sequences: Sequence[str],
+    n_backgrounds: int = 3, n_steps: int = 8, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """How fast a score falls when bases are replaced, largest value first (deletion), and rises when they are put back
+    (insertion): window, method, kind, fraction of bases, change.
+
+    Replaced bases come from the window's own dinucleotide shuffles; change is the mean over them. Deletion: score(window) -
+    score(replaced so far); insertion: score(put back so far) - score(all replaced); both run from 0 to the same total,
+    and the faster the better. Unit: the root mean square of that total over windows and shuffles. "random order" is
+    the method that knows nothing: another order for each shuffle. Only bases that all methods explain are replaced.
+    """
+    known = common_bases(attributions)
+    steps = np.linspace(0, 1, n_steps + 1)
+    shuffles = [
+        features.shuffled_texts(list(sequences), pd.DataFrame({"unit": np.arange(len(sequences))}), seed + b)
+        for b in range(n_backgrounds)
+    ]
+    rng, names = np.random.default_rng(seed), [*(a.method for a in attributions), "random order"]
+    used = np.flatnonzero(known.any(1))
+    scores = []
+    for row in used:
+        at = np.flatnonzero(known[row])
+        counts = np.rint(steps * len(at)).astype(int)
+        texts = []
+        for other in (shuffle[row] for shuffle in shuffles):
+            orders = [at[np.argsort(-a.values[row][at], kind="stable")] for a in attributions]
+            for order in [*orders, rng.permutation(at)]:
+                texts += [_mixed(sequences[row], other, order[:k]) for k in counts]
+                texts += [_mixed(sequences[row], other, order[k:]) for k in counts]
+        score = score_each([scorers[row]], [texts])[0].astype(float)
+        scores.append(score.reshape(n_backgrounds, len(names), 2, len(counts)))
+    y = np.stack(scores) if scores else np.empty((0, n_backgrounds, len(names), 2, n_steps + 1))
+    change = np.stack([y[..., 0, :1] - y[..., 0, :], y[..., 1, :] - y[..., 1, :1]], axis=3)
+    unit = np.sqrt(np.mean(change[..., -1] ** 2)) if len(y) else 1.0
+    change = change.mean(1) / (unit or 1.0)  # [window, method, kind, step]
+    index = pd.MultiIndex.from_product(
+        [used, names, ["deletion", "insertion"], steps], names=["window", "method", "kind", "fraction"]
+    )
+    return pd.DataFrame({"change": change.ravel()}, index=index).reset_index()
+
+
+def _mixed(text: str, other: str, at: np.ndarray) -> str:
+    """The text, with the bases of another at these offsets."""
+    mixed = list(text)
+    for i in at:
+        mixed[i] = other[i]
+    return "".join(mixed)
+
+
+def areas(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Area between a method's curve and the random order's, fractions 0 to 1, mean over windows: above 0 is better than
+    random. Returns method, and deletion and insertion with their _low, _high (bootstrap over windows). table: `curves`."""
+    wide = table.pivot(index=["kind", "method", "window"], columns="fraction", values="change")
+    area = pd.Series(np.trapezoid(wide.to_numpy(), wide.columns.to_numpy(float), axis=1), wide.index)
+    rows = []
+    for method in [m for m in table.method.unique() if m != "random order"]:
+        row = {"method": method}
+        for kind in ("deletion", "insertion"):
+            e = stats.mean_interval(
+                (area[kind, method] - area[kind, "random order"]).to_numpy(), n_boot, seed
+            )
+            row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# ---- ranks ------------------------------------------------------------------------------------------------------
+
+
+def agreement(attributions: Sequence[Attribution], n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Rank agreement of two methods: the Spearman correlation of |value| over a window's bases that all methods explain,
+    mean over windows. Returns first, second, spearman, low, high (bootstrap over windows), n; constant windows are left out."""
+    known, rows = common_bases(attributions), []
+    for i, a in enumerate(attributions):
+        for b in attributions[i + 1 :]:
+            e = stats.mean_interval(_correlations(np.abs(a.values), np.abs(b.values), known), n_boot, seed)
+            rows.append(
+                {
+                    "first": a.method,
+                    "second": b.method,
+                    "spearman": e.value,
+                    "low": e.low,
+                    "high": e.high,
+                    "n": e.n,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def sanity(
+    attributions: Sequence[Attribution], twins: Sequence[Attribution], n_boot: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Does an explanation depend on what the model has learnt (Adebayo et al. 2018)? |Spearman| over a window's bases of the
+    values from the trained model and from its twin of random weights, mean over windows: a sane method's is near its null.
+
+    twins: the same methods in the same order. Returns method, sanity, sanity_low, sanity_high (bootstrap over windows), n
+    as sanity_n, and sanity_null: the same with the twin's values rolled by half a window, which keeps their smoothness.
+    """
+    if [a.method for a in attributions] != [t.method for t in twins]:
+        raise ValueError(f"twins are {[t.method for t in twins]}: wanted {[a.method for a in attributions]}")
+    known, rows = common_bases([*attributions, *twins]), []
+    for a, twin in zip(attributions, twins, strict=True):
+        e = stats.mean_interval(np.abs(_correlations(a.values, twin.values, known)), n_boot, seed)
+        null = np.abs(_correlations(a.values, twin.values, known, rolled=True))
+        rows.append({"method": a.method, "sanity": e.value, "sanity_low": e.low, "sanity_high": e.high, "sanity_n": e.n,
+                     "sanity_null": float(null.mean()) if len(null) else np.nan})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _correlations(
+    first: np.ndarray, second: np.ndarray, known: np.ndarray, rolled: bool = False
+) -> np.ndarray:
+    """Spearman correlation of each window in which both vary: [at most window]."""
+    out = []
+    for u, v, k in zip(first, second, known, strict=True):
+        u, v = u[k], v[k]
+        if len(u) > 2 and np.ptp(u) > 0 and np.ptp(v) > 0:
+            out.append(spearmanr(u, np.roll(v, len(v) // 2) if rolled else v).statistic)
+    return np.array(out)

@@ -1,0 +1,456 @@
+"""Does a claimed latent come back with its effect: in other SAE seeds, half the people, other layers, another model?
+
+Every answer stands beside what chance gives. `delta` is the fall of AUROC when a latent is ablated, as in
+`lib.causal.ablation`; a *claimed* latent is one that the study says the prediction needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from math import ceil
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import rankdata
+
+from lib import cohort, stats
+from lib.sae import stability
+from lib.sae.model import SAE
+
+Match = tuple[np.ndarray, np.ndarray]
+Latents = np.ndarray | sparse.csr_matrix
+#: Correlation from which a pair across models counts as the same feature, and below which it is no pair at all.
+SAME, POOR = 0.5, 0.1
+#: Samples on which a latent must fire to be paired, in each half of the bases.
+FEWEST = 10
+
+
+# SAE seeds -------------------------------------------------------------------------------------------------
+
+
+def partners(
+    a: SAE, b: SAE, frequency_a: np.ndarray | None = None, frequency_b: np.ndarray | None = None,
+    permuted: int | None = None,
+) -> Match:  # fmt: skip
+    """Partner in b of each latent of a on which the decoder and the encoder matching agree, and the smaller cosine.
+
+    frequency_a, frequency_b: as in `stability.match_latents`. permuted: a seed, to match with the null "permuted
+    decoder" of b's live latents instead (`stability.permute`). Returns partner [d_sae] and cosine [d_sae]: -1 and NaN
+    where the matchings disagree or the latent is dead.
+    """
+    if permuted is not None:
+        b = _permuted(b, frequency_b, permuted)
+    table = stability.match_latents(a, b, frequency_a, frequency_b)
+    table = table[table["decoder_partner"] == table["encoder_partner"]]
+    partner, cosine = np.full(a.config.d_sae, -1), np.full(a.config.d_sae, np.nan)
+    partner[table["latent"]] = table["decoder_partner"]
+    cosine[table["latent"]] = table[["decoder_cosine", "encoder_cosine"]].min(axis=1)
+    return partner, cosine
+
+
+@torch.no_grad()
+def _permuted(sae: SAE, frequency: np.ndarray | None, seed: int) -> SAE:
+    live = (
+        torch.arange(sae.config.d_sae) if frequency is None else torch.from_numpy(np.flatnonzero(frequency))
+    )
+    out = deepcopy(sae)
+    decoder, encoder = stability.permute(sae.W_dec[live], sae.W_enc.T[live], seed)
+    out.W_dec[live], out.W_enc[:, live] = decoder.to(out.W_dec.dtype), encoder.T.to(out.W_enc.dtype)
+    return out
+
+
+def with_effect(
+    claimed: Sequence[int], deltas: Sequence[np.ndarray], lows: Sequence[np.ndarray], matches: Sequence[Match],
+    null: Sequence[Match] = (), ratio: float | None = None, n: int = 1000, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """In how many SAE seeds is each claimed latent found, with its effect?
+
+    deltas, lows: one [latent] a seed, the claiming seed first: fall of AUROC and its lower 95 % bound (NaN where not
+    estimated). matches: one a further seed, `partners` of the claiming seed's latents in it. null: the same with
+    permuted decoders.
+
+    Found in a further seed: the partner's cosine is at least SHARED on decoder and encoder, its delta has the same sign,
+    and its lower bound is above 0 or, with `ratio`, its delta is within own / ratio and own * ratio. The claiming seed
+    counts as one if its own lower bound is above 0. Replicated: found in two thirds of all seeds (2 of 3, 4 of 5).
+
+    One row a claimed latent: latent, delta, low, n_seeds, n_matched (further seeds with such a partner), n_found,
+    replicated, null_permuted (replicated with `null`; missing without it) and null_dealt: the share of `n` deals in
+    which it is replicated when matched partners are dealt out at random, so that only their effects are left to chance.
+    Raises ValueError when the lists do not fit together.
+    """
+    claimed = np.asarray(claimed, dtype=int)
+    _check_seeds(deltas, lows, matches, null)
+    rng, own, needed = np.random.default_rng(seed), deltas[0][claimed], ceil(2 * len(deltas) / 3)
+    own_found = (lows[0][claimed] > 0).astype(int)
+    n_matched, n_found, by_deal = np.zeros(len(claimed), int), own_found.copy(), np.tile(own_found, (n, 1))
+    for delta, low, match in zip(deltas[1:], lows[1:], matches, strict=True):
+        partner, has = match[0], match[1] >= stability.SHARED
+        n_matched += has[claimed]
+        n_found += _found(claimed, own, delta, low, match, ratio)
+        if has.any():
+            dealt = rng.choice(partner[has], (n, len(claimed)))
+            by_deal += has[claimed] & _same_effect(own, delta[dealt], low[dealt], ratio)
+    table = pd.DataFrame({
+        "latent": claimed, "delta": own, "low": lows[0][claimed], "n_seeds": len(deltas), "n_matched": n_matched,
+        "n_found": n_found, "replicated": n_found >= needed, "null_dealt": (by_deal >= needed).mean(0),
+    })  # fmt: skip
+    if null:
+        parts = [_found(claimed, own, *part, ratio) for part in zip(deltas[1:], lows[1:], null, strict=True)]
+        table["null_permuted"] = own_found + np.sum(parts, axis=0) >= needed
+    return table
+
+
+def _check_seeds(deltas, lows, matches, null) -> None:
+    if (
+        len(deltas) < 2
+        or len(lows) != len(deltas)
+        or len(matches) != len(deltas) - 1
+        or len(null) not in (0, len(matches))
+    ):
+        raise ValueError(
+            f"{len(deltas)} deltas, {len(lows)} lows, {len(matches)} matches and {len(null)} null matches: wanted at least "
+            "two seeds, a low for each delta, and a match for each seed but the first"
+        )
+    for match in [*matches, *null]:
+        if np.shape(match) != (2, len(deltas[0])):
+            raise ValueError(
+                f"a match has shape {np.shape(match)}, expected partner and cosine of {len(deltas[0])} latents"
+            )
+
+
+def _found(
+    claimed: np.ndarray, own: np.ndarray, delta: np.ndarray, low: np.ndarray, match: Match, ratio
+) -> np.ndarray:
+    """Which claimed latents have a partner in one further seed, with their effect: [claimed] bool."""
+    partner, cosine = (part[claimed] for part in match)
+    return (cosine >= stability.SHARED) & _same_effect(own, delta[partner], low[partner], ratio)
+
+
+def _same_effect(own: np.ndarray, delta: np.ndarray, low: np.ndarray, ratio: float | None) -> np.ndarray:
+    size, other = np.abs(own), np.abs(delta)
+    near = False if ratio is None else (size / ratio <= other) & (other <= size * ratio)
+    return (np.sign(delta) == np.sign(own)) & ((low > 0) | near)
+
+
+# Half the people -------------------------------------------------------------------------------------------
+
+
+def split_half(
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.ndarray | None, n_splits: int, seed: int,
+    claimed: Sequence[int] = (),
+) -> pd.DataFrame:  # fmt: skip
+    """Do two halves of the cohort agree on what each latent's ablation costs? Classes spread evenly, families kept whole.
+
+    y: [person] 0 or 1; full: [person] out-of-fold scores; change: [latent, person]; groups: [person] family, or None.
+
+    One row a measure: measure, latent (-1 for all), value (mean over splits), low, high (central 95 % of splits), n.
+    Over the latents that move anybody (n of them): correlation, of delta in one half with delta in the other;
+    spearman_brown, 2 r / (1 + r), the reliability of the whole cohort's deltas; rank_correlation.
+    Over claimed latents: same_sign, the share whose deltas have one sign in both halves; same_sign_chance, that share for
+    two unrelated latents that move; carried, the share above 0 in one half among as many with the largest deltas in
+    the other, which is free of the choice that `same_sign` shares with the claim. Then a claimed latent each: same_sign,
+    the share of splits (no interval: its splits overlap), and delta, of the halves of all splits.
+    The halves share the probes: this is the noise of the people tested, not of those trained on.
+    Raises ValueError when shapes differ, no latent moves, or a class or the families do not fill two halves.
+    """
+    y, full, change = np.asarray(y), np.asarray(full, dtype=float), np.asarray(change, dtype=float)
+    if full.shape != y.shape or change.ndim != 2 or change.shape[1:] != y.shape:
+        raise ValueError(
+            f"y {y.shape}, full {full.shape}, change {change.shape}: wanted [person] twice and [latent, person]"
+        )
+    moving = np.flatnonzero(np.ptp(change, axis=1) > 0)
+    if len(moving) < 2:
+        raise ValueError(
+            f"{len(moving)} latents change the order of people: nothing to compare between halves"
+        )
+    deltas = np.zeros((n_splits, 2, len(change)))
+    for split, state in enumerate(np.random.SeedSequence(seed).generate_state(n_splits)):
+        fold = cohort.stratified_folds(y, groups, 2, int(state))
+        for half in (0, 1):
+            deltas[split, half, moving] = _delta(y, full, change[moving], fold == half)
+    one, two = deltas[:, 0, moving], deltas[:, 1, moving]
+    r = _row_correlation(one, two)
+    rank = _row_correlation(rankdata(one, axis=1), rankdata(two, axis=1))
+    rows = [("correlation", r), ("spearman_brown", 2 * r / (1 + r)), ("rank_correlation", rank)]
+    rows = [_over_splits(name, -1, values, len(moving)) for name, values in rows]
+    return pd.DataFrame(
+        rows + (_claimed_rows(deltas, moving, np.asarray(claimed, dtype=int)) if len(claimed) else [])
+    )
+
+
+def _delta(y: np.ndarray, full: np.ndarray, change: np.ndarray, people: np.ndarray) -> np.ndarray:
+    y, full = y[people], full[people]
+    return stats.auroc(y, full) - stats.auroc(y, full + change[:, people])
+
+
+def _row_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson correlation of each row of a with the same row of b: [row]; NaN where one is constant."""
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return np.divide((a * b).sum(1), size, out=np.full(len(a), np.nan), where=size > 0)
+
+
+def _claimed_rows(deltas: np.ndarray, moving: np.ndarray, claimed: np.ndarray) -> list[dict]:
+    """The rows of `split_half` about claimed latents. deltas: [split, half, latent]."""
+    one, two = deltas[:, 0], deltas[:, 1]
+    same = (np.sign(one) == np.sign(two)) & (one != 0)
+    up, down = ([(sign * half[:, moving] > 0).mean(1) for half in (one, two)] for sign in (1, -1))
+    carried = (_carried(one, two, len(claimed)) + _carried(two, one, len(claimed))) / 2
+    rows = [
+        _over_splits("same_sign", -1, same[:, claimed].mean(1), len(claimed)),
+        _over_splits("same_sign_chance", -1, up[0] * up[1] + down[0] * down[1], len(moving)),
+        _over_splits("carried", -1, carried, len(claimed)),
+    ]
+    for latent in claimed:
+        rows.append(
+            _over_splits("same_sign", latent, same[:, latent], len(deltas)) | {"low": np.nan, "high": np.nan}
+        )
+        rows.append(_over_splits("delta", latent, deltas[:, :, latent].ravel(), len(deltas)))
+    return rows
+
+
+def _carried(chosen_in: np.ndarray, tested_in: np.ndarray, k: int) -> np.ndarray:
+    top = np.argsort(-chosen_in, axis=1, kind="stable")[:, :k]
+    return (np.take_along_axis(tested_in, top, axis=1) > 0).mean(1)
+
+
+def _over_splits(measure: str, latent: int, values: np.ndarray, n: int) -> dict:
+    low, high = np.quantile(values.astype(float), [0.025, 0.975])
+    return {
+        "measure": measure,
+        "latent": int(latent),
+        "value": float(np.mean(values)),
+        "low": low,
+        "high": high,
+        "n": n,
+    }
+
+
+# Layers ----------------------------------------------------------------------------------------------------
+
+
+def correlation(a: Latents, b: Latents) -> np.ndarray:
+    """Pearson correlation over samples of every column of a with every column of b; 0 where one is constant.
+
+    a: [sample, n_a], b: [sample, n_b], dense or sparse. Returns [n_a, n_b] float64.
+    Raises ValueError when the samples differ in number.
+    """
+    if a.shape[0] != b.shape[0]:
+        raise ValueError(f"a has {a.shape[0]} samples and b {b.shape[0]}: nothing to correlate")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    product = a.T @ b
+    (mean_a, sd_a), (mean_b, sd_b) = _moments(a), _moments(b)
+    covariance = (product.toarray() if sparse.issparse(product) else product) / a.shape[0] - np.outer(
+        mean_a, mean_b
+    )
+    size = np.outer(sd_a, sd_b)
+    return np.divide(covariance, size, out=np.zeros_like(covariance), where=size > 0).clip(-1, 1)
+
+
+def _moments(x: Latents) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column; a deviation within rounding of the mean is 0."""
+    mean = np.asarray(x.mean(0)).ravel()
+    square = np.asarray((x.multiply(x) if sparse.issparse(x) else x * x).mean(0)).ravel()
+    variance = square - mean**2
+    return mean, np.sqrt(np.where(variance > 1e-12 * square, variance, 0))
+
+
+def across_layers(
+    profiles: dict[str, np.ndarray], deltas: dict[str, np.ndarray], rates: dict[str, np.ndarray],
+    claimed: dict[str, Sequence[int]], n: int = 1000, n_peers: int = 100, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """The latent of every other site that goes most with each claimed one, and what its ablation costs.
+
+    profiles: site -> [latent, sample], dense or sparse: the change over people, or the activation over tokens, on the
+    same samples at all sites. deltas: site -> [latent], fall of AUROC. rates: site -> [latent], share of tokens on which
+    a latent fires. claimed: site -> latents.
+
+    One row a claimed latent and other site: site, latent, delta, other_site, partner, correlation (Pearson, signed, the
+    largest over the other site's latents), partner_delta. null_95, p: of that largest correlation when the claimed
+    latent's values are dealt out anew over samples `n` times, which keeps its rate. peers, p_peers: mean largest
+    correlation of the n_peers unclaimed latents of its site nearest in log rate, and the share of them, the claimed
+    one counted in, that reach its own. One variant moves many latents together, and neighbouring tokens are alike, so
+    the shuffle is easily beaten; the peers are not.
+    Raises ValueError when sites, latents or samples do not fit together.
+    """
+    _check_sites(profiles, deltas, rates, claimed)
+    rng, rows = np.random.default_rng(seed), []
+    columns = {
+        site: sparse.csr_matrix(p).T.tocsc() if sparse.issparse(p) else np.asarray(p).T
+        for site, p in profiles.items()
+    }
+    for site, latents in claimed.items():
+        for other in (name for name in profiles if name != site):
+            found = correlation(columns[site], columns[other])
+            best = found.max(1)
+            moves = _moments(columns[site].astype(np.float64))[1] > 0
+            free = np.setdiff1d(np.flatnonzero(moves), latents)
+            for latent in latents:
+                peers = best[_nearest(rates[site], latent, free, n_peers)]
+                null = correlation(_shuffles(columns[site][:, [latent]], n, rng), columns[other]).max(1)
+                partner = int(found[latent].argmax())
+                rows.append({
+                    "site": site, "latent": int(latent), "delta": deltas[site][latent], "other_site": other,
+                    "partner": partner, "correlation": best[latent], "partner_delta": deltas[other][partner],
+                    "null_95": np.quantile(null, 0.95), "p": (1 + (null >= best[latent]).sum()) / (1 + n),
+                    "peers": peers.mean() if len(peers) else np.nan,
+                    "p_peers": (1 + (peers >= best[latent]).sum()) / (1 + len(peers)),
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _check_sites(profiles, deltas, rates, claimed) -> None:
+    if len(profiles) < 2 or not set(claimed) <= set(profiles):
+        raise ValueError(
+            f"claims at sites {list(claimed)} of {list(profiles)}: wanted two sites or more, and claims at these"
+        )
+    samples = {site: p.shape[1] for site, p in profiles.items()}
+    if len(set(samples.values())) > 1:
+        raise ValueError(f"samples per site {samples}: wanted the same samples at all sites")
+    for site, profile in profiles.items():
+        shapes = np.shape(deltas[site]), np.shape(rates[site])
+        if shapes != (profile.shape[:1],) * 2:
+            raise ValueError(
+                f"site {site}: deltas and rates have shapes {shapes}, expected {profile.shape[:1]}"
+            )
+
+
+def _nearest(rate: np.ndarray, latent: int, free: np.ndarray, n: int) -> np.ndarray:
+    log = np.log(np.maximum(rate, np.finfo(float).tiny))
+    return free[np.argsort(np.abs(log[free] - log[latent]), kind="stable")[:n]]
+
+
+def _shuffles(column: Latents, n: int, rng: np.random.Generator) -> Latents:
+    """The values of one latent dealt out anew over samples, n times: [sample, n]. column: [sample, 1]."""
+    if not sparse.issparse(column):
+        return rng.permuted(np.tile(column, n), axis=0)
+    values = column.tocsc().data
+    places = np.concatenate([rng.choice(column.shape[0], len(values), replace=False) for _ in range(n)])
+    return sparse.csc_matrix(
+        (np.tile(values, n), places, np.arange(n + 1) * len(values)), shape=(column.shape[0], n)
+    )
+
+
+# Models ----------------------------------------------------------------------------------------------------
+
+
+def spread(latents: Latents, spans: np.ndarray, n_bases: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Latents of tokens on the bases that the tokens cover; where tokens overlap, their mean.
+
+    latents: [token, latent]; spans: [token, 2] start and end, 0-based half-open, on an axis of n_bases on which all
+    sequences lie end to end. Returns [base, latent] and covered [base] bool.
+    Raises ValueError on a span that is empty or leaves the axis.
+    """
+    spans = np.asarray(spans)
+    if spans.shape != (latents.shape[0], 2):
+        raise ValueError(f"spans has shape {spans.shape}, expected {(latents.shape[0], 2)}")
+    length = spans[:, 1] - spans[:, 0]
+    if len(spans) and (length.min() < 1 or spans.min() < 0 or spans.max() > n_bases):
+        raise ValueError(
+            f"spans from {spans.min()} to {spans.max()}, shortest {length.min()}: wanted 1 or more in 0 to {n_bases}"
+        )
+    token = np.repeat(np.arange(len(spans)), length)
+    base = np.repeat(spans[:, 0] - np.cumsum(length) + length, length) + np.arange(length.sum())
+    depth = np.bincount(base, minlength=n_bases)
+    onto = sparse.csr_matrix((1 / depth[base], (base, token)), shape=(n_bases, len(spans)))
+    return (onto @ sparse.csr_matrix(latents)).tocsr(), depth > 0
+
+
+def across_models(
+    latents_a: Latents, spans_a: np.ndarray, latents_b: Latents, spans_b: np.ndarray, n_bases: int,
+    n_random: int = 1000, seed: int = 0,
+) -> tuple[pd.DataFrame, dict[str, float]]:  # fmt: skip
+    """Latents of two models paired by how their activations go together over bases, against random pairings.
+
+    latents_a, latents_b: [token, latent], at least 0; spans_a, spans_b, n_bases: as in `spread`, on the same sequences.
+    Of the bases that both models cover, the first half makes the pairs: the one-to-one choice with the largest sum of
+    correlations (Hungarian algorithm), less pairs below POOR. The second half measures them. Latents firing on fewer
+    than FEWEST bases of either half are left out.
+
+    Returns the pairs (a, b, fitted, correlation: on the first and the second half), and: n_a, n_b (latents that fire),
+    n_pairs, mean (correlation of the pairs), share (pairs of correlation SAME or more, of the smaller of n_a and n_b),
+    share_many (of a's latents, with the partner of largest correlation, which latents may share); and for mean and
+    share null_95 and p, over n_random ways to deal out the pairs' partners.
+    Raises ValueError when less than two latents fire in one model, or no pair is left.
+    Source: Lan et al., arXiv 2410.06981; one to one and held-out bases instead of the best partner on all.
+    """
+    (a, covered_a), (b, covered_b) = spread(latents_a, spans_a, n_bases), spread(latents_b, spans_b, n_bases)
+    bases = np.flatnonzero(covered_a & covered_b)
+    halves = np.array_split(bases, 2)
+    live_a, live_b = (_firing(x, halves) for x in (a, b))
+    if min(len(live_a), len(live_b)) < 2:
+        raise ValueError(
+            f"{len(live_a)} and {len(live_b)} latents fire on {FEWEST} shared bases of each half: wanted 2 or more"
+        )
+    fit, test = (correlation(a[half][:, live_a], b[half][:, live_b]) for half in halves)
+    row, column = linear_sum_assignment(fit, maximize=True)
+    good = fit[row, column] >= POOR
+    row, column = row[good], column[good]
+    if not len(row):
+        raise ValueError(
+            f"no pair of {len(live_a)} and {len(live_b)} latents has a correlation of {POOR} or more"
+        )
+    found, n_least = test[row, column], min(test.shape)
+    rng = np.random.default_rng(seed)
+    random = np.stack([test[row, rng.permutation(column)] for _ in range(n_random)])
+    many = test[np.arange(len(fit)), fit.argmax(1)]
+    summary = {
+        "n_a": len(live_a),
+        "n_b": len(live_b),
+        "n_pairs": len(row),
+        "share_many": float((many >= SAME).mean()),
+    }
+    summary |= _beside_null("mean", found.mean(), random.mean(1))
+    summary |= _beside_null("share", (found >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)
+    pairs = pd.DataFrame(
+        {"a": live_a[row], "b": live_b[column], "fitted": fit[row, column], "correlation": found}
+    )
+    return pairs, summary
+
+
+def _firing(latents: sparse.csr_matrix, halves: list[np.ndarray]) -> np.ndarray:
+    return np.flatnonzero(np.min([latents[half].getnnz(axis=0) for half in halves], axis=0) >= FEWEST)
+
+
+def _beside_null(name: str, value: float, null: np.ndarray) -> dict[str, float]:
+    p = (1 + (null >= value).sum()) / (1 + len(null))
+    return {name: float(value), f"{name}_null_95": float(np.quantile(null, 0.95)), f"{name}_p": float(p)}
+
+
+def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
+    """Linear CKA from unbiased estimates of HSIC: 1 for equal representations, near 0 for independent ones of any width.
+
+    HSIC(K, L) = [tr(K L) + 1'K1 1'L1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'K L1] / (n (n - 3)), K = x x' and L = y y' with
+    zeros on the diagonal; CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)). Rotations, shifts and one scale change nothing.
+
+    x: [sample, d_x], y: [sample, d_y], the same samples. Can be a little below 0.
+    Raises ValueError for fewer than 4 samples, other samples, or samples that are all equally far apart (or all alike).
+    Source: Song et al., JMLR 13 (2012), equation 5; Kornblith et al., arXiv 1905.00414.
+    """
+    if len(x) != len(y) or len(x) < 4:
+        raise ValueError(f"{len(x)} and {len(y)} samples: wanted the same, at least 4")
+    x, y = (_centred(np.asarray(z, dtype=np.float64)) for z in (x, y))
+    own = [_hsic(z, z) for z in (x, y)]
+    if any(h <= 1e-12 * (z**2).sum() ** 2 for h, z in zip(own, (x, y))):
+        raise ValueError("all samples are equally far apart in one representation, so CKA is undefined")
+    return float(_hsic(x, y) / np.sqrt(own[0] * own[1]))
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    x = x - x[0]  # exact where a column is constant
+    return x - x.mean(0)
+
+
+def _hsic(x: np.ndarray, y: np.ndarray) -> float:
+    """n (n - 3) times the unbiased HSIC of centred x and y, without n by n matrices unless these are the smaller ones."""
+    n = len(x)
+    square_x, square_y = (x**2).sum(1), (y**2).sum(1)
+    narrow = x.shape[1] * y.shape[1] < n * n
+    inner = ((x.T @ y) ** 2).sum() if narrow else ((x @ x.T) * (y @ y.T)).sum()
+    trace = inner - square_x @ square_y
+    # rows of K and L sum to minus their diagonals, since x and y are centred
+    return trace + square_x.sum() * square_y.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (square_x @ square_y)

@@ -1,0 +1,375 @@
+"""The hunt for a layer: repeated nested cross-validation, what stands beside it, and the alarms that stop a claim."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from lib import calibration, cohort, probe, stats
+from lib.stats import Estimate
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Cross-validation repeated over random folds.
+
+    score: [repeat, person] out-of-fold, centred by the training people. folds: [repeat, person] int. probes: the one
+    of each fold, in a list a repeat. fold_auroc, inner_auroc: [repeat, fold], on held-out people and inside the
+    training people. log_odds: [repeat, person], score before centring. inner_log_odds: [repeat, fold, person] float32,
+    of the training people out of inner folds, nan for the held-out.
+    """
+
+    score: np.ndarray
+    folds: np.ndarray
+    probes: list[list[probe.Probe]]
+    fold_auroc: np.ndarray
+    inner_auroc: np.ndarray
+    log_odds: np.ndarray
+    inner_log_odds: np.ndarray
+
+
+def repeated(
+    X: probe.Features,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    n_folds: int,
+    n_repeats: int,
+    grid: list[float],
+    seed: int,
+) -> Repeated:
+    """Nested cross-validation of an L2 logistic probe, `n_repeats` times; repeat r has the folds of seed + r.
+
+    The strength is chosen by inner 3-fold cross-validation, and nothing is fitted outside its fold; groups stay whole
+    in both. Equal y, groups and seed give equal folds, so that predictors are compared on the same ones.
+    X: [person, feature], its span, or a function of the training people (bool mask) that gives features for all.
+    y: [person] 0/1; groups: [person] or None. Raises ValueError for fewer people of a class, or groups, than folds.
+    """
+    folds = np.stack([cohort.stratified_folds(y, groups, n_folds, seed + r) for r in range(n_repeats)])
+    whole = X if callable(X) or isinstance(X, probe.Span) else probe.span(X)
+    runs = [probe.cross_validate(whole, y, f, grid, seed + r, groups) for r, f in enumerate(folds)]
+    return Repeated(
+        score=np.stack([run.score for run in runs]),
+        folds=folds,
+        probes=[run.probes for run in runs],
+        fold_auroc=np.stack([run.fold_auroc for run in runs]),
+        inner_auroc=np.stack([run.inner_auroc for run in runs]),
+        log_odds=np.stack([run.log_odds for run in runs]),
+        inner_log_odds=np.stack([run.inner_log_odds for run in runs]).astype(np.float32),
+    )
+
+
+def hunt(features: dict[str, probe.Features], *arguments, n_jobs: int = -1) -> dict[str, Repeated]:
+    """`repeated` for several predictors on the same folds, one process each. n_jobs: -1 for all cores."""
+    jobs = (delayed(repeated)(X, *arguments) for X in features.values())
+    return dict(zip(features, Parallel(n_jobs)(jobs), strict=True))
+
+
+def chosen(runs: dict[str, Repeated]) -> tuple[list[list[str]], Repeated]:
+    """Each fold's choice between predictors, by its training people alone, and the run that these choices make.
+
+    Returns names, a list of folds a repeat, and the honest estimate when the layer is hunted too.
+    Raises ValueError unless all have the same folds.
+    """
+    names, every = list(runs), list(runs.values())
+    folds = every[0].folds
+    if not all(np.array_equal(run.folds, folds) for run in every):
+        raise ValueError(f"{', '.join(names)} were cross-validated on different folds")
+    best = np.stack([run.inner_auroc for run in every]).argmax(0)  # [repeat, fold]
+    n_repeats, n_folds = best.shape
+    repeat, of_person = np.arange(n_repeats)[:, None], np.take_along_axis(best, folds, axis=1)
+    row, fold = repeat, np.arange(n_folds)
+    person = np.arange(folds.shape[1])
+    run = Repeated(
+        score=np.stack([run.score for run in every])[of_person, row, person],
+        folds=folds,
+        probes=[[every[b].probes[r][f] for f, b in enumerate(best[r])] for r in range(n_repeats)],
+        fold_auroc=np.stack([run.fold_auroc for run in every])[best, row, fold],
+        inner_auroc=np.stack([run.inner_auroc for run in every])[best, row, fold],
+        log_odds=np.stack([run.log_odds for run in every])[of_person, row, person],
+        inner_log_odds=np.stack([run.inner_log_odds for run in every])[best, row, fold],
+    )
+    return [[names[b] for b in picks] for picks in best], run
+
+
+def shuffled(
+    layers: dict[str, probe.Features],
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    n_folds: int,
+    grid: list[float],
+    n_shuffles: int,
+    seed: int,
+    n_jobs: int = -1,
+) -> np.ndarray:
+    """AUROC [n_shuffles] of the whole hunt, layer chosen inside folds, on permuted labels: one repeat each."""
+
+    def once(permuted: np.ndarray) -> float:
+        runs = {name: repeated(X, permuted, groups, n_folds, 1, grid, seed) for name, X in layers.items()}
+        return float(stats.auroc(permuted, chosen(runs)[1].score[0]))
+
+    rng = np.random.default_rng(seed)
+    return np.array(Parallel(n_jobs)(delayed(once)(rng.permutation(y)) for _ in range(n_shuffles)))
+
+
+# Estimates -----------------------------------------------------------------------------------------------
+
+
+def estimate(y: np.ndarray, score: np.ndarray, n_boot: int, seed: int) -> Estimate:
+    """Mean over repeats of the AUROC, with its interval over people.
+
+    score: [repeat, person] or [person]. The bootstrap resamples people inside each class, the same ones in every
+    repeat, so repeats narrow the error of random folds but not that of having n people.
+    """
+    score = np.atleast_2d(score)
+    draws = stats.bootstrap_auroc(y, score, n_boot, seed).mean(0)
+    return Estimate(float(stats.auroc(y, score).mean()), *np.quantile(draws, [0.025, 0.975]).tolist(), len(y))
+
+
+def difference(y: np.ndarray, a: np.ndarray, b: np.ndarray, n_boot: int, seed: int) -> Estimate:
+    """Mean AUROC of a minus that of b, paired over people. a, b: [repeat, person] or [person]."""
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    draws = stats.bootstrap_auroc(y, a, n_boot, seed).mean(0) - stats.bootstrap_auroc(
+        y, b, n_boot, seed
+    ).mean(0)
+    value = stats.auroc(y, a).mean() - stats.auroc(y, b).mean()
+    return Estimate(float(value), *np.quantile(draws, [0.025, 0.975]).tolist(), len(y))
+
+
+def calibrated(y: np.ndarray, run: Repeated) -> np.ndarray:
+    """Out-of-fold log odds after Platt scaling, fitted in each fold on its training people's inner log odds.
+
+    Returns [repeat, person]. Raises ValueError as `calibration.platt` does.
+    """
+    out = np.zeros_like(run.log_odds)
+    for r, folds in enumerate(run.folds):
+        for i, fold in enumerate(np.unique(folds)):
+            train, test = folds != fold, folds == fold
+            slope, intercept = calibration.platt(run.inner_log_odds[r, i, train], y[train])
+            out[r, test] = slope * run.log_odds[r, test] + intercept
+    return out
+
+
+# Views of a person -------------------------------------------------------------------------------------------
+
+
+def reference_difference(pooled: np.ndarray, units: pd.DataFrame) -> np.ndarray:
+    """Distance of each unit's mean activation from its window's reference, per dimension: |x - x_ref|, [unit, d].
+
+    Averaged over a person's haplotypes, this counts departures whichever way they go; without the absolute value it
+    would be the mean activation itself less a constant. pooled: [unit, d]; units: unit, window, is_reference.
+    Raises ValueError naming a window without a reference unit.
+    """
+    reference = units[units.is_reference].drop_duplicates("window").set_index("window").unit
+    at = units.window.map(reference)
+    if at.isna().any():
+        raise ValueError(f"window {units.window[at.isna()].iloc[0]} has no reference unit")
+    out = np.zeros_like(pooled)
+    out[units.unit] = np.abs(pooled[units.unit] - pooled[at.astype(int)])
+    return out
+
+
+def without(X: np.ndarray, composition: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Features less what composition explains of them, by least squares fitted on the training people.
+
+    X: [person, feature]; composition: [person, k], such as k-mer frequencies. For `repeated`.
+    """
+
+    def residual(train: np.ndarray) -> np.ndarray:
+        K = composition - composition[train].mean(0)
+        return X - K @ np.linalg.lstsq(K[train], X[train] - X[train].mean(0), rcond=1e-6)[0]
+
+    return residual
+
+
+def standardised(make: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Columns of unlike units, each divided by its standard deviation in the training people. For `repeated`."""
+
+    def scaled(train: np.ndarray) -> np.ndarray:
+        X = make(train)
+        sd = X[train].std(0)
+        return (X - X[train].mean(0)) / np.where(sd > 0, sd, 1)
+
+    return scaled
+
+
+def pooled_at(
+    model, sequences: list[str], sites: Sequence[str], token_budget: int, chunk: int = 2048
+) -> dict[str, np.ndarray]:
+    """Mean over the tokens of each sequence, of a model that no store holds: site -> [sequence, d] float32.
+
+    `chunk` sequences at a time, so that the disk never holds more activations than theirs.
+    """
+    from lib import extract, store
+
+    parts = []
+    for start in range(0, len(sequences), chunk):
+        with tempfile.TemporaryDirectory() as folder:
+            acts, pooled = Path(folder) / "activations.h5", Path(folder) / "pooled.h5"
+            extract.extract(model, sequences[start : start + chunk], None, sites, acts, pooled, token_budget)
+            parts.append({site: store.read_pooled(pooled, [site])[0][:, 0] for site in sites})
+    return {site: np.concatenate([part[site] for part in parts]) for site in sites}
+
+
+# Gated attention over loci -----------------------------------------------------------------------------------
+
+
+def attention(
+    X: np.ndarray, y: np.ndarray, folds: np.ndarray, n_seeds: int, n_steps: int, seed: int, width: int = 16
+) -> np.ndarray:
+    """Out-of-fold log odds of a gated-attention pool over loci, centred per fold: [seed, person].
+
+    A locus h (less its mean, in 2 * width principal components that all loci share, fitted on the training people;
+    plus a learned vector that names it) gets the weight softmax(w . (tanh(V h) * sigmoid(U h))); the weighted mean is
+    read linearly. X: [person, locus, d]. AdamW, full batches, `n_steps` steps.
+    Source: Ilse, Tomczak and Welling 2018.
+    """
+    out = np.zeros((n_seeds, len(y)))
+    for fold in np.unique(folds):
+        train, test = folds != fold, folds == fold
+        Z = _locus_components(X, train, 2 * width)
+        for s in range(n_seeds):
+            log_odds = _attend(Z, y, train, n_steps, seed + s, width)
+            out[s, test] = log_odds[test] - log_odds[train].mean()
+    return out
+
+
+def _locus_components(X: np.ndarray, train: np.ndarray, n: int) -> np.ndarray:
+    """X [person, locus, d] on the n strongest directions of the training people's loci, each at unit variance."""
+    Z = X - X[train].mean(0)
+    values, vectors = np.linalg.eigh(
+        np.einsum("plc,pld->cd", Z[train], Z[train]) / (train.sum() * X.shape[1])
+    )
+    kept = values[-n:] > values[-1] * 1e-6
+    return (Z @ (vectors[:, -n:][:, kept] / np.sqrt(values[-n:][kept]))).astype(np.float32)
+
+
+def _attend(
+    Z: np.ndarray, y: np.ndarray, train: np.ndarray, n_steps: int, seed: int, width: int
+) -> np.ndarray:
+    import torch
+    from torch import nn
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _, n_loci, d = Z.shape
+        parts = nn.ModuleDict({"V": nn.Linear(d, width), "U": nn.Linear(d, width), "w": nn.Linear(width, 1)})
+        parts["read"] = nn.Linear(d, 1)
+        name = nn.Parameter(0.1 * torch.randn(n_loci, d))
+
+        def log_odds(x: torch.Tensor) -> torch.Tensor:
+            h = x + name
+            gate = parts["w"](torch.tanh(parts["V"](h)) * torch.sigmoid(parts["U"](h)))
+            return parts["read"]((torch.softmax(gate, dim=1) * h).sum(1))[:, 0]
+
+        x, labels = torch.from_numpy(Z), torch.from_numpy(y.astype(np.float32))
+        inside = torch.from_numpy(train)
+        optimiser = torch.optim.AdamW([*parts.parameters(), name], lr=1e-2, weight_decay=1e-1)
+        for _ in range(n_steps):
+            optimiser.zero_grad()
+            loss = nn.functional.binary_cross_entropy_with_logits(log_odds(x[inside]), labels[inside])
+            loss.backward()
+            optimiser.step()
+        with torch.no_grad():
+            return log_odds(x).double().numpy()
+
+
+# Alarms and transport ------------------------------------------------------------------------------------
+
+
+def alarms(
+    y: np.ndarray,
+    nested: np.ndarray,
+    dosage: np.ndarray,
+    shuffles: np.ndarray,
+    confounders: dict[str, np.ndarray],
+    germline_limit: float | np.ndarray,
+    n_boot: int,
+    seed: int,
+) -> pd.DataFrame:
+    """What would betray a leak or a confounder, a row each: alarm, value, low, high, n, limit, fired.
+
+    label shuffle             the mean AUROC of the shuffles leaves 0.45 to 0.55; low, high: their 95 % quantiles
+    principal components      AUROC interval above 0.5, and not significantly below that of all genotypes (dosage),
+                              which hold ancestry and everything else
+    any other confounder      AUROC interval above 0.5
+    probe minus dosage        AUROC difference above 0.05 with an interval above 0
+    germline ceiling          AUROC above the limit, a number; or, where the true genetic score [person] is given,
+                              significantly above its AUROC (paired)
+
+    Scores are [repeat, person] or [person]; a confounder of no column is None and cannot fire. shuffles: [n_shuffles].
+    """
+    rows = [("label shuffle", Estimate(float(shuffles.mean()), *np.quantile(shuffles, [0.025, 0.975]), len(shuffles)),
+             "0.45-0.55", not 0.45 <= shuffles.mean() <= 0.55)]  # fmt: skip
+    for name, score in confounders.items():
+        e = Estimate(0.5, 0.5, 0.5, len(y)) if score is None else estimate(y, score, n_boot, seed)
+        fired = e.low > 0.5
+        if name == "principal components":
+            fired = fired and difference(y, dosage, score, n_boot, seed).low <= 0
+        rows.append((name, e, 0.5, fired))
+    gap = difference(y, nested, dosage, n_boot, seed)
+    rows.append(("probe minus dosage", gap, 0.05, gap.value > 0.05 and gap.low > 0))
+    reached = estimate(y, nested, n_boot, seed)
+    if np.ndim(germline_limit):
+        limit = float(stats.auroc(y, germline_limit))
+        fired = difference(y, nested, germline_limit, n_boot, seed).low > 0
+    else:
+        limit, fired = germline_limit, reached.value > germline_limit
+    rows.append(("germline ceiling", reached, limit, fired))
+    return pd.DataFrame([
+        {"alarm": name, "value": e.value, "low": e.low, "high": e.high, "n": e.n, "limit": limit, "fired": bool(fired)}
+        for name, e, limit, fired in rows
+    ])  # fmt: skip
+
+
+def left_out_groups(
+    X: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    nested: np.ndarray,
+    grid: list[float],
+    n_boot: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Does the probe hold within a group, and in one that it never saw? A row a group with both classes, none
+    when fewer than two groups have them.
+
+    group, n; within: AUROC among its people of the nested scores [repeat, person]; left_out: AUROC of a probe fitted
+    on the other groups' people; each with _low and _high. X: [person, feature]; groups: [person].
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    columns = ["group", "n", *(k + end for k in ("within", "left_out") for end in ("", "_low", "_high"))]
+    mixed = [i for i in range(len(names)) if len(np.unique(y[number == i])) == 2]
+    if len(mixed) < 2:  # nothing to fit on when one of them is left out
+        return pd.DataFrame(columns=columns)
+    kept = np.isin(number, mixed)
+    unseen = np.zeros(len(y))
+    unseen[kept] = probe.cross_validate(X[kept], y[kept], number[kept], grid, seed).score
+    rows = []
+    for i in mixed:
+        mine, name = number == i, names[i]
+        row = {"group": name, "n": int(mine.sum())}
+        for kind, score in (("within", nested[:, mine]), ("left_out", unseen[mine])):
+            e = estimate(y[mine], score, n_boot, seed)
+            row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def transport(
+    inside: Estimate, y: np.ndarray, log_odds: np.ndarray, n_boot: int, seed: int
+) -> tuple[Estimate, float, bool]:
+    """A frozen probe in another cohort: its AUROC there, its calibration slope, and whether it transports.
+
+    It does when the AUROC's interval overlaps the one at home and both lie on the same side of 0.5.
+    inside: the nested AUROC at home. y, log_odds: [person] of the other cohort.
+    """
+    there = estimate(y, log_odds, n_boot, seed)
+    overlap = there.low <= inside.high and inside.low <= there.high
+    same_sign = (there.value > 0.5) == (inside.value > 0.5)
+    return there, calibration.platt(log_odds, y)[0], bool(overlap and same_sign)
