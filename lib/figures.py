@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from statsmodels.stats.proportion import proportion_confint
 
 from lib import figstyle as fs
 
@@ -142,6 +144,84 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
     return figure
 
 
+def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 6: share of concepts claimed by the unit chosen on validation, SAE against every null at the same thresholds
+    (bars: Wilson 95 %), one panel a kind; last panel, precision and recall of the best pairs."""
+    kinds = [kind for kind, n in ladder.groupby("kind", sort=False)["concepts"].max().items() if n >= 3] or list(ladder["kind"].unique())
+    figure, axes = fs.axes(1, len(kinds) + 1, height=2.4, squeeze=False, width_ratios=[1] * len(kinds) + [1.15])
+    methods = list(dict.fromkeys(ladder["method"]))
+    drawn = ladder.assign(value=ladder["found"] / ladder["concepts"])
+    drawn["low"], drawn["high"] = proportion_confint(drawn["found"], drawn["concepts"], method="wilson")
+    for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
+        mine = drawn[drawn["kind"] == kind].set_index("method").reindex(methods)
+        at = np.arange(len(methods))
+        ax.barh(at, mine["value"], color=[fs.COLOURS[m] for m in methods], height=0.7,
+                xerr=np.abs(np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])), error_kw={"elinewidth": 0.7})  # fmt: skip
+        ax.set_yticks(at, methods if ax is axes[0][0] else [""] * len(methods))
+        ax.invert_yaxis()
+        ax.set(xlabel=f"share found (n = {int(mine['concepts'].max())})", xlim=(0, max(0.05, 1.1 * mine["high"].max())))
+        fs.panel(ax, letter, kind)
+    ax = axes[0][-1]
+    for method, name in (("random dictionary", "random dictionary"), ("SAE", "SAE")):
+        for i, (_, pair) in enumerate(curves[curves["method"] == method].groupby(["latent", "concept"], sort=False)):
+            ax.plot(pair["recall"], pair["precision"], color=fs.COLOURS[method], lw=0.8, alpha=0.8, label=None if i else name)
+    ax.set(xlabel="recall of instances", ylabel="precision of tokens", xlim=(0, 1), ylim=(0, 1.02))
+    ax.legend(loc="lower left")
+    fs.panel(ax, "abcdef"[len(kinds)], "best pairs, test")
+    _label(figure, label)
+    fs.save(figure, stage, "fig6_nulls", pd.concat([drawn, curves]))
+    return figure
+
+
+def layer_concepts(stage, cells: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 7: test F1 of each concept's latent at each layer, its interval under it; bold where it is claimed and its lower
+    bound is above the best null's F1 at that layer."""
+    kinds = [kind for kind, n in cells.groupby("kind", sort=False)["concept"].nunique().items() if n >= 3] or list(cells["kind"].unique())
+    rows = {kind: list(dict.fromkeys(cells.loc[cells["kind"] == kind, "concept"])) for kind in kinds}
+    sites = list(dict.fromkeys(cells["site"]))
+    figure, axes = fs.axes(1, len(kinds), height=0.8 + 0.23 * max(map(len, rows.values())), squeeze=False)
+    for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
+        mine = cells[cells["kind"] == kind].set_index(["concept", "site"])
+        grid = mine["f1"].unstack().reindex(index=rows[kind], columns=sites)
+        image = ax.imshow(grid, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for (i, concept), (j, site) in product(enumerate(rows[kind]), enumerate(sites)):
+            if (concept, site) not in mine.index:
+                continue
+            cell = mine.loc[(concept, site)]
+            colour = "white" if cell["f1"] > 0.6 else "black"
+            strong = bool(cell["claimed"]) and cell["low"] > cell["best_null"]
+            ax.text(j, i - 0.14, f"{cell['f1']:.2f}", ha="center", va="center", fontsize=5.5, color=colour, fontweight="bold" if strong else None)
+            ax.text(j, i + 0.26, f"{cell['low']:.2f}–{cell['high']:.2f}", ha="center", va="center", fontsize=3.6, color=colour)
+        ax.set_xticks(range(len(sites)), [site.removeprefix("resid_post.") for site in sites])
+        ax.set_yticks(range(len(rows[kind])), [name.replace("site ", "") for name in rows[kind]], fontsize=5)
+        ax.set(xlabel="block (resid_post)")
+        ax.spines[:].set_visible(False)
+        fs.panel(ax, letter, kind)
+    figure.colorbar(image, ax=axes[0][-1], label="test F1", shrink=0.6)
+    _label(figure, label)
+    fs.save(figure, stage, "fig7_layer_concepts", cells)
+    return figure
+
+
+def decoder_map(stage, table: pd.DataFrame, label: str, n_families: int = 8) -> plt.Figure:
+    """Fig. 9: decoder directions laid on a plane by UMAP, the commonest claimed families coloured."""
+    figure, ax = fs.axes(1, 1, height=2.8)
+    known = table[table["plausible"].astype(bool)]
+    common = known["family"].value_counts(sort=True).head(n_families).index
+    ax.scatter(table["x"], table["y"], s=4, color="0.85", lw=0, label="no claim", rasterized=True)
+    other = known[~known["family"].isin(common)]
+    ax.scatter(other["x"], other["y"], s=6, color="0.5", lw=0, label="other claims")
+    palette = [*dict.fromkeys(fs.COLOURS[m] for m in ("topk", "gated", "batchtopk", "jumprelu", "PCA", "standard", "matryoshka", "random twin"))]
+    for family, colour in zip(common, palette, strict=False):
+        part = known[known["family"] == family]
+        ax.scatter(part["x"], part["y"], s=11, color=colour, lw=0, label=f"{family} ({len(part)})")
+    ax.set(xticks=[], yticks=[], xlabel="UMAP 1 (cosine)", ylabel="UMAP 2")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="best claimed family", title_fontsize=6.5, markerscale=1.5)
+    _label(figure, label)
+    fs.save(figure, stage, "fig9_decoder_map", table)
+    return figure
+
+
 def _aligned_logo(windows: pd.DataFrame, flank: int) -> pd.DataFrame:
     """Base frequencies around each window's peak activation: one row a position, columns A C G T."""
     rows = []
@@ -154,7 +234,7 @@ def _aligned_logo(windows: pd.DataFrame, flank: int) -> pd.DataFrame:
 
 
 def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt.Figure:
-    """Fig. 6: one row a latent: activation along its top window, logo of the top windows, the profile it matches."""
+    """Fig. 8: one row a latent: activation along its top window, logo of the top windows, the profile it matches."""
     import logomaker
 
     from lib.genome import motifs
@@ -190,12 +270,12 @@ def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt
     else:
         axes[0][1].set_title("top windows, bits", fontsize=6, fontweight="normal")
     _label(figure, label + "; reference sequence only")
-    fs.save(figure, stage, "fig6_feature_cards", table)
+    fs.save(figure, stage, "fig8_feature_cards", table)
     return figure
 
 
 def necessity(stage, table: pd.DataFrame, controls: pd.DataFrame, label: str, n_shown: int = 30) -> plt.Figure:
-    """Fig. 7: fall of AUROC per ablated latent, largest first; matched random directions beside it."""
+    """Fig. 10: fall of AUROC per ablated latent, largest first; matched random directions beside it."""
     arms = list(dict.fromkeys(table["arm"]))
     figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False)
     for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
@@ -214,12 +294,12 @@ def necessity(stage, table: pd.DataFrame, controls: pd.DataFrame, label: str, n_
     axes[0][0].set_ylabel("fall of AUROC when ablated")
     axes[0][-1].legend(loc="upper right")
     _label(figure, label)
-    fs.save(figure, stage, "fig7_necessity", table[table["mode"] == "reference"])
+    fs.save(figure, stage, "fig10_necessity", table[table["mode"] == "reference"])
     return figure
 
 
 def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label: str) -> plt.Figure:
-    """Fig. 8: rank agreement of explanations; AUROC of labelled variants."""
+    """Fig. 11: rank agreement of explanations; AUROC of labelled variants."""
     figure, (a, b) = fs.axes(1, 2, height=2.3, width_ratios=[1, 1.2])
     names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
     matrix = np.eye(len(names))
@@ -245,7 +325,7 @@ def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label
     b.legend(loc="lower center", bbox_to_anchor=(0.5, -0.5), ncols=3, columnspacing=1)
     fs.panel(b, "b", "variants")
     _label(figure, label)
-    fs.save(figure, stage, "fig8_explanations_variants", separation)
+    fs.save(figure, stage, "fig11_explanations_variants", separation)
     return figure
 
 

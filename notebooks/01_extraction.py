@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -29,9 +31,11 @@
 study = "demo"
 simulate = True                        # simulate the data first (files named "simulated:…"); False reads your own
 simulate_people = 300                  # people in the simulated cohort
+simulate_external = 500                # people in the simulated second cohort
 simulate_background_bp = 48000         # bases per simulated background region, one region on each of 8 contigs
 genome_path = "simulated:genome.fa"    # FASTA with .fai; bgzip (.gz) needs .gzi too
 vcf_path = "simulated:cohort.vcf.gz"   # genotypes, bgzip and tabix; phased or not
+external_vcf_path = "simulated:external.vcf.gz"  # genotypes of a second cohort, on which nothing is fitted; "" for none
 loci_path = "simulated:loci.bed"       # BED: the loci whose haplotypes are read
 background_path = "simulated:background.bed"  # BED: reference sequence on which dictionaries are trained
 model_path = "params/demo/model"       # folder with config.json, model.safetensors and tokenizer files
@@ -70,7 +74,7 @@ simulated = stage.private_path("data/README").parent
 if simulate:
     from lib.genome import demo
 
-    demo.simulate_demo(simulated, seed=seed, n_people=simulate_people, background_bp=simulate_background_bp)
+    demo.simulate_demo(simulated, seed=seed, n_people=simulate_people, n_external=simulate_external, background_bp=simulate_background_bp)
 genome = reference.Reference(inputs.find(study, genome_path, simulated))
 loci = windows.read_bed(inputs.find(study, loci_path, simulated), genome, "locus")
 background = windows.read_bed(inputs.find(study, background_path, simulated), genome, "background region")
@@ -86,6 +90,12 @@ f"{len(loci)} loci, {loci.end.sub(loci.start).sum():,} bp; {len(genotypes.sample
 # %%
 cohort_windows = windows.drop_gaps(windows.tile(loci, window_bp, overlap_bp), genome)
 cohort = haplotypes.build_units(cohort_windows, genome, genotypes)
+people = {"": (genotypes, cohort)}
+if external_vcf_path:
+    others = variants.read_genotypes(inputs.find(study, external_vcf_path, simulated), genome, loci)
+    if shared := set(others.samples) & set(genotypes.samples):
+        raise ValueError(f"{external_vcf_path}: {len(shared)} of its samples are in {vcf_path} too, wanted other people")
+    people["external_"] = others, haplotypes.build_units(cohort_windows, genome, others)
 tiles = windows.drop_gaps(windows.tile(background, window_bp), genome, max_n_share=0.0)
 tiles = windows.outside(tiles[tiles.end - tiles.start == window_bp], loci)
 if max_background_windows:
@@ -157,25 +167,29 @@ pd.Series(known["losses"]).to_frame("value")
 
 # %%
 provenance = {"model": str(model.identity["weights_sha256"]), "study": study}
-own = cohort_windows.set_index("window").loc[cohort.units.window, ["own_start", "own_end"]].to_numpy()
-parts = {"background": (plain, stage.path, None), "cohort": (cohort, stage.private_path, own if overlap_bp else None)}
+kept = cohort_windows.set_index("window")[["own_start", "own_end"]]
+parts = {"background": (plain, stage.path, "", None)}
+for prefix, (_, part) in people.items():
+    name = prefix.rstrip("_") or "cohort"
+    parts[name] = part, stage.private_path, prefix, kept.loc[part.units.window].to_numpy() if overlap_bp else None
 word_bp = getattr(model.tokenizer, "k", 1)
 units, totals, audits = {}, [], []
-for name, (part, where, own) in parts.items():
-    private = name == "cohort"
-    last = extract.earlier(study, "01_extraction", "activations.h5", private) if reuse else None
-    counts = extract.extract(model, part.sequences, part.ref_pos, sites, where("activations.h5"), where("pooled.h5"),
+for name, (part, where, prefix, own) in parts.items():
+    private = name != "background"
+    last = extract.earlier(study, "01_extraction", prefix + "activations.h5", private) if reuse else None
+    counts = extract.extract(model, part.sequences, part.ref_pos, sites, where(prefix + "activations.h5"), where(prefix + "pooled.h5"),
                              token_budget, provenance, own=own, frames=frames, known=last,
                              work=extract.work_dir(study, "01_extraction", name, private))
     print(f"{name}: {counts.computed.sum():,} of {len(counts):,} units run, the others copied")
     units[name] = pd.concat([part.units.assign(frame=part.units.start % word_bp), counts.drop(columns="computed")], axis=1)
-    stage.write_table("units", units[name], private=private)
-    where("sequences.txt").write_text("\n".join(part.sequences) + "\n")
+    stage.write_table(prefix + "units", units[name], private=private)
+    where(prefix + "sequences.txt").write_text("\n".join(part.sequences) + "\n")
     own_bp = part.units.length.sum() if own is None else extract.own_bases(part.ref_pos, own).sum()
     totals.append({"part": name, "units": len(counts)} | counts.drop(columns="computed").sum().to_dict() | {"n_bases": own_bp})
-    audits.append(extract.audit(model, part.sequences, part.ref_pos, where("activations.h5"), audit_share, seed, own=own,
+    audits.append(extract.audit(model, part.sequences, part.ref_pos, where(prefix + "activations.h5"), audit_share, seed, own=own,
                                 frames=frames).assign(part=name))
-inputs.write_cohort(stage.private_path("cohort.h5"), genotypes.samples, genotypes.dosage, cohort.carriers)
+for prefix, (called, part) in people.items():
+    inputs.write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
 stage.write_table("variants", genotypes.variants, private=True)
 stage.write_json("model.json", model.identity)
 if subset_units:

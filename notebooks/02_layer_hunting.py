@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -20,35 +22,53 @@
 # **What would change our mind.** Dosage logistic regression on the same variants is the compulsory baseline. A layer
 # significantly above dosage is an alarm for a leak, to be explained before anything is claimed; a layer at the level of
 # shuffled labels carries nothing. Where the phenotype is simulated, the true genetic score stands beside both: what
-# no predictor can honestly beat. Layers are *chosen* on training people only (inner
-# cross-validation), so that the nested estimate is not flattered by the hunt.
+# no predictor can honestly beat. Layers are *chosen* on training people only (inner cross-validation), so that the
+# nested estimate is not flattered by the hunt.
 #
-# Reads `01_extraction`. Leaves `layers.csv`, `layer_hunting_results.yaml`; per-person scores stay private.
+# **The readout.** Primary: loci concatenated, then L2 logistic regression. Beside it, never alone: the distance from the
+# reference haplotype, and gated attention over loci. Strength, layer, scaling and components are chosen inside folds.
+#
+# Reads `01_extraction`. Leaves `layers.csv`, `alarms.csv`, `calibration.csv`, `layer_hunting_results.yaml`; per-person
+# scores stay private.
 
 # %% tags=["parameters"]
 study = "demo"
 phenotype_path = "simulated:phenotype.csv"  # table with sample, phenotype (0/1); "" simulates from published effects
 genetic_path = "simulated:truth/liability.csv"  # table with sample, genetic: the true score, "" when unknown
+people_path = ""            # table with sample and any of population, family, site, sex; "" when nothing is known
 arms = ["simulated, enlarged"]  # names of the phenotype arms, as they appear in every table and figure
+arm_kinds = ["additive"]    # how each arm is simulated: additive, nod2, structure, null (unused with phenotype_path)
 effect_scales = [1.0]       # published log odds are multiplied by this, one value an arm (only when simulating)
+germline_limits = [0.0]     # AUROC above which an arm is too good for germline; 0 compares with the true genetic score
 case_share = 0.5            # share of people who are cases (only when simulating): a cohort, not a population
+match_published = False     # match published effects to the variants, for simulating and for the polygenic score
 vcf_path = "simulated:cohort.vcf.gz"  # read again only to match published effects to variants
 genome_path = "simulated:genome.fa"   # FASTA of the reference
 loci_path = "simulated:loci.bed"      # BED of the loci
+model_path = "params/demo/model"      # the model of 01_extraction, for its raw embedding and its random twin
+token_budget = 2048         # tokens per batch of these two
 n_folds = 5                 # outer folds over people
-C_grid = [0.01, 0.1, 1.0]   # inverse L2 strengths tried by inner 3-fold cross-validation
+n_repeats = 10              # times that the outer folds are dealt anew
+C_grid = [0.01, 0.1, 1.0, 10.0]  # inverse L2 strengths tried by inner 3-fold cross-validation
 kmer_k = 4                  # k-mer baseline: frequencies of 4**k words per locus
-n_shuffles = 20             # label permutations for the null, each through the whole hunt
+composition_k = 1           # composition-matched layers: what 4**k word frequencies of a locus explain is taken away
+matched_repeats = 2         # repeats of the composition-matched layers, which are slower than the others
+n_components = 10           # principal components of the dosages, fitted on training people
+attention_seeds = 3         # seeds of the gated attention, on the first repeat's folds
+attention_steps = 60        # its training steps, full batches
+n_shuffles = 20             # label permutations for the null, each through the whole hunt, one repeat
 n_boot = 1000               # bootstrap resamples, over people within class
+n_bins = 15                 # bins of equal mass in the calibration figure
+external_phenotype_path = "simulated:external_phenotype.csv"  # of the second cohort of 01: the frozen probe's test; "" for none
 seed = 0
 
 # %%
 import numpy as np
 import pandas as pd
 
-from lib import cohort, figstyle, inputs, io, probe, stats, store
+from lib import calibration, cohort, figstyle, hunting, inputs, io, probe, stats, store, structure
 from lib.genome import reference, variants, windows
-from lib.progress import tqdm
+from lib.models import adapter
 
 stage = io.open_stage(study, "02_layer_hunting")
 
@@ -59,131 +79,318 @@ samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extrac
 sequences = io.private_path(study, "01_extraction", "sequences.txt").read_text().split()
 locus_map, people, loci = probe.person_locus_map(carriers, units)
 assert people == samples
+filled = np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T  # [person, variant]
 f"{len(people)} people, {len(loci)} loci, {pooled.shape[1]} sites of width {pooled.shape[2]}"
+
+# %% [markdown]
+# ## Who is related to whom
+#
+# Families stay whole in every fold, outer and inner. Populations do not: five of them in five folds would leave each
+# out in turn, which asks another question (does it transfer?) with another base rate in every fold. That question has
+# its own rows, in `groups.csv`; and ancestry has its own alarms. The column `group` of the private scores is what a
+# bootstrap has to resample whole: the family, or the person alone.
+
+# %%
+known = structure.read_people(io.data_path(people_path), samples) if people_path else pd.DataFrame({"sample": samples})
+families = known.family.to_numpy() if "family" in known else None
+population = next((known[name].to_numpy() for name in ("population", "site") if name in known), None)
+known.drop(columns="sample").describe() if len(known.columns) > 1 else "nothing is known about these people"
 
 # %% [markdown]
 # ## Phenotypes
 #
-# Either your table, or **simulated**: liability = sum of log odds x dosage + logistic noise, the top `case_share` are
-# cases. An arm with `effect_scales` above 1 is **enlarged**: it asks whether the method can see an effect that it
-# ought to see, not whether the disease has one.
+# Either your table, or **simulated**: liability = effects + logistic noise, the top `case_share` are cases. An arm with
+# `effect_scales` above 1 is **enlarged**: it asks whether the method can see an effect that it ought to see, not whether
+# the disease has one. *nod2* reads the three NOD2 alleles together, not additively. *structure* has no genetic effect,
+# only prevalence that follows population: the alarms have to go off. In *null* there is nothing to find.
 
 # %%
-phenotypes, genetic = {}, {}
-if phenotype_path:
-    y = cohort.read_phenotype(inputs.find(study, phenotype_path), samples)
-    phenotypes = {arm: y for arm in arms}
-    if genetic_path:
-        known = pd.read_csv(inputs.find(study, genetic_path)).set_index("sample").genetic
-        genetic = {arm: known.loc[samples].to_numpy() for arm in arms}
-else:
+phenotypes, genetic, polygenic = {}, {}, None
+if match_published:
     genome = reference.Reference(inputs.find(study, genome_path))
     regions = windows.read_bed(inputs.find(study, loci_path), genome)
     genotypes = variants.read_genotypes(inputs.find(study, vcf_path), genome, regions)
     effects = cohort.match_effects(cohort.ibd_effects(), genotypes, genome)
-    present = effects[effects.status == "present"]
     stage.write_table("effects", effects, private=True)
-    for arm, scale in zip(arms, effect_scales, strict=True):
-        simulated = cohort.simulate_phenotype(dosage[present.variant], scale * present.beta_alt.to_numpy(), case_share, seed)
-        phenotypes[arm], genetic[arm] = simulated["phenotype"].to_numpy(), simulated["genetic"].to_numpy()
+    present = effects[effects.status == "present"]
+    polygenic = filled[:, present.variant] @ present.beta_alt.to_numpy() if len(present) else None
     print(f"{len(present)} of {len(effects)} published variants are in this cohort: {', '.join(present.gene)}")
+if phenotype_path:
+    y = cohort.read_phenotype(inputs.find(study, phenotype_path), samples)
+    phenotypes = {arm: y for arm in arms}
+    if genetic_path:
+        score = pd.read_csv(inputs.find(study, genetic_path)).set_index("sample").genetic
+        genetic = {arm: score.loc[samples].to_numpy() for arm in arms}
+else:
+    for arm, kind, scale in zip(arms, arm_kinds, effect_scales, strict=True):
+        simulated = cohort.simulate_arm(dosage, present, kind, scale, case_share, seed, population)
+        phenotypes[arm] = simulated.phenotype.to_numpy()
+        if np.ptp(simulated.genetic) > 0:
+            genetic[arm] = simulated.genetic.to_numpy()
+limits = dict(zip(arms, germline_limits, strict=True))
 for arm, y in phenotypes.items():
     print(f"{arm}: {y.sum()} cases, {(1 - y).sum()} controls")
 
 # %% [markdown]
-# ## Layers, baselines, shuffles
+# ## Layers
 #
-# Each predictor gets the same folds, the same L2 logistic regression and the same inner choice of its strength.
+# Every predictor gets the same folds, the same L2 logistic regression and the same inner choice of its strength.
+# People have no more independent features than the model read haplotypes, so that each layer is turned once into its own
+# span, where the fits are the same and quick.
 
 # %%
-filled = np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T
-kmers = probe.features(locus_map, len(people), probe.kmer_frequencies(sequences, kmer_k))
-layers = {s: probe.compact(probe.features(locus_map, len(people), pooled[:, i])) for i, s in enumerate(sites)}
-baselines = {"dosage": filled, f"{kmer_k}-mer": probe.compact(kmers)}
+def of_people(values):
+    """[unit, d] -> [person, locus * d]."""
+    return probe.features(locus_map, len(people), values)
 
-rows, found, private = [], {}, {"sample": samples}
+layers = {site: probe.span(of_people(pooled[:, i])) for i, site in enumerate(sites)}
+settings = (families, n_folds, n_repeats, C_grid, seed)
+runs = {arm: hunting.hunt(layers, y, *settings) for arm, y in phenotypes.items()}
+picked, nested = {}, {}
+for arm in arms:
+    picked[arm], nested[arm] = hunting.chosen(runs[arm])
+inner = {arm: {s: float(runs[arm][s].inner_auroc.mean()) for s in sites if s.startswith("resid_post")} for arm in arms}
+best = {arm: max(inner[arm], key=inner[arm].get) for arm in arms}
+pd.DataFrame(inner).round(3)
+
+# %% [markdown]
+# ## What stands beside them
+#
+# Genotypes (dosage); the polygenic score with published effects, where they are known; ancestry and sex, with components
+# fitted on training people; k-mers; the model before its first block; and the same site of a randomly initialised twin,
+# which shares everything with the model but what it learned. The second view is the distance from the reference
+# haplotype: the mean difference itself would be the same features less a constant, and the same probe.
+
+# %%
+model = adapter.load(io.data_path(model_path))
+embedding = hunting.pooled_at(model, sequences, ["embed"], token_budget)["embed"]
+random_model = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
+twin = hunting.pooled_at(random_model, sequences, sorted(set(best.values())), token_budget)
+missing = structure.missingness(dosage)
+sex = (known.sex == "male").to_numpy(float)[:, None] if "sex" in known else np.zeros((len(people), 0))
+
+def components(train):
+    return structure.components(dosage, train, n_components)
+
+beside = {
+    "dosage": filled,
+    f"{kmer_k}-mer": of_people(probe.kmer_frequencies(sequences, kmer_k)),
+    "raw embedding": of_people(embedding),
+    "principal components": components,
+    "PCs + sex": hunting.standardised(lambda train: np.hstack([components(train), sex])),
+}
+if missing.shape[1]:
+    beside["missing calls"] = hunting.standardised(lambda train: missing)
+if population is not None:
+    beside["population"] = pd.get_dummies(population).to_numpy(float)
 for arm, y in phenotypes.items():
-    folds = cohort.stratified_folds(y, None, n_folds, seed)
-    runs = {name: probe.cross_validate(X, y, folds, C_grid, seed) for name, X in {**layers, **baselines}.items()}
-    picked, nested = probe.nested_choice({s: runs[s] for s in sites}, folds)
-    scores = {name: run.score for name, run in runs.items()} | {"layer chosen inside folds": nested}
-    if arm in genetic:
-        scores["true genetic score"] = genetic[arm]
-    kinds = dict.fromkeys(sites, "layer") | {"layer chosen inside folds": "nested", "true genetic score": "oracle"}
-    for name, score in scores.items():
-        estimate = stats.auroc_interval(y, score, n_boot, seed)
-        kind = kinds.get(name, "baseline")
-        rows.append({"arm": arm, "predictor": name, "kind": kind, "value": estimate.value, "low": estimate.low,
-                     "high": estimate.high, "n": estimate.n})
-    gain = stats.auroc_drop(y, nested, runs["dosage"].score[None], n_boot, seed)
-    found[arm] = {"best_layer_per_fold": picked, "runs": runs, "over_dosage": stats.Estimate(*(float(v[0]) for v in gain), len(y))}
-    private |= {f"{arm}/phenotype": y, f"{arm}/fold": folds} | {f"{arm}/{s}": runs[s].score for s in sites}
+    own = {"random twin": of_people(twin[best[arm]]),
+           "reference difference": of_people(hunting.reference_difference(pooled[:, sites.index(best[arm])], units))}
+    runs[arm] |= hunting.hunt({name: X if callable(X) else probe.span(X) for name, X in {**beside, **own}.items()}, y, *settings)
+
+# %% [markdown]
+# Two more curves. **Composition-matched** layers have lost, inside each fold, all that the base composition of each locus
+# explains by least squares: what is left is not composition. Longer words would be no match but a wipe: 16 frequencies
+# of a locus almost tell its haplotypes apart, and with them goes nearly all variance. The share that stays is printed. **Gated attention** weighs the loci itself; it is fitted
+# three times, and no claim rests on it.
+
+# %%
+composition = of_people(probe.kmer_frequencies(sequences, composition_k))
+matched, attention = {}, {}
+for arm, y in phenotypes.items():
+    residual = {site: hunting.without(layers[site].coords, composition) for site in sites}
+    matched[arm] = hunting.hunt(residual, y, families, n_folds, matched_repeats, C_grid, seed)
+    kept = residual[best[arm]](np.ones(len(people), bool)).var(0).sum() / layers[best[arm]].coords.var(0).sum()
+    print(f"{arm}: {kept:.2f} of the variance at {best[arm]} stays without composition")
+    by_locus = of_people(pooled[:, sites.index(best[arm])]).reshape(len(people), len(loci), -1)
+    attention[arm] = hunting.attention(by_locus, y, nested[arm].folds[0], attention_seeds, attention_steps, seed)
 
 # %% [markdown]
 # The shuffle is the alarm for leaks in the pipeline itself: labels are permuted, and the whole hunt is run again, folds,
-# strengths and choice of layer. The mean AUROC has to stay between 0.45 and 0.55.
+# strengths and choice of layer.
 
 # %%
-rng = np.random.default_rng(seed)
-shuffles = {}
+shuffles = {arm: hunting.shuffled(layers, y, families, n_folds, C_grid, n_shuffles, seed) for arm, y in phenotypes.items()}
+
+# %%
+KINDS = dict.fromkeys(sites, "layer") | {"reference difference": "view", "principal components": "confounder",
+                                         "PCs + sex": "confounder", "missing calls": "confounder", "population": "confounder"}
+rows = []
 for arm, y in phenotypes.items():
-    values = []
-    for _ in tqdm(range(n_shuffles), desc=f"shuffles, {arm}", mininterval=5):
-        permuted = rng.permutation(y)
-        folds = cohort.stratified_folds(permuted, None, n_folds, seed)
-        runs = {s: probe.cross_validate(layers[s], permuted, folds, C_grid, seed) for s in sites}
-        values.append(float(stats.auroc(permuted, probe.nested_choice(runs, folds)[1])))
-    shuffles[arm] = np.array(values)
-    low, high = np.quantile(values, [0.025, 0.975])
-    rows.append({"arm": arm, "predictor": "label shuffle", "kind": "shuffle", "value": np.mean(values), "low": low,
+    scores = [(name, KINDS.get(name, "baseline"), run.score) for name, run in runs[arm].items()]
+    scores.append(("layer chosen inside folds", "nested", nested[arm].score))
+    scores += [(site, "composition-matched", run.score) for site, run in matched[arm].items()]
+    scores.append(("gated attention", "view", attention[arm]))
+    if polygenic is not None:
+        scores.append(("published polygenic score", "score", polygenic))
+    if arm in genetic:
+        scores.append(("true genetic score", "oracle", genetic[arm]))
+    for name, kind, score in scores:
+        e = hunting.estimate(y, score, n_boot, seed)
+        rows.append({"arm": arm, "predictor": name, "kind": kind, "value": e.value, "low": e.low, "high": e.high, "n": e.n})
+    low, high = np.quantile(shuffles[arm], [0.025, 0.975])
+    rows.append({"arm": arm, "predictor": "label shuffle", "kind": "shuffle", "value": shuffles[arm].mean(), "low": low,
                  "high": high, "n": n_shuffles})
 table = pd.DataFrame(rows)
 stage.write_table("layers", table)
-stage.write_table("scores", pd.DataFrame(private), private=True)
-table.round(3)
+table.pivot(index=["kind", "predictor"], columns="arm", values="value").round(3)
+
+# %% [markdown]
+# ## Alarms
+#
+# Each has its rule, and stops the claims of its arm when it goes off. Shuffled labels: mean AUROC outside 0.45 to 0.55.
+# Principal components: AUROC interval above 0.5, and not significantly below dosage, which holds ancestry and everything
+# else (components of a few loci also carry some of the causal alleles). Population or missing calls alone: interval
+# above 0.5. Probe over dosage: more than 0.05, interval above 0. Ceiling: an AUROC above the arm's limit, or
+# significantly above the true genetic score where that is the limit.
 
 # %%
-results = {}
-for arm in phenotypes:
+parts = []
+for arm, y in phenotypes.items():
+    names = ["principal components", "missing calls"] + ["population"] * (population is not None)
+    confounders = {name: runs[arm][name].score if name in runs[arm] else None for name in names}
+    ceiling = limits[arm] or genetic.get(arm)
+    if ceiling is None:
+        raise ValueError(f"germline_limits: 0 for {arm!r}, whose true genetic score is unknown: wanted an AUROC")
+    found = hunting.alarms(y, nested[arm].score, runs[arm]["dosage"].score, shuffles[arm], confounders, ceiling, n_boot, seed)
+    parts.append(found.assign(arm=arm))
+alarms = pd.concat(parts, ignore_index=True)[["arm", "alarm", "value", "low", "high", "n", "limit", "fired"]]
+stage.write_table("alarms", alarms)
+alarms[["arm", "alarm", "value", "low", "high", "fired"]].round(3)
+
+# %%
+stopped = {arm: ", ".join(alarms.alarm[(alarms.arm == arm) & alarms.fired]) for arm in arms}
+
+def claim(arm, text, e, null, holds, note):
+    """A claim of an arm, which an alarm of that arm stops."""
+    stop = f"stopped by alarm: {stopped[arm]}; " if stopped[arm] else ""
+    stage.claim(f"[{arm}] {text}", e.value, e.low, e.high, e.n, null, holds and not stop, stop + note)
+
+# %% [markdown]
+# ## Calibration
+#
+# Of the layer chosen inside folds, before and after Platt scaling; the latter is fitted in each fold on its training
+# people's inner out-of-fold log odds. Numbers are means over repeats. Slope below 1: too extreme. The expected
+# calibration error is debiased, since binning alone makes a calibrated score look wrong. A score that separates the
+# classes has no slope: its row stays empty.
+
+# %%
+rows, curves = [], []
+for arm, y in phenotypes.items():
+    try:
+        log_odds = {"before": nested[arm].log_odds, "after Platt": hunting.calibrated(y, nested[arm])}
+        for name, repeats in log_odds.items():
+            rows.append({"arm": arm, "scaling": name, **pd.DataFrame([calibration.summary(y, x) for x in repeats]).mean(), "n": len(y)})
+            curves.append(calibration.curve(y, repeats.mean(0), n_bins).assign(arm=arm, scaling=name))
+    except ValueError as error:
+        print(f"{arm}: not calibrated: {error}")
+calibrations = pd.DataFrame(rows, columns=["arm", "scaling", "slope", "intercept", "brier", "log_loss", "ece", "n"])
+curves = pd.concat(curves) if curves else pd.DataFrame(columns=["predicted", "observed", "low", "high", "n", "arm", "scaling"])
+stage.write_table("calibration", calibrations)
+stage.write_table("calibration_curve", curves)
+calibrations.round(3)
+
+# %% [markdown]
+# ## Other people
+#
+# Within each population, and for a population that the probe has never seen; and a second cohort, if there is one: the
+# probe is fitted on everybody here, frozen, and applied to the other cohort's own extraction. It transports when the
+# intervals of the two AUROCs overlap and both lie on the same side of 0.5.
+
+# %%
+if population is not None:
+    groups = [hunting.left_out_groups(layers[best[arm]].coords, y, population, nested[arm].score, C_grid, n_boot, seed).assign(arm=arm)
+              for arm, y in phenotypes.items()]
+    stage.write_table("groups", pd.concat(groups))
+    print(pd.concat(groups).round(3).to_string(index=False))
+
+# %%
+if external_phenotype_path:
+    there = {name: io.private_path(study, "01_extraction", "external_" + name) for name in ("pooled.h5", "units.csv", "cohort.h5")}
+    other_pooled, _ = store.read_pooled(there["pooled.h5"], sites)
+    other_samples, _, other_carriers = inputs.read_cohort(there["cohort.h5"])
+    other_map, other_people, other_loci = probe.person_locus_map(other_carriers, pd.read_csv(there["units.csv"]))
+    if other_loci != loci:
+        raise ValueError(f"second cohort: loci {other_loci[:5]}…, wanted {loci[:5]}… in this order")
+    other_y = cohort.read_phenotype(inputs.find(study, external_phenotype_path), other_people)
+    rows = []
+    for arm, y in phenotypes.items():
+        home = layers[best[arm]]
+        frozen = probe.fit(home, y, probe.choose_C(home, y, C_grid, seed, families)[0])
+        X = probe.features(other_map, len(other_people), other_pooled[:, sites.index(best[arm])])
+        inside = hunting.estimate(y, nested[arm].score, n_boot, seed)
+        e, slope, holds = hunting.transport(inside, other_y, frozen.score(X), n_boot, seed)
+        rows.append({"arm": arm, "site": best[arm], "value": e.value, "low": e.low, "high": e.high, "n": e.n, "slope": slope})
+        claim(arm, "the frozen probe transports to a second cohort", e, round(inside.value, 3), holds,
+              f"intervals overlap, same side of 0.5; calibration slope there {slope:.2f}; bootstrap over people")
+    stage.write_table("external", pd.DataFrame(rows))
+
+# %% [markdown]
+# ## Results for later notebooks
+
+# %%
+results, private = {}, {"sample": samples, "group": samples if families is None else families}
+for arm, y in phenotypes.items():
     mine = table[(table.arm == arm) & (table.kind == "layer")].sort_values("value", ascending=False)
-    inner = {s: float(found[arm]["runs"][s].inner_auroc.mean()) for s in sites if s.startswith("resid_post")}
-    results[arm] = {"best_layer_per_fold": found[arm]["best_layer_per_fold"], "best_block": max(inner, key=inner.get),
-                    "inner_auroc": inner,
-                    "top_layers": mine.head(5)[["predictor", "value", "low", "high"]].to_dict("records")}
-stage.write_yaml("layer_hunting_results.yaml", results);
+    left = table[(table.arm == arm) & (table.kind == "composition-matched")]
+    shown = ["predictor", "value", "low", "high"]
+    results[arm] = {"best_layer_per_fold": picked[arm], "best_block": best[arm], "inner_auroc": inner[arm],
+                    "top_layers": mine.head(5)[shown].to_dict("records"), "composition_matched": left[shown].to_dict("records")}
+    private[f"{arm}/phenotype"] = y
+    private |= {f"{arm}/fold {r}": folds for r, folds in enumerate(nested[arm].folds)}
+    private |= {f"{arm}/{site} {r}": score for site in sites for r, score in enumerate(runs[arm][site].score)}
+stage.write_yaml("layer_hunting_results.yaml", results)
+stage.write_json("settings.json", {"n_folds": n_folds, "n_repeats": n_repeats, "C_grid": C_grid, "seed": seed})  # 05 fits the same probes
+stage.write_table("scores", pd.DataFrame(private), private=True);
 
 # %% [markdown]
 # ## Verdicts
 
 # %%
-for arm in phenotypes:
-    t = table[table.arm == arm].set_index("predictor")
-    nested, shuffle, dose = t.loc["layer chosen inside folds"], t.loc["label shuffle"], t.loc["dosage"]
-    p = (1 + (shuffles[arm] >= nested.value).sum()) / (1 + n_shuffles)
-    over = found[arm]["over_dosage"]
-    stage.claim(f"[{arm}] a layer predicts better than shuffled labels", nested.value, nested.low,
-                nested.high, int(nested.n), f"{n_shuffles} shuffles, mean {shuffle.value:.3f}", nested.low > 0.5 and p <= 0.05,
-                f"AUROC, layer chosen inside folds; bootstrap over people, assumed unrelated; permutation p {p:.3f}")
-    stage.claim(f"[{arm}] the layer chosen inside folds is not above dosage (leak alarm)", over.value, over.low, over.high,
-                over.n, 0.0, not over.low > 0, "AUROC difference, paired bootstrap over people")
-    stage.claim(f"[{arm}] label-shuffle AUROC lies in 0.45 to 0.55", shuffle.value, shuffle.low, shuffle.high,
-                int(shuffle.n), 0.5, 0.45 <= shuffle.value <= 0.55, "quantiles of the shuffles")
-    stage.headline(**{f"{arm} nested": round(nested.value, 3), f"{arm} dosage": round(dose.value, 3),
-                      f"{arm} shuffle": round(shuffle.value, 3)})
+for arm, y in phenotypes.items():
+    e = hunting.estimate(y, nested[arm].score, n_boot, seed)
+    p = (1 + (shuffles[arm] >= e.value).sum()) / (1 + n_shuffles)
+    claim(arm, "a layer predicts better than shuffled labels", e, f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}",
+          e.low > 0.5 and p <= 0.05, f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over people; "
+          f"permutation p {p:.3f}")
+    for name in ("dosage", f"{kmer_k}-mer", "raw embedding", "random twin"):
+        over = hunting.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed)
+        claim(arm, f"the layer chosen inside folds predicts better than {name}", over, 0.0, over.low > 0,
+              "AUROC difference, paired bootstrap over people")
+    for row in alarms[alarms.arm == arm].itertuples():
+        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, "rule in the notebook")
+    stage.headline(**{f"{arm} nested": round(e.value, 3), f"{arm} dosage": round(float(stats.auroc(y, runs[arm]["dosage"].score).mean()), 3),
+                      f"{arm} shuffle": round(float(shuffles[arm].mean()), 3), f"{arm} alarms": stopped[arm] or "none"})
 
 # %%
-figure, axes = figstyle.axes(1, len(phenotypes), height=2.1, squeeze=False, sharey=True)
-for ax, arm in zip(axes[0], phenotypes, strict=True):
+figure, axes = figstyle.axes(1, len(arms), height=2.4, squeeze=False, sharey=True)
+for ax, arm in zip(axes[0], arms, strict=True):
     t = table[table.arm == arm]
-    figstyle.intervals(ax, t[t.kind == "layer"], "predictor", figstyle.COLOURS["model"])
-    for name, colour in (("dosage", "dosage"), (f"{kmer_k}-mer", "k-mer"), ("label shuffle", "label shuffle")):
+    figstyle.intervals(ax, t[t.kind == "layer"], "predictor", figstyle.COLOURS["model"], "layer")
+    figstyle.intervals(ax, t[t.kind == "composition-matched"], "predictor", "0.4", "composition-matched", "s")
+    for name in ("dosage", f"{kmer_k}-mer", "random twin", "label shuffle"):
         row = t[t.predictor == name].iloc[0]
-        figstyle.band(ax, row.value, row.low, row.high, figstyle.COLOURS[colour], name)
-    ax.set(title=arm, ylabel="AUROC")
+        figstyle.band(ax, row.value, row.low, row.high, figstyle.COLOURS["k-mer" if name.endswith("-mer") else name], name)
+    ax.set(title=arm, ylabel="AUROC" if ax is axes[0][0] else "")
     ax.tick_params(axis="x", rotation=30)
-axes[0][-1].legend(loc="lower right")
+axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5));
+
+# %% [markdown]
+# **Reading.** Dots: mean out-of-fold AUROC of a layer over repeats; squares: the same layer without composition; bars:
+# 95 % bootstrap interval over people. Dashed: baselines, with their intervals as bands. Dots inside the band of dosage
+# carry what the genotypes carry, no more; dots inside the band of the random twin owe nothing to what the model learned.
+
+# %%
+figure, axes = figstyle.axes(1, len(arms), height=2.0, squeeze=False, sharey=True)
+for ax, arm in zip(axes[0], arms, strict=True):
+    ax.axline((0.5, 0.5), slope=1, color="0.6", lw=0.8, ls="--")
+    for name, colour, marker in (("before", "0.4", "s"), ("after Platt", figstyle.COLOURS["model"], "o")):
+        mine = curves[(curves.arm == arm) & (curves.scaling == name)].rename(columns={"observed": "value"})
+        figstyle.intervals(ax, mine, "predicted", colour, name, marker)
+    ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases" if ax is axes[0][0] else "", xlim=(0, 1), ylim=(0, 1))
+axes[0][-1].legend(loc="upper left")
 stage.finish()
 
 # %% [markdown]
-# **Reading.** Dots: out-of-fold AUROC of a layer; bars: 95 % bootstrap interval over people. Dashed: baselines, with
-# their intervals as bands. Dots inside the band of dosage carry what the genotypes carry, no more.
+# **Reading.** People in bins of equal size by the mean log odds of the repeats; bars: 95 % Wilson interval. On the
+# diagonal, a predicted 70 % is 7 cases in 10. The mean over repeats is less extreme than one fit is.

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -31,6 +33,7 @@
 study = "demo"
 model_path = "params/demo/model"  # the model of 01_extraction, for loss recovered and its randomly initialised twin
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
+layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # sites where the chosen run is trained too, for 04 layer by layer
 validation_contigs = ["sim7"]     # chromosomes on which a run is chosen
 test_contigs = ["sim8"]           # chromosomes read once
 run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated", "gated"]  # one entry a run
@@ -159,7 +162,7 @@ stage.write_table("sweep", sweep)
 quality = evaluate.quality(sae, x, split["test"], unit)
 assert np.allclose(quality.sst, sst)                  # the same units in the same order, or nothing below is paired
 over_pca = evaluate.paired_gain(quality.sse, sse, sst, n_boot, seed)
-stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0)});
+print(f"chosen: {chosen}, L0 {best.l0:.1f}")
 
 # %% [markdown]
 # ## The same dictionary on a model that learned nothing
@@ -171,22 +174,56 @@ stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{s
 # %%
 texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
 twin = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
-def of_twin(part):
-    return data.ModelSource(twin, sae_site, [texts[u] for u in np.unique(unit[split[part]])])
 
-twin_source = of_twin("train")
-twin_run = replace(named[chosen], name="twin")
-twin_batches = partial(data.batches, twin_source, batch, seed, buffer_blocks=len(twin_source.sizes))  # one reading of the model
-twin_sae = trained("twin", [twin_run], twin_batches, f"twin {twin.identity['weights_sha256']} {key}").saes["twin"]
+def of_twin(site, part):
+    return data.ModelSource(twin, site, [texts[u] for u in np.unique(unit[split[part]])])
+
+def trained_on_twin(site):
+    """The chosen run on the twin's activations at a site, and its explained variance on test units."""
+    source = of_twin(site, "train")
+    again = partial(data.batches, source, batch, seed, buffer_blocks=len(source.sizes))  # one reading of the model
+    run = replace(named[chosen], name="twin")
+    twin_sae = trained(f"twin {site}", [run], again, f"twin {twin.identity['weights_sha256']} {site} {key}").saes["twin"]
+    test_source = of_twin(site, "test")
+    twin_x = np.concatenate([test_source.read(block) for block in range(len(test_source.sizes))])
+    q = evaluate.quality(twin_sae, twin_x, np.arange(len(twin_x)), unit[split["test"]])
+    return twin_sae, stats.ratio_interval(q.sse, q.sst, n_boot, seed), q.l0
+
+twin_sae, e, l0 = trained_on_twin(sae_site)
 format.save(twin_sae, stage.path("twin/cfg.json").parent, sae_site, twin.identity)
-test_source = of_twin("test")
-twin_x = np.concatenate([test_source.read(block) for block in range(len(test_source.sizes))])
-q = evaluate.quality(twin_sae, twin_x, np.arange(len(twin_x)), unit[split["test"]])
-e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
-controls.append({"control": "random twin", "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0})
+controls.append({"control": "random twin", "explained_variance": e.value, "low": e.low, "high": e.high, "l0": l0})
 controls = pd.DataFrame(controls)
 stage.write_table("controls", controls)
 controls.round(3)
+
+# %% [markdown]
+# ## The same run at other layers
+#
+# What each layer holds is asked in 04, against the same nulls at each. The recipe is the chosen one, not tuned for the
+# layer; a layer where it explains less is read with that in mind.
+
+# %%
+layers = {sae_site: {"sae": f"{sae_site}/{chosen}", "twin": "twin", "l0": float(best.l0)}}
+rows = [{"site": sae_site, "explained_variance": best.explained_variance, "low": best.low, "high": best.high, "l0": best.l0,
+         "dead_share": best.dead_share, "twin": controls.explained_variance[2], "n_units": best.n_units}]
+for site in [name for name in layer_sites if name != sae_site]:
+    there = partial(data.batches, data.StoreSource(store_path, site, split["train"]), batch, seed)
+    at_site = trained(f"layer {site}", [replace(named[chosen], name="layer")], there, f"layer {site} {key}").saes["layer"]
+    twin_there, twin_e, _ = trained_on_twin(site)
+    layers[site] = {"sae": f"{site}/{chosen}", "twin": f"{site}/twin"}
+    format.save(at_site, stage.path(layers[site]["sae"] + "/cfg.json").parent, site, identity)
+    format.save(twin_there, stage.path(layers[site]["twin"] + "/cfg.json").parent, site, twin.identity)
+    q = evaluate.quality(at_site, acts.acts[site], split["test"], unit)
+    e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
+    layers[site]["l0"] = float(q.l0)
+    rows.append({"site": site, "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0, "dead_share": q.dead_share,
+                 "twin": twin_e.value, "n_units": e.n})
+by_layer = pd.DataFrame(rows).set_index("site").loc[[site for site in acts.acts if site in layers]].reset_index()
+stage.write_table("layers", by_layer)
+stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0),
+                                 "layers": layers, "seeds": {f"seed {seed}": f"{sae_site}/{chosen}"}
+                                 | {f"seed {seed + i}": f"seeds/{seed + i}" for i in range(1, n_seeds)}})
+by_layer.round(4)
 
 # %% [markdown]
 # ## Do other seeds find the same latents?
@@ -198,6 +235,8 @@ controls.round(3)
 again = [replace(named[chosen], name=f"seed {seed + i}", seed=seed + i) for i in range(1, n_seeds)]
 others = trained("seeds", again, batches).saes if again else {}
 seeds = {f"seed {seed}": saes[chosen], **others}
+for name, other in others.items():
+    format.save(other, stage.path(f"seeds/{name.split()[1]}/cfg.json").parent, sae_site, identity)
 alive = {name: evaluate.quality(s, x, split["test"], unit).frequency for name, s in seeds.items()}
 latents = pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": quality.frequency,
                         "coherence": evaluate.coherence(sae.W_dec).numpy(), "seeds_found": 0 if others else np.nan})

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -73,7 +75,24 @@ figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.re
 figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), data_label);
 
 # %% [markdown]
-# ## Figure 6 · Feature cards
+# ## Figure 6 · The trained dictionary against its nulls
+# At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts that the unit chosen on
+# validation is claimed for, bars Wilson 95 %. k-mers and raw neurons are rivals, not only nulls. Right: precision and
+# recall of the best pairs on test windows as the threshold falls.
+
+# %%
+figures.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io.read_table(study, "04_annotation", "precision_recall"), data_label);
+
+# %% [markdown]
+# ## Figure 7 · Concepts, layer by layer
+# Each layer has a dictionary of its own, trained alike. Small: 95 % bootstrap over windows. Bold: claimed, and the
+# lower bound is above the best null or rival at that layer.
+
+# %%
+figures.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_concepts"), data_label);
+
+# %% [markdown]
+# ## Figure 8 · Feature cards
 # Latents with the best motif match, one per family, on reference sequence only: the bases around the peaks, as a logo
 # of the top windows aligned at their peak, and the JASPAR profile that the match names. Plausible is not faithful.
 
@@ -83,7 +102,15 @@ figures.cards(stage, pd.read_csv(cards_path) if cards_path.stat().st_size > 1 el
               io.read_table(study, "04_annotation", "features"), data_label);
 
 # %% [markdown]
-# ## Figure 7 · Which latents the prediction needs
+# ## Figure 9 · Decoder directions
+# A plane on which decoder rows with a high cosine lie near each other (UMAP); far distances mean nothing. Colour: family
+# of the best claimed concept.
+
+# %%
+figures.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"), data_label);
+
+# %% [markdown]
+# ## Figure 10 · Which latents the prediction needs
 # Fall of AUROC when one latent is set to its reference value; bars 95 % paired bootstrap over people; dashed, what the
 # largest of all latents reaches by chance in 5 % of random deals of directions; dotted, the plan's bar of 0.03.
 
@@ -91,7 +118,7 @@ figures.cards(stage, pd.read_csv(cards_path) if cards_path.stat().st_size > 1 el
 figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), io.read_table(study, "05_validation", "controls"), data_label);
 
 # %% [markdown]
-# ## Figure 8 · Explanations and variants
+# ## Figure 11 · Explanations and variants
 # Left: rank agreement of explanations on the same windows. Right: AUROC of labelled variants by size of change, bars
 # 95 % bootstrap over genes.
 
@@ -106,6 +133,6 @@ figures.explanations(stage, io.read_table(study, "05_validation", "agreement"), 
 claims = pd.concat([t.assign(stage=name) for name, t in read.items()], ignore_index=True)
 claims.to_csv(stage.figure_path("claims.csv"), index=False, lineterminator="\n")
 stage.figure_path("numbers.tex").write_text(figures.numbers(study, {s: io.read_manifest(study, s)["headline"] for s in STAGES}))
-stage.headline(figures=8, claims=len(claims), hold=int((claims.verdict == "holds").sum()))
+stage.headline(figures=11, claims=len(claims), hold=int((claims.verdict == "holds").sum()))
 stage.finish()
 claims[["stage", "claim", "value", "low", "high", "n", "null", "verdict"]].round(3)

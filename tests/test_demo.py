@@ -117,8 +117,8 @@ def test_causal_variants_are_common_and_on_causal_motifs(truth):
     table = truth["variants"]
     causal = table[table.causal]
     assert len(causal) == 12 and set(causal.destroys_site) <= set(CAUSAL_MOTIFS)
-    assert causal.destroys_site.nunique() >= 4 and causal.frequency.between(0.1, 0.5).all()
-    assert (causal.beta == np.where(causal.destroys_site == CAUSAL_MOTIFS[-1], -0.8, 0.8)).all()
+    assert causal.destroys_site.nunique() == 2 and causal.frequency.between(0.25, 0.5).all()
+    assert (causal.beta == np.where(causal.destroys_site == CAUSAL_MOTIFS[-1], -1.0, 1.0)).all()
     assert (table.beta[~table.causal] == 0).all()
     indels = (table.ref.str.len() != table.alt.str.len()).mean()
     assert 0 < indels < 0.15 and (table.frequency < 0.05).mean() > 0.4

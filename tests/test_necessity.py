@@ -376,3 +376,20 @@ def test_bad_input_is_named():
         necessity.draws(y + 1, None, 10, 0)
     with pytest.raises(ValueError, match="groups of 3 people, wanted 60"):
         necessity.draws(y, np.arange(3), 10, 0)
+
+
+def test_a_closure_takes_whole_groups_for_the_family_that_moves_most_in_them():
+    groups = np.array([0, 0, 0, 1, 1, 2, 3])
+    family = pd.Series({0: "ETS", 1: "SMAD", 3: "SMAD", 6: "ETS"})
+    found = necessity.closures(groups, family, np.array([1.0, 3, 9, 1, 1, 5, 1]))
+    assert {name: list(latents) for name, latents in found.items()} == {"ETS": [6], "SMAD": [0, 1, 2, 3, 4]}
+
+
+def test_matched_sets_lie_outside_the_set_and_at_its_rates():
+    rng = np.random.default_rng(0)
+    rate = np.concatenate([np.full(60, 0.1), np.full(60, 0.4), [0.9]])
+    members = np.array([3, 70, 71, 120])
+    sets = necessity.matched_sets(members, rate, rng.uniform(1, 2, 121), 200, 0)
+    assert sets.shape == (200, 4) and not np.isin(sets, members).any()
+    assert (rate[sets[:, 0]] == 0.1).all() and (rate[sets[:, 1:3]] == 0.4).all()  # the fourth has no match: any latent
+    assert len(np.unique(sets[:, 0])) > 20

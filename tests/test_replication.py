@@ -336,11 +336,14 @@ def test_models_without_a_common_latent_are_at_chance_on_bases_that_made_no_pair
 def test_latents_that_hardly_fire_are_left_out_and_too_few_are_refused():
     latents, spans, others, other_spans, n_bases = two_tokenisers(4, 6)[0]
     latents[:, 1] = 0
-    latents[0, 1] = 1  # six bases of the first half
+    latents[[0, -1], 1] = 1  # six bases of each half
     pairs, summary = rep.across_models(latents, spans, others, other_spans, n_bases, n_random=10)
     assert summary["n_a"] == 5 and 1 not in set(pairs.a)
     with pytest.raises(ValueError, match="0 and 6 latents fire"):
         rep.across_models(0 * latents, spans, others, other_spans, n_bases)
+    on = np.tile([[0.0], [1.0]], (50, 2))
+    with pytest.raises(ValueError, match="no pair of 2 and 2 latents"):
+        rep.across_models(on, other_spans[:100], 1 - on, other_spans[:100], 100)
 
 
 def plain_cka(x, y):

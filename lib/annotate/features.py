@@ -274,6 +274,13 @@ def profile(concept: pd.Series) -> pd.Series:
     return concept.str.removesuffix(" +").str.removesuffix(" -")
 
 
+def shown_concepts(best: pd.DataFrame, kind: str, n: int) -> list[str]:
+    """At most n concepts of a kind to show: those whose validation-best SAE latent has the highest validation F1, one a
+    family where there are more than n. best: one row a concept and method."""
+    mine = best[(best["method"] == "SAE") & (best["kind"] == kind)].sort_values("f1_validation", ascending=False, kind="stable")
+    return (mine if len(mine) <= n else mine.drop_duplicates("family")).head(n)["concept"].tolist()
+
+
 def ladder(read: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """One row a kind and method: what was found by the unit that was best on validation, and how many units were claimed.
 

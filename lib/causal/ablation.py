@@ -1,9 +1,9 @@
 """Does the phenotype prediction need a latent? Error-preserving ablation, in closed form for a linear probe.
 
 x' = x + sum_i (f_i* - f_i) d_i keeps the SAE's reconstruction error. f* is the latent's value on the reference
-haplotype at the same token ("reference"), or zero. A constant such as the mean would move everybody alike and change
-no ranking beyond what zero does, so it is no row of its own. When the probe reads mean-pooled layer
-activations linearly, the change of person j's score is w . sum_i d_i mean_t (f*_i - f_i): no forward pass is needed.
+haplotype at the same token ("reference"), zero, the latent's mean, or its value in another person ("resample"). When
+the probe reads mean-pooled layer activations linearly, the change of person j's score is
+w . sum_i d_i mean_t (f*_i - f_i): no forward pass is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy import sparse
 from lib import probe, stats
 from lib.sae.model import SAE
 
-MODES = ("reference", "zero")
+MODES = ("reference", "zero", "mean", "resample")
 
 
 def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np.ndarray:
@@ -41,19 +41,13 @@ def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np
 
 
 @torch.inference_mode()
-def pooled_change(
-    sae: SAE, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, mode: str, chunk: int = 16384
-) -> np.ndarray:
-    """mean over a unit's tokens of f* - f: [unit, d_sae] float32.
+def reference_change(sae: SAE, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, chunk: int = 16384) -> np.ndarray:
+    """mean over a unit's tokens of f* - f, with f* the reference haplotype's: [unit, d_sae] float32.
 
     acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `align_to_reference`.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r}: wanted one of {', '.join(MODES)}")
     n_units = int(unit.max()) + 1
     mean = pooled_latents(sae, acts, unit, chunk)
-    if mode == "zero":
-        return -mean
     target = np.zeros_like(mean)
     for s in range(0, len(unit), chunk):
         x = torch.from_numpy(np.asarray(acts[counterpart[s : s + chunk]], dtype=np.float32))
@@ -80,40 +74,49 @@ def _add_by_unit(total: np.ndarray, values: np.ndarray, unit: np.ndarray) -> Non
     total[low : low + group.shape[0]] += group @ values
 
 
-def score_change(
-    change: np.ndarray, decoder: np.ndarray, locus_map: sparse.csr_matrix, n_people: int, probes: list[probe.Probe], folds: np.ndarray
-) -> np.ndarray:
-    """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person].
+def person_change(reference: np.ndarray, latents: np.ndarray, locus_map: sparse.csr_matrix, n_people: int, mode: str, seed: int) -> np.ndarray:
+    """Mean of f* - f of each person at each locus: [person, locus, latent] float32.
 
-    change: [unit, latent] from `pooled_change`; decoder: W_dec [latent, d_in]; probes: one a fold, in fold order.
-    Centred by the fold's training people, as `probe.cross_validate` centres the scores: a change that moves everybody
-    alike must not set the folds apart.
+    reference: [unit, latent] from `reference_change`; latents: [unit, latent] from `pooled_latents`. "mean" differs from
+    "zero" by the same constant for everybody, which no ranking inside a fold sees. "resample" deals the people out
+    anew, all loci of a person together.
     """
-    by_person = np.asarray(locus_map @ change).reshape(n_people, -1, change.shape[1])  # [person, locus, latent]
-    total = by_person.sum(0)
-    out = np.zeros((change.shape[1], n_people), dtype=np.float64)
+    def at_locus(values: np.ndarray) -> np.ndarray:
+        return np.asarray(locus_map @ values, dtype=np.float32).reshape(n_people, -1, values.shape[1])
+
+    if mode == "reference":
+        return at_locus(reference)
+    own = at_locus(latents)
+    if mode == "zero":
+        return -own
+    if mode == "mean":
+        return own.mean((0, 1)) - own
+    if mode == "resample":
+        return own[np.random.default_rng(seed).permutation(n_people)] - own
+    raise ValueError(f"mode {mode!r}: wanted one of {', '.join(MODES)}")
+
+
+def score_change(change: np.ndarray, decoder: np.ndarray, probes: list[probe.Probe], folds: np.ndarray) -> np.ndarray:
+    """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person] float64.
+
+    change: [person, locus, latent] from `person_change`; decoder: W_dec [latent, d_in]; probes: one a fold, in fold
+    order. Centred by the fold's training people, as `probe.cross_validate` centres the scores: a change that moves
+    everybody alike must not set the folds apart. With one fold for all, nothing is centred.
+    """
+    n_people, n_loci, _ = change.shape
+    total = change.sum(0, dtype=np.float64)
+    out = np.zeros((change.shape[2], n_people), dtype=np.float64)
     for fold, fitted in zip(np.unique(folds), probes, strict=True):
-        w = fitted.coef.reshape(by_person.shape[1], -1)  # [locus, d_in]
-        reads = w @ decoder.T  # [locus, latent]: the probe's weight along each decoder row
+        reads = fitted.coef.reshape(n_loci, -1) @ decoder.T  # [locus, latent]: the probe's weight along each decoder row
         rows = folds == fold
-        centre = (total - by_person[rows].sum(0)) / max((~rows).sum(), 1)  # of the training people, as the scores'
-        out[:, rows] = np.einsum("plk,lk->kp", by_person[rows], reads) - np.einsum("lk,lk->k", centre, reads)[:, None]
+        centre = (total - change[rows].sum(0, dtype=np.float64)) / max((~rows).sum(), 1)  # of the training people
+        out[:, rows] = np.einsum("plk,lk->kp", change[rows], reads, optimize=True) - np.einsum("lk,lk->k", centre, reads)[:, None]
     return out
 
 
-def necessity(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, n_boot: int, seed: int, n_candidates: int
-) -> pd.DataFrame:
-    """Drop of AUROC for each latent, with a paired bootstrap interval for the `n_candidates` largest.
-
-    full: [person]; change: [latent, person]. One row a latent: latent, drop, low, high (NaN beyond candidates).
-    """
-    drop = stats.auroc(y, full) - stats.auroc(y, full + change)
-    table = pd.DataFrame({"latent": np.arange(len(drop)), "drop": drop, "low": np.nan, "high": np.nan})
-    top = np.argsort(-np.abs(drop), kind="stable")[:n_candidates]
-    _, low, high = stats.auroc_drop(y, full, full + change[top], n_boot, seed)
-    table.loc[top, "low"], table.loc[top, "high"] = low, high
-    return table
+def repeated_change(change: np.ndarray, decoder: np.ndarray, probes: list[list[probe.Probe]], folds: np.ndarray) -> np.ndarray:
+    """`score_change` of every repeat: [repeat, latent, person] float32. probes: a list of folds a repeat; folds: [repeat, person]."""
+    return np.stack([score_change(change, decoder, fitted, f).astype(np.float32) for fitted, f in zip(probes, folds, strict=True)])
 
 
 def causal_match(drop: np.ndarray, motif: np.ndarray, causal: list[str], n: int, seed: int) -> dict[str, float]:
@@ -132,24 +135,3 @@ def causal_match(drop: np.ndarray, motif: np.ndarray, causal: list[str], n: int,
     null = np.array([stats.auroc(np.isin(motif, rng.choice(motifs, k, replace=False)), drop) for _ in range(n)])
     p = (1 + (null >= observed).sum()) / (1 + n)
     return {"auroc": observed, "p": float(p), "null_95": float(np.quantile(null, 0.95)), "n": len(drop)}
-
-
-def largest_by_chance(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, decoder: np.ndarray, locus_map: sparse.csr_matrix,
-    probes: list[probe.Probe], folds: np.ndarray, n: int, seed: int,
-) -> np.ndarray:  # fmt: skip
-    """The largest fall of AUROC over all latents when their directions are dealt out at random: [n].
-
-    Latents that differ between haplotypes keep their activity, rate and norm, and swap decoder rows among themselves,
-    so that chance directions come from the very space that the probe reads. A quantile of these maxima bounds the
-    family-wise error over all latents.
-    """
-    rng = np.random.default_rng(seed)
-    moving = np.flatnonzero(np.abs(change).sum(0) > 0)
-    if not len(moving):
-        raise ValueError("no latent differs between haplotypes and reference")
-    base, out = stats.auroc(y, full), np.zeros(n)
-    for i in range(n):
-        dealt = score_change(change[:, moving], decoder[rng.permutation(moving)], locus_map, len(y), probes, folds)
-        out[i] = (base - stats.auroc(y, full + dealt)).max()
-    return out

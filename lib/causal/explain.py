@@ -7,6 +7,7 @@ Every score reads the same bases for every method: those of a window that all me
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -29,14 +30,16 @@ def compare(
     """One row a method, with the columns of `site_overlap`, `seqlets`, `areas` and `sanity`, and beside them seconds and
     delta (median convergence error, with not_converged, windows at 5 % or more; NaN and 0 for methods without one).
 
-    twins: the same methods on the model with random weights, in the same order. windows: contig, start, end, one a
-    sequence; sites: contig, start, end.
+    twins: the same methods on the model with random weights, in the same order, on all sequences or on the first n; curves,
+    which cost as many forwards, are made on those too. windows: contig, start, end, one a sequence; sites: contig, start, end.
     """
+    n = len(twins[0].values)
+    first = [replace(a, values=a.values[:n]) for a in attributions]
     parts = [
         site_overlap(attributions, windows, sites, n_boot, seed, n_null).rename(columns={"value": "auroc"}),
         seqlets(attributions, windows, sites, n_null, seed),
-        areas(curves(attributions, scorers, sequences, seed=seed), n_boot, seed),
-        sanity(attributions, twins, n_boot, seed),
+        areas(curves(first, scorers[:n], sequences[:n], seed=seed), n_boot, seed),
+        sanity(first, twins, n_boot, seed),
     ]
     table = pd.DataFrame({"method": [a.method for a in attributions]})
     for part in parts:

@@ -474,3 +474,29 @@ def redundancy_groups(change: np.ndarray, at_least: float = 0.5) -> np.ndarray:
         tree = linkage(squareform(distance, checks=False), method="average")
         out[moving] = len(out) + fcluster(tree, 1 - at_least, criterion="distance")
     return pd.factorize(out)[0]
+
+
+def closures(groups: np.ndarray, family: pd.Series, mass: np.ndarray) -> dict[str, np.ndarray]:
+    """Latents of each family, with all that move together with them: family -> latents.
+
+    groups: [latent] from `redundancy_groups`; family: indexed by latent, those that have a name; mass: [latent], how much
+    each moves. A group belongs to the family with the largest mass among its named members; a group without any to none.
+    """
+    table = pd.DataFrame({"group": groups, "mass": mass, "family": family.reindex(np.arange(len(groups)))})
+    share = table.dropna().groupby(["group", "family"])["mass"].sum().reset_index()
+    owner = share.sort_values("mass", ascending=False, kind="stable").drop_duplicates("group").set_index("group")["family"]
+    of = table["group"].map(owner)
+    return {str(name): rows.index.to_numpy() for name, rows in table.groupby(of)}
+
+
+def matched_sets(members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, n_near: int = 50) -> np.ndarray:
+    """Control sets of a set's size: int64 [n, member], each member replaced by a latent outside the set, drawn among its
+    n_near nearest by `rate_matched`; a member without one by any latent outside."""
+    rng = np.random.default_rng(seed)
+    index, _ = rate_matched(members, rate, norm, n_near + len(members), seed)
+    others = np.setdiff1d(np.flatnonzero(rate > 0), members)
+    out = np.empty((n, len(members)), dtype=np.int64)
+    for j, row in enumerate(index):
+        near = row[(row >= 0) & ~np.isin(row, members)][:n_near]
+        out[:, j] = rng.choice(near if len(near) else others, n)
+    return out

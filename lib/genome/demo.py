@@ -17,8 +17,9 @@ GENES = [
     "NOD2", "IL23R", "ATG16L1", "IRGM", "CARD9", "PTPN2", "IL10", "HNF4A",
     "JAK2", "STAT3", "TYK2", "SMAD3", "IL12B", "PTGER4", "LRRK2",
 ]  # fmt: skip
-#: Losing a site of these raises the odds of disease; losing one of the last, BACH2, lowers them.
-CAUSAL_MOTIFS = ["HNF1A", "NFKB1", "STAT3", "CEBPB", "SMAD3", "BACH2"]
+#: Losing a site of the first raises the odds of disease; losing one of the last lowers them. Two, since a family can only be
+#: found necessary if its loss costs enough: of k equal families that costs about .08 (k 2), .05 (k 3), .02 (k 6) of AUROC.
+CAUSAL_MOTIFS = ["SMAD3", "NFKB1"]
 SPACER = 500  # plain bases before each region, and at the end of a contig
 README = """Everything in this folder is simulated: sequence, genotypes, phenotype. Nothing comes from a person.
 Effects are enlarged (log odds {effect} per allele; published ones are mostly below 0.3).
@@ -37,6 +38,7 @@ def simulate_demo(
     out_dir: str | Path,
     seed: int,
     n_people: int = 300,
+    n_external: int = 0,
     n_loci: int = 15,
     locus_bp: int = 1024,
     n_contigs: int = 8,
@@ -47,19 +49,20 @@ def simulate_demo(
     variant_bp: int = 75,
     n_destroying: int = 60,
     n_causal: int = 12,
-    effect_log_odds: float = 0.8,
+    effect_log_odds: float = 1.0,
     case_share: float = 0.5,
 ) -> Path:
     """Write a small disease study whose truth is known into out_dir; the same seed gives the same bytes.
 
     Files: genome.fa (+ .fai), loci.bed, background.bed, cohort.vcf.gz (+ .tbi; unphased), phenotype.csv,
-    and truth/ (see truth/README.md). Loci and background share contigs sim1, sim2, ..., so that a whole
+    the same of n_external other people (external.vcf.gz, external_phenotype.csv; none when 0), and truth/ (see
+    truth/README.md). Loci and background share contigs sim1, sim2, ..., so that a whole
     contig can be held out.
 
     locus_bp, background_bp: bases per locus and per background region. density: share of the bases of an
     element that lie in a planted site. element_share: share of a locus within its promoter (half of it) and
     two enhancers. variant_bp: mean bases per variant. n_destroying: variants that take a planted site below
-    the planting threshold; n_causal of them, on motifs in CAUSAL_MOTIFS and with allele frequency 0.1 to
+    the planting threshold; n_causal of them, on motifs in CAUSAL_MOTIFS and with allele frequency 0.25 to
     0.5, drive the phenotype, ±effect_log_odds per copy. case_share: share of people who are cases.
     Raises ValueError when there are more loci than names, or too few sites for the variants asked for.
     """
@@ -80,15 +83,14 @@ def simulate_demo(
     variants = _add_neutral(variants, genome, loci, n_variants - n_destroying, rng)
     variants = _score_drops(variants, genome, sites, motifs)
     copies, variants = _genotypes(variants, n_people, rng)
-    phenotype = simulate_phenotype(copies.sum(2), variants.beta, case_share, int(rng.integers(2**31)))
 
-    samples = [f"SIM{i + 1:05d}" for i in range(n_people)]
     _write_genome(out / "genome.fa", genome)
     _write_bed(out / "loci.bed", loci)
     _write_bed(out / "background.bed", regions[regions.kind == "background"])
-    _write_vcf(out / "cohort.vcf", variants, copies, samples, genome, seed)
-    people = phenotype.assign(sample=samples)
-    people[["sample", "phenotype"]].to_csv(out / "phenotype.csv", index=False)
+    people = _write_people(out, "", "SIM", variants, copies, case_share, genome, seed, rng)
+    if n_external:
+        others, _ = _genotypes(variants, n_external, rng)
+        _write_people(out, "external_", "EXT", variants, others, case_share, genome, seed, rng)
     _write_truth(out / "truth", sites, elements, exons, variants, motifs)
     people[["sample", "genetic", "liability"]].round(6).to_csv(out / "truth" / "liability.csv", index=False)
     text = README.format(effect=effect_log_odds, seed=seed, n_motifs=len(motifs), p=planted.SITE_P)
@@ -236,7 +238,7 @@ def _choose_destroying(
     chosen = candidates.iloc[rows].assign(causal=np.isin(rows, causal)).reset_index(drop=True)
     sign = np.where(chosen.target == CAUSAL_MOTIFS[-1], -1.0, 1.0)
     chosen["beta"] = np.where(chosen.causal, sign * effect, 0.0)
-    chosen["frequency"] = np.where(chosen.causal, rng.uniform(0.1, 0.5, n), np.nan)
+    chosen["frequency"] = np.where(chosen.causal, rng.uniform(0.25, 0.5, n), np.nan)
     return chosen
 
 
@@ -325,6 +327,19 @@ def _genotypes(
     empty = np.flatnonzero(~copies.any((1, 2)))
     copies[empty, rng.integers(0, n_people, len(empty)), 0] = True
     return copies.astype(np.int8), variants
+
+
+def _write_people(
+    out: Path, prefix: str, name: str, variants: pd.DataFrame, copies: np.ndarray, case_share: float,
+    genome: dict[str, np.ndarray], seed: int, rng: np.random.Generator,
+) -> pd.DataFrame:  # fmt: skip
+    """Genotypes and phenotypes of a cohort. Returns sample, phenotype, genetic, liability."""
+    phenotype = simulate_phenotype(copies.sum(2), variants.beta, case_share, int(rng.integers(2**31)))
+    samples = [f"{name}{i + 1:05d}" for i in range(copies.shape[1])]
+    _write_vcf(out / f"{prefix.rstrip('_') or 'cohort'}.vcf", variants, copies, samples, genome, seed)
+    people = phenotype.assign(sample=samples)
+    people[["sample", "phenotype"]].to_csv(out / f"{prefix}phenotype.csv", index=False)
+    return people
 
 
 def _write_genome(path: Path, genome: dict[str, np.ndarray], width: int = 60) -> None:

@@ -183,6 +183,26 @@ class Adapter:
             raise RuntimeError(f"sites that did not fire exactly once: {wrong}")
         return {name: x[0] for name, x in seen.items()}
 
+    @contextmanager
+    def restart(self, name: str, x: Tensor) -> Iterator[None]:
+        """Inside, every forward starts from x [batch, length, d] at a site of the residual stream, `embed` or `resid_post.k`.
+
+        Blocks up to the site do not run; the batch's mask and positions are its own. Read later sites with `run_grid`.
+        Raises ValueError for a site inside a block or after the last norm.
+        """
+        kind, _, k = self.site(name).name.partition(".")
+        if kind not in ("embed", "resid_post"):
+            raise ValueError(f"a forward cannot restart from {name!r}: wanted embed or resid_post.k")
+        skipped = self.blocks[: int(k) + 1] if k else []
+        for block in skipped:
+            block.forward = lambda *_, **__: x  # over the class's; blocks of every family return a tensor
+        try:
+            with self._hook(name, lambda _: x):
+                yield
+        finally:
+            for block in skipped:
+                del block.forward
+
     @torch.inference_mode()
     def run(self, batch: TokenBatch, names: Sequence[str]) -> dict[str, Tensor]:
         """Activations of the kept tokens at each site: [kept, d], rows aligned with the batch's columns."""

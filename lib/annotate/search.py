@@ -1,0 +1,142 @@
+"""One search, the same for the latents and for every rival: pairs chosen on validation, read once on test."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from lib.annotate import association, features, pairs, rivals, shifts
+from lib.annotate.concepts import Concepts
+from lib.models.adapter import Adapter
+from lib.sae import evaluate
+from lib.sae.model import SAE, random_dictionary
+
+PARTS = ("validation", "test")
+Parts = dict[str, association.Latents]
+
+
+class Ground(NamedTuple):
+    """What does not depend on the layer. Dictionaries by part: split (rows of the store), tokens, laid (concepts),
+    strata ([token]); texts: [unit]; n_shifts, pair_floor, f1_floor, seed as in 04_annotation."""
+
+    split: dict[str, np.ndarray]
+    tokens: dict[str, pd.DataFrame]
+    laid: dict[str, Concepts]
+    strata: dict[str, np.ndarray]
+    texts: list[str]
+    n_shifts: int
+    pair_floor: float
+    f1_floor: float
+    seed: int
+
+
+def latents_and_rivals(
+    ground: Ground, acts: np.ndarray, model: Adapter, twin: Adapter, site: str, sae: SAE, twin_sae: SAE, l0: float
+) -> dict[str, Parts]:  # fmt: skip
+    """The latents of a site and the null ladder: method -> part -> CSR [token, latent], or blocks of columns.
+
+    acts: [row, d] of the store; l0: latents a token of `sae`. "label shuffle" is the SAE's own latents: `search`
+    shuffles its concepts.
+    """
+    texts, tokens, split, seed = ground.texts, ground.tokens, ground.split, ground.seed
+    untrained = random_dictionary(sae, max(1, round(l0)), seed + 1)
+    train = split["train"][:: max(1, len(split["train"]) // 50000)]
+    mean, axes = rivals.principal_axes(acts, train, min(64, acts.shape[1]))
+    own = {part: evaluate.latents_of(sae, acts, split[part]) for part in PARTS}
+    return {
+        "SAE": own,
+        "random dictionary": {part: evaluate.latents_of(untrained, acts, split[part]) for part in PARTS},
+        "random twin": {part: features.latents_on(twin, site, twin_sae, texts, tokens[part]) for part in PARTS},
+        "raw neurons": {part: rivals.Directions(acts, split[part], mean) for part in PARTS},
+        "PCA": {part: rivals.Directions(acts, split[part], mean, axes) for part in PARTS},
+        "rate-matched": {part: rivals.moved_latents(own[part], tokens[part]["unit"].to_numpy(), seed) for part in PARTS},
+        "label shuffle": own,
+        "shuffled sequence": {
+            part: features.latents_on(model, site, sae, features.shuffled_texts(texts, tokens[part], seed), tokens[part]) for part in PARTS
+        },
+    }
+
+
+def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs read on test, and the validation-best unit of each concept, for every method and kind of concept.
+
+    Columns as in `association.read_pairs` and `features.best_pairs`, with method, kind and claimed (see
+    `association.claimed`, and F1 above the floor).
+    """
+    contig, unit = (ground.tokens["test"][name].to_numpy() for name in ("contig", "unit"))
+    drawn = shifts.draw(contig, shifts.least_offset(ground.tokens["test"]), ground.n_shifts, ground.seed)
+    read, best = [], []
+    for method, latents in methods.items():
+        for kind in ground.laid["test"].table["kind"].unique():
+            known = {part: features.of_kind(ground.laid[part], kind) for part in PARTS}
+            if method == "label shuffle":
+                known = {part: rivals.shuffle_labels(known[part], ground.strata[part], ground.seed) for part in PARTS}
+            screened = association.screen(latents["validation"], known["validation"])
+            reading = association.read_pairs(latents["test"], known["test"], screened, drawn, ground.strata["test"], unit, ground.pair_floor)
+            read.append(reading.pairs.assign(method=method, kind=kind, n_tests=reading.n_tests))
+            best.append(features.best_pairs(reading, screened, latents["test"], known["test"]).assign(method=method, kind=kind))
+    found = [pd.concat(tables, ignore_index=True) for tables in (read, best)]
+    return tuple(table.assign(claimed=association.claimed(table) & (table["f1"] > ground.f1_floor)) for table in found)
+
+
+# ---- what figures need of single pairs --------------------------------------------------------------------------
+
+
+def f1_intervals(best: pd.DataFrame, latents: sparse.csr_matrix, concepts: Concepts, unit: np.ndarray, n_boot: int, seed: int) -> pd.DataFrame:
+    """`best` with low and high: 95 % bootstrap of the test F1 over windows, thresholds frozen.
+
+    best: latent, concept, threshold, largest, one row a pair; latents: CSR [token, latent] on test; unit: [token] window,
+    sorted. An instance that lies in two windows counts in the first.
+    """
+    windows, code = np.unique(unit, return_inverse=True)
+    pick = np.random.default_rng(seed).multinomial(len(windows), np.full(len(windows), 1 / len(windows)), n_boot).astype(np.float32)
+    row_of = {name: i for i, name in enumerate(concepts.table["concept"])}
+    columns, tokens, instances = latents.tocsc(), concepts.tokens.tocsc(), concepts.instances.tocsr()
+    low, high = np.full(len(best), np.nan), np.full(len(best), np.nan)
+    for i, pair in enumerate(best.itertuples()):
+        on = columns[:, [pair.latent]].toarray().ravel() > np.float32(pair.threshold) * np.float32(pair.largest)
+        row = row_of[pair.concept]
+        mine = instances[np.flatnonzero(concepts.concept_of == row)]
+        home = code[mine.indices[mine.indptr[:-1]]]  # the window of an instance's first token
+        counts = [np.bincount(where, weights, len(windows)) for where, weights in (
+            (code, on), (code, on & (tokens[:, [row]].toarray().ravel() > 0)), (home, None), (home, mine @ on > 0))]  # fmt: skip
+        fired, hits, total, found = (pick @ count.astype(np.float32) for count in counts)
+        drawn = pairs.harmonic(hits / np.maximum(fired, 1), found / np.maximum(total, 1))
+        low[i], high[i] = np.quantile(drawn, [0.025, 0.975])
+    return best.assign(low=low, high=high)
+
+
+def precision_recall(best: pd.DataFrame, latents: sparse.csr_matrix, concepts: Concepts, n_levels: int = 50) -> pd.DataFrame:
+    """Precision of firing tokens against recall of instances at `n_levels` thresholds: one row a pair and level.
+
+    best: latent, concept, one row a pair; latents: CSR [token, latent]. Thresholds are quantiles of the latent's own
+    activations. Returns latent, concept, level (share of the firing tokens kept), precision, recall.
+    """
+    row_of = {name: i for i, name in enumerate(concepts.table["concept"])}
+    columns, tokens, instances = latents.tocsc(), concepts.tokens.tocsc(), concepts.instances.tocsr()
+    rows = []
+    for pair in best.itertuples():
+        value = columns[:, [pair.latent]].toarray().ravel()
+        row = row_of[pair.concept]
+        inside = tokens[:, [row]].toarray().ravel() > 0
+        mine = instances[np.flatnonzero(concepts.concept_of == row)].tocoo()
+        peak = np.zeros(mine.shape[0], np.float32)
+        np.maximum.at(peak, mine.row, value[mine.col])
+        for kept in np.linspace(1 / n_levels, 1, n_levels):
+            if not (value > 0).any():
+                break
+            cut = np.quantile(value[value > 0], 1 - kept)
+            on = (value >= cut) & (value > 0)
+            rows.append((pair.latent, pair.concept, kept, inside[on].mean(), ((peak >= cut) & (peak > 0)).mean()))
+    return pd.DataFrame(rows, columns=["latent", "concept", "level", "precision", "recall"])
+
+
+def decoder_map(W_dec: np.ndarray, seed: int) -> np.ndarray:
+    """Decoder rows laid on a plane by UMAP of their cosines: [latent, 2]. Distances far apart mean nothing."""
+    import umap
+
+    n = min(15, len(W_dec) - 1)
+    return umap.UMAP(n_neighbors=n, min_dist=0.1, metric="cosine", random_state=seed, n_jobs=1).fit_transform(W_dec)

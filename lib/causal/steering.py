@@ -1,0 +1,142 @@
+"""Does pushing a latent up or down move the prediction with it? Dose and response, beside controls of equal norm.
+
+x' = x + eps sigma d / |d| at every kept token of a unit: eps in standard deviations sigma of the latent, d its decoder
+row, or in the controls a random direction or another latent's row. The score is w . mean_t x_t at a later site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from lib import stats
+from lib.causal import patching
+from lib.models.adapter import Adapter
+from lib.models.tokens import TokenBatch
+from lib.sae.model import SAE
+
+DOSES = tuple(range(-8, 9, 2))  # standard deviations of the latent
+
+
+@torch.inference_mode()
+def steer(
+    adapter: Adapter, sae: SAE, clean: patching.Clean, site_to: str, w: np.ndarray, latents: Sequence[int], sd: np.ndarray,
+    doses: Sequence[float] = DOSES, n_controls: int = 10, seed: int = 0, token_budget: int = 8192,
+) -> pd.DataFrame:  # fmt: skip
+    """Response of each unit's score and of the model's output to each dose of each direction.
+
+    clean: units run up to the SAE's site; w: [d], or [unit, d]; sd: [d_sae], each latent's standard deviation over tokens
+    (`latent_sd`). One row each of latent, direction ("latent", "random", "shuffled decoder"), draw (0 to n_controls - 1)
+    and eps (sd of the latent), unit; change: of the score; kl: collateral, KL(clean | steered) of the language-model
+    head's output, mean over kept tokens, nats; norm: median norm of the unit's steered tokens; beyond: whether that
+    leaves the 99th percentile of the clean tokens' norms, where a dose counts no more.
+    Raises ValueError when a latent's sd is not above 0, or the weights hold no language-model head.
+    """
+    latents, sd = np.asarray(latents), np.asarray(sd)
+    if not (sd[latents] > 0).all():
+        raise ValueError(
+            f"latents {latents[~(sd[latents] > 0)].tolist()} have no spread: a dose is in their sd"
+        )
+    patching.check_order(adapter, clean.site, site_to)
+    w = patching.probe_rows(w, len(clean.encoded), sae.config.d_in)
+    limit = torch.quantile(clean.acts.norm(dim=1), 0.99).item()
+    generator, rows = torch.Generator().manual_seed(seed), []
+    pushes = {int(i): directions(sae, int(i), n_controls, generator) for i in latents}
+    for chunk in patching.chunks(clean.encoded, token_budget):
+        batch, x = patching.grid(adapter, clean, chunk)
+        score, log_p = respond(adapter, batch, x, clean.site, site_to, w[chunk])
+        for latent, named in pushes.items():
+            for (direction, draw), d in named.items():
+                for eps in doses:
+                    moved = x.clone()
+                    moved[batch.keep] += (eps * sd[latent] * d).to(x)
+                    after, log_q = respond(adapter, batch, moved, clean.site, site_to, w[chunk])
+                    kl = by_unit((log_p.exp() * (log_p - log_q)).sum(-1), batch, torch.mean)
+                    norm = by_unit(moved[batch.keep].norm(dim=1), batch, torch.median)
+                    rows.append(pd.DataFrame({
+                        "latent": latent, "direction": direction, "draw": draw, "eps": float(eps), "unit": chunk,
+                        "change": after - score, "kl": kl, "norm": norm, "beyond": norm > limit,
+                    }))  # fmt: skip
+    keys = ["latent", "direction", "draw", "eps", "unit"]
+    return pd.concat(rows).sort_values(keys, ignore_index=True)
+
+
+@torch.inference_mode()
+def latent_sd(sae: SAE, acts: Tensor) -> np.ndarray:
+    """Standard deviation of each latent over all tokens, silent ones included. acts: [token, d] -> [d_sae]."""
+    f = torch.cat([sae.encode(x) for x in acts.split(16384)])
+    return f.std(0, correction=0).numpy()
+
+
+def directions(
+    sae: SAE, latent: int, n_controls: int, generator: torch.Generator
+) -> dict[tuple[str, int], Tensor]:
+    """Unit vectors [d] by (direction, draw): the latent's decoder row, random ones, and rows of other latents."""
+    d_sae, d = sae.config.d_sae, sae.config.d_in
+    if n_controls >= d_sae:
+        raise ValueError(f"{n_controls} controls: wanted fewer than the {d_sae} latents whose rows they take")
+    others = torch.randperm(d_sae - 1, generator=generator)[:n_controls]
+    others = others + (others >= latent)
+    found = {("latent", 0): sae.W_dec[latent]}
+    found |= {("random", n): v for n, v in enumerate(torch.randn(n_controls, d, generator=generator))}
+    found |= {("shuffled decoder", n): sae.W_dec[i] for n, i in enumerate(others)}
+    return {name: v / v.norm() for name, v in found.items()}
+
+
+def respond(
+    adapter: Adapter, batch: TokenBatch, x: Tensor, site_from: str, site_to: str, w: Tensor
+) -> tuple[np.ndarray, Tensor]:
+    """Scores [unit] and the head's log-probabilities [kept, vocabulary] of one forward restarted from x."""
+    seen: list[Tensor] = []
+
+    def read(y: Tensor) -> Tensor:
+        seen.append(y)
+        return y
+
+    with adapter.restart(site_from, x):
+        logits = adapter.replace(batch, site_to, read)[batch.keep]
+    means = [y.mean(0) for y in seen[0].float().split(batch.keep.sum(1).tolist())]
+    return (torch.stack(means).cpu() * w).sum(1).numpy(), logits.float().log_softmax(-1)
+
+
+def by_unit(values: Tensor, batch: TokenBatch, reduce) -> np.ndarray:
+    """values [kept] -> [unit], `reduce` over each unit's tokens."""
+    return np.array([reduce(v).item() for v in values.split(batch.keep.sum(1).tolist())])
+
+
+def summarise(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """One row a latent, direction and draw of `steer`'s table, over the doses that are beyond for no more than half of the units.
+
+    slope, slope_low, slope_high: score per sd, least squares, mean over units, bootstrap over units; spearman: of the
+    mean change with eps; saturation: 1 - (change per sd between the outermost doses) / (that between the doses nearest
+    0): 0 on a line, 1 when flat; kl: at the outermost doses, mean, nats; eps_low, eps_high: those doses. NaN with fewer
+    than 3 doses in range.
+    """
+    rows = []
+    for (latent, direction, draw), group in table.groupby(["latent", "direction", "draw"]):
+        within = group.groupby("eps")["beyond"].mean() <= 0.5
+        doses = within.index[within].to_numpy()
+        row = {"latent": latent, "direction": direction, "draw": draw, "n_doses": len(doses)}
+        if len(doses) >= 3:
+            row |= _curve(group[group["eps"].isin(doses)], doses, n_boot, seed)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _curve(group: pd.DataFrame, doses: np.ndarray, n_boot: int, seed: int) -> dict[str, float]:
+    change = group.pivot(index="eps", columns="unit", values="change").loc[doses].to_numpy()  # [dose, unit]
+    slope = stats.mean_interval(np.polyfit(doses, change, 1)[0], n_boot, seed)
+    mean, ends = change.mean(1), [0, len(doses) - 1]
+    below, above = np.flatnonzero(doses < 0), np.flatnonzero(doses > 0)
+    near = [below[-1] if len(below) else 0, above[0] if len(above) else len(doses) - 1]
+    far, middle = (np.diff(mean[i])[0] / np.diff(doses[i])[0] for i in (ends, near))
+    return {
+        "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high,
+        "spearman": spearmanr(doses, mean).statistic, "saturation": 1 - far / middle if middle else np.nan,
+        "kl": group.loc[group["eps"].isin(doses[ends]), "kl"].mean(), "eps_low": doses[0], "eps_high": doses[-1],
+    }  # fmt: skip
