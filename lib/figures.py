@@ -52,25 +52,34 @@ def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFra
     return figure
 
 
+def _panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, list[plt.Axes]]:
+    """A figure of n panels, at most `most` a row. height: of a row, inches."""
+    columns, rows = min(n, most), -(-n // most)
+    figure, axes = fs.axes(rows, columns, height=height * rows, squeeze=False, **kwargs)
+    for ax in axes.ravel()[n:]:
+        ax.axis("off")
+    return figure, list(axes.ravel()[:n])
+
+
 def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
-    """Fig. 2: AUROC by layer, with dosage, k-mers and shuffled labels as bands."""
+    """Fig. 2: AUROC by layer, with dosage, k-mers, the random twin and shuffled labels as bands."""
     arms = list(dict.fromkeys(table["arm"]))
-    figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False, sharey=True)
-    for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
+    figure, axes = _panels(len(arms), 2.2, sharey=True)
+    for ax, arm, letter in zip(axes, arms, "abcdef", strict=False):
         t = table[table["arm"] == arm]
         for row in t[t["kind"] == "oracle"].itertuples():
             ax.axhline(row.value, color="black", lw=0.8, ls=":", label="true genetic score")
-        for row in t[t["kind"].isin(["baseline", "shuffle"])].itertuples():
+        for row in t[t["predictor"].isin(["dosage", "random twin", "label shuffle"]) | t["predictor"].str.endswith("-mer")].itertuples():
             name = "k-mer" if row.predictor.endswith("-mer") else row.predictor
             fs.band(ax, row.value, row.low, row.high, fs.COLOURS[name], row.predictor)
-        layer = t[t["kind"] == "layer"].assign(block=lambda d: d["predictor"].str.removeprefix("resid_post."))
-        fs.intervals(ax, layer, "block", fs.COLOURS["model"], "layer")
-        nested = t[t["kind"] == "nested"].assign(block="chosen in\nfolds")
-        fs.intervals(ax, nested, "block", "black", "layer chosen inside folds", "s")
-        ax.set(xlabel="block (resid_post)")
+        block = t.assign(block=t["predictor"].str.removeprefix("resid_post."))
+        fs.intervals(ax, block[block["kind"] == "layer"], "block", fs.COLOURS["model"], "layer")
+        fs.intervals(ax, block[block["kind"] == "composition-matched"], "block", "0.45", "layer, composition-matched", "s")
+        fs.intervals(ax, block[block["kind"] == "nested"].assign(block="in\nfolds"), "block", "black", "layer chosen inside folds", "D")
+        ax.set(xlabel="block (resid_post)", ylabel=f"AUROC (n = {int(t['n'].max())} people)")
+        ax.label_outer()
         fs.panel(ax, letter, arm)
-    axes[0][0].set_ylabel(f"AUROC (n = {int(table['n'].max())} people)")
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)
     _label(figure, label)
     fs.save(figure, stage, "fig2_layers", table)
     return figure
@@ -274,58 +283,78 @@ def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt
     return figure
 
 
-def necessity(stage, table: pd.DataFrame, controls: pd.DataFrame, label: str, n_shown: int = 30) -> plt.Figure:
-    """Fig. 10: fall of AUROC per ablated latent, largest first; matched random directions beside it."""
+def necessity(stage, table: pd.DataFrame, label: str, bar: float = 0.03, n_shown: int = 8) -> plt.Figure:
+    """Fig. 10: fall of AUROC per ablated latent, family and closure, largest first, with nulls and the bar."""
     arms = list(dict.fromkeys(table["arm"]))
-    figure, axes = fs.axes(1, len(arms), height=2.3, squeeze=False)
-    for ax, arm, letter in zip(axes[0], arms, "abcdef", strict=False):
-        mine = table[(table["arm"] == arm) & (table["mode"] == "reference") & table["low"].notna()]
-        top = mine.sort_values("drop", ascending=False).head(n_shown).reset_index(drop=True)
-        for flag, colour, name in ((True, fs.COLOURS["SAE"], "needed"), (False, "0.6", "not shown to be needed")):
-            part = top[top["needed"].astype(bool) == flag]
-            if len(part):
-                fs.intervals(ax, part.assign(value=part["drop"], rank=part.index + 1), "rank", colour, name)
-        ax.axhline(controls.loc[controls["arm"] == arm, "largest_drop_by_chance"].quantile(0.95),
-                   color=fs.COLOURS["random direction"], ls="--", label="largest by chance (95 %)")  # fmt: skip
-        ax.axhline(0.03, color="0.3", lw=0.7, ls=":", label="plan's bar, 0.03")
-        ax.axhline(0, color="0.8", lw=0.6)
-        ax.set(xlabel="latents, by fall")
+    figure, axes = _panels(len(arms), 2.5, sharey=True)
+    drawn = []
+    for ax, arm, letter in zip(axes, arms, "abcdef", strict=False):
+        at, ticks = 0, []
+        for kind, colour, marker in (("latent", "SAE", "o"), ("family", "gated", "s"), ("closure", "jumprelu", "D")):
+            mine = table[(table["arm"] == arm) & (table["kind"] == kind)].nlargest(n_shown, "delta")
+            place = at + np.arange(len(mine))
+            ticks.append((at + (len(mine) - 1) / 2, {"family": "families"}.get(kind, kind + "s")))
+            for flag, shade, name in ((True, fs.COLOURS[colour], f"{kind}, needed"), (False, "0.7", "not shown to be needed")):
+                part = mine.assign(value=mine["delta"], at=place)[mine["needed"].astype(bool).to_numpy() == flag]
+                if len(part):
+                    fs.intervals(ax, part, "at", shade, name, marker)
+            ax.plot(place, mine[["rate_matched_99", "random_99"]].max(axis=1), "_", color="0.2", ms=5, label="null, 99th percentile")
+            drawn.append(mine)
+            at += len(mine) + 2
+        ax.axhline(bar, color="0.3", lw=0.7, ls=":", label=f"bar, {bar}")
+        ax.axhline(0, color="0.85", lw=0.6)
+        ax.set_xticks(*zip(*ticks, strict=True))
+        ax.set(ylabel="fall of AUROC when ablated")
+        ax.label_outer()
+        ax.tick_params(labelbottom=True)
         fs.panel(ax, letter, arm)
-    axes[0][0].set_ylabel("fall of AUROC when ablated")
-    axes[0][-1].legend(loc="upper right")
+    handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, columnspacing=1)
     _label(figure, label)
-    fs.save(figure, stage, "fig10_necessity", table[table["mode"] == "reference"])
+    fs.save(figure, stage, "fig10_necessity", pd.concat(drawn))
     return figure
 
 
-def explanations(stage, agreement: pd.DataFrame, separation: pd.DataFrame, label: str) -> plt.Figure:
-    """Fig. 11: rank agreement of explanations; AUROC of labelled variants."""
-    figure, (a, b) = fs.axes(1, 2, height=2.3, width_ratios=[1, 1.2])
+def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separation: pd.DataFrame, label: str) -> plt.Figure:
+    """Fig. 11: rank agreement of explanations; what they point at and what they move; AUROC of labelled variants."""
+    figure, axes = fs.axes(2, 2, height=4.2)
+    (a, b), (c, d) = axes
     names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
+    short = {n: n.replace("integrated gradients", "IG").replace("attention rollout", "rollout") for n in names}
     matrix = np.eye(len(names))
     for row in agreement.itertuples():
         i, j = names.index(row.first), names.index(row.second)
         matrix[i, j] = matrix[j, i] = row.spearman
-    a.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
-    for i in range(len(names)):
-        for j in range(len(names)):
-            a.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
-    short = [n.replace("integrated gradients", "IG").replace("attention rollout", "rollout") for n in names]
-    a.set_xticks(range(len(names)), short, rotation=30)
-    a.set_yticks(range(len(names)), short)
+    a.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    for i, j in product(range(len(names)), repeat=2):
+        a.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
+    a.set_xticks(range(len(names)), short.values(), rotation=30)
+    a.set_yticks(range(len(names)), short.values())
     fs.panel(a, "a", "rank agreement")
+    for ax, letter, title, value, ends, null in (
+        (b, "b", "inside sites", "auroc", ("low", "high"), "null_95"), (c, "c", "deletion", "deletion", ("deletion_low", "deletion_high"), None)):  # fmt: skip
+        drawn = scores.assign(value=scores[value], low=scores[ends[0]], high=scores[ends[1]], name=scores["method"].map(short))
+        for row in drawn.itertuples():
+            fs.intervals(ax, drawn.loc[[row.Index]], "name", fs.COLOURS[row.method])
+        if null:
+            ax.plot(drawn["name"], drawn[null], "_", color="0.2", ms=9, label="null, 95 %")
+            ax.legend(loc="best")
+        ax.axhline(0.5 if null else 0, color="0.7", lw=0.6)
+        ax.set_ylabel("AUROC of |value|" if null else "area over random order\n(share of whole replacement)")
+        ax.tick_params(axis="x", rotation=20)
+        fs.panel(ax, letter, title)
     groups = list(dict.fromkeys(zip(separation["variants"], separation["region"], strict=True)))
     for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
-        fs.intervals(b, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
-    b.axhline(0.5, color="0.7", lw=0.6)
-    b.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
-                                         for k, r in groups], fontsize=6)
-    b.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
-    b.legend(loc="lower center", bbox_to_anchor=(0.5, -0.5), ncols=3, columnspacing=1)
-    fs.panel(b, "b", "variants")
+        fs.intervals(d, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
+    d.axhline(0.5, color="0.7", lw=0.6)
+    d.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
+                                         for k, r in groups], fontsize=6)  # fmt: skip
+    d.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
+    d.legend(loc="best", fontsize=5.5)
+    fs.panel(d, "d", "variants")
     _label(figure, label)
-    fs.save(figure, stage, "fig11_explanations_variants", separation)
+    fs.save(figure, stage, "fig11_explanations_variants", pd.concat([scores, separation]))
     return figure
 
 

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -45,6 +47,7 @@ n_boot = 10000                    # bootstrap draws over people, shared by all l
 n_controls = 100                  # rate-matched latents, and random directions, for each latent
 n_null = 20                       # phenotypes without any effect, each through the whole rule
 least_moved = 20                  # a latent is tested if it is off its reference value in at least this many people
+together = 0.35                   # mean |correlation| of activity over people at which latents are one redundancy group; chosen on the demo
 n_claimed = 10                    # latents of largest fall that are refitted without, steered and looked for elsewhere
 patch_site = "resid_post.3"       # later site whose probe is read when the forward restarts from the cached layer
 n_patch_units = 64                # haplotype windows patched
@@ -148,13 +151,18 @@ f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in so
 # groups in which it moves most.
 
 # %%
+def closures(by_person, tested, family):
+    """Redundancy groups of the latents tested, and each family's closure. by_person: [person, locus, latent]."""
+    there = np.where(np.isin(np.arange(by_person.shape[2]), tested)[None, :, None], by_person.transpose(1, 2, 0), 0)  # [locus, latent, person]
+    groups = necessity.redundancy_groups(there, together)
+    found = necessity.closures(groups, family, np.linalg.norm(by_person, axis=(0, 1)))
+    return groups, {name: inside for name, latents in found.items() if len(inside := np.intersect1d(latents, tested))}
+
+
 named = io.read_table(study, "04_annotation", "features")
 known = named[(named.q < 0.05) & named.latent.isin(moving)].set_index("latent").family
-over_people = moved.transpose(1, 2, 0)  # [locus, latent, person]
-groups = necessity.redundancy_groups(np.where(np.isin(np.arange(len(decoder)), moving)[None, :, None], over_people, 0))
-mass = np.linalg.norm(moved, axis=(0, 1))
+groups, closure = closures(moved, moving, known)
 of_family = {name: rows.index.to_numpy() for name, rows in known.groupby(known)}
-closure = {name: np.intersect1d(latents, moving) for name, latents in necessity.closures(groups, known, mass).items()}
 sets = {"latent": {str(i): np.array([i]) for i in moving}, "family": of_family, "closure": closure,
         "group": {f"group {g}": rows for g in np.unique(groups[moving]) if len(rows := np.intersect1d(np.flatnonzero(groups == g), moving)) > 1}}
 pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"latents in a family": len(known)})
@@ -163,7 +171,7 @@ pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"
 # ## The test
 #
 # One multiplicity family for each kind of set and arm. Directions at random are the dictionary's own, dealt out anew: a
-# stronger null than isotropic ones, most of whose length no probe reads.
+# stronger null than isotropic ones, most of whose length no probe reads. Rate-matched sets are drawn latent by latent.
 
 # %%
 rate, size = named.density.to_numpy(), named.density.to_numpy() * np.linalg.norm(decoder, axis=1)
@@ -185,15 +193,23 @@ def elsewhere(y, members):
     return necessity.deltas(other_y, frozen.score(other_X)[None], necessity.set_change(there, members))
 
 
-def controls(y, run, members):
-    """99th percentiles of rate-matched sets and of dealt directions, on the first repeat, and how many matches there were."""
+def controls(y, run, members, table):
+    """99th percentiles of dealt directions and of rate-matched sets, on the first repeat, largest falls first: what has been
+    found needed is no control for what follows, or one cause would hide the next."""
     score, own = run.score[:1], ablation.score_change(moved, decoder, run.probes[0], run.folds[0])[None]
-    matched = [necessity.deltas(y, score, necessity.set_change(own, list(necessity.matched_sets(m, rate, size, n_controls, seed)))) for m in members]
     random = np.zeros((len(members), n_controls))
     for i, order in enumerate(dealt):
         anew = ablation.score_change(moved, decoder[order], run.probes[0], run.folds[0])[None]
         random[:, i] = necessity.deltas(y, score, necessity.set_change(anew, members))
-    return necessity.beats(np.zeros(len(members)), np.stack(matched))[0], necessity.beats(np.zeros(len(members)), random)[0]
+    random_99, beaten = necessity.beats(table.delta.to_numpy(), random)
+    rate_99, found = np.zeros(len(members)), np.zeros(0, int)
+    for i in np.argsort(-table.delta.to_numpy(), kind="stable"):
+        alike = list(necessity.matched_sets(members[i], rate, size, n_controls, seed, found))
+        fall = necessity.deltas(y, score, necessity.set_change(own, alike))
+        (rate_99[i],), (above,) = necessity.beats(table.delta.to_numpy()[[i]], fall[None])
+        if above and beaten[i] and table.low[i] > 0 and table.p_max_t[i] < 0.05:
+            found = np.union1d(found, members[i])
+    return {"rate_matched_99": rate_99, "random_99": random_99, "n_rate_matched": n_controls}
 
 
 def test(arm, kind):
@@ -202,10 +218,8 @@ def test(arm, kind):
     if not members:
         return pd.DataFrame()
     table = necessity.measure(y, families, run.score, necessity.set_change(change[arm], members).astype(np.float32), run.folds, n_boot, seed)
-    rate_99, random_99 = controls(y, run, members)
     table = table.assign(arm=arm, kind=kind, name=list(sets[kind]), latents=[len(m) for m in members],
-                         movers=[int((moved[:, :, m] != 0).any((1, 2)).sum()) for m in members],
-                         rate_matched_99=rate_99, random_99=random_99, n_rate_matched=n_controls)
+                         movers=[int((moved[:, :, m] != 0).any((1, 2)).sum()) for m in members], **controls(y, run, members, table))
     return necessity.verdict(table, bar, elsewhere(y, members) if external_phenotype_path else None, settings["n_folds"])
 
 
@@ -243,7 +257,8 @@ for arm, y in phenotypes.items():
             fall = necessity.deltas(y, first, necessity.set_change(own, [sets[kind][name] for name in names])) if names else []
             rows += [{"arm": arm, "mode": mode, "kind": kind, "name": name, "delta": d} for name, d in zip(names, fall, strict=True)]
     members = [sets["closure"][name] for name in best["closure"]]
-    kept.append(necessity.sufficiency(y, run.score, change[arm], members).assign(arm=arm, closure=best["closure"]))
+    if members:
+        kept.append(necessity.sufficiency(y, run.score, change[arm], members).assign(arm=arm, closure=best["closure"]))
     order = moving[np.argsort(-necessity.deltas(y, run.score, change[arm][:, moving]), kind="stable")]
     curves.append(necessity.set_curve(y, run.score[:1], change[arm][:1], order, 20, seed=seed).assign(arm=arm))
     whole = store.read_pooled(pooled_path, [site])[0][:, 0]
@@ -255,7 +270,7 @@ for arm, y in phenotypes.items():
             frozen = necessity.deltas(y, first, necessity.set_change(change[arm][:1], [m]))[0]
             lost = hunting.difference(y, first, again.score, 1000, seed)
             refits.append({"arm": arm, "kind": kind, "name": name, "frozen": frozen, "refit": lost.value, "low": lost.low, "high": lost.high, "n": lost.n})
-totals, modes_table, kept, refits, curves = pd.DataFrame(totals), pd.DataFrame(rows), pd.concat(kept), pd.DataFrame(refits), pd.concat(curves)
+totals, modes_table, kept, refits, curves = pd.DataFrame(totals), pd.DataFrame(rows), pd.concat([pd.DataFrame(), *kept]), pd.DataFrame(refits), pd.concat(curves)
 for name, table in {"totals": totals, "modes": modes_table, "sufficiency": kept, "refits": refits, "set_curves": curves}.items():
     stage.write_table(name, table)
 print(totals.round(3).to_string(index=False), "\n", refits.round(4).to_string(index=False))
@@ -337,6 +352,11 @@ if truth_variants_path:
             scored.append({"arm": arm, "kind": kind, "score": what, "value": k / of if of else np.nan, "low": low, "high": high, "k": k, "n": of,
                            "motifs": ", ".join(sorted(causal))})
     scored = pd.DataFrame(scored)
+    inside = np.unique(np.concatenate([np.zeros(0, int), *(sets["closure"][name] for name in necessary.name[(necessary.arm == arms[0]) & (necessary.kind == "closure") & necessary.necessary])]))
+    own_site = motif.reindex(inside).dropna()
+    low, high = proportion_confint(int(own_site.isin(causal).sum()), max(len(own_site), 1), method="wilson")
+    scored.loc[len(scored)] = [arms[0], "latents of necessary closures that read a true site", "precision", own_site.isin(causal).mean(), low, high,
+                               int(own_site.isin(causal).sum()), len(own_site), ", ".join(sorted(causal))]
     stage.write_table("planted", scored)
     for row in scored[scored.kind == "closure"].itertuples():
         claim(row.arm, f"{row.score} of planted causal motifs among necessary closures is at least 0.8", (row.value, row.low, row.high, row.n), 0.8, row.value >= 0.8,
@@ -473,7 +493,8 @@ else:
     sites_table, what = concepts.motif_hits(picked, sequences, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
 explanations = explain.compare(explained, twins, scorers, sequences, picked, sites_table, 1000, 1000, seed)
 agreement = explain.agreement(explained, 1000, seed)
-stage.write_table("explanations", explanations)
+stage.write_table("explanations", explanations.drop(columns="seconds"))
+stage.write_table("timings", explanations[["method", "seconds"]].assign(windows=len(sequences), bases=ism_span))
 stage.write_table("agreement", agreement)
 for row in explanations.itertuples():
     stage.claim(f"{row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n, round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125,
@@ -481,17 +502,16 @@ for row in explanations.itertuples():
                 f"p {row.p:.4f}, four methods (Bonferroni)")
     stage.claim(f"deleting what {row.method} names moves the score faster than a random order", row.deletion, row.deletion_low, row.deletion_high, len(twins[0].values),
                 0.0, row.deletion_low > 0, "area between the curves, in units of the whole replacement; bootstrap over windows")
-stage.headline(ism_seconds=round(explained[0].seconds, 1), ism_windows=len(sequences))
 explanations.set_index("method").T.round(3)
 
 # %%
 figure, axes = figstyle.axes(1, 3, height=2.2, sharey=True)
-for ax, (value, low, high, null, title) in zip(axes, [("auroc", "low", "high", "null", f"AUROC, {what}"), ("deletion", "deletion_low", "deletion_high", None, "deletion area"),
+for ax, (value, low, high, chance, title) in zip(axes, [("auroc", "low", "high", "null", f"AUROC, {what}"), ("deletion", "deletion_low", "deletion_high", None, "deletion area"),
                                                       ("sanity", "sanity_low", "sanity_high", "sanity_null", "|rank r| with random weights")], strict=True):
     for i, row in explanations.iterrows():
         ax.errorbar(row[value], i, xerr=[[row[value] - row[low]], [row[high] - row[value]]], fmt="o", color=figstyle.COLOURS.get(row.method, figstyle.COLOURS["SAE"]), capsize=2)
-        if null:
-            ax.plot(row[null], i, "|", color="0.3", ms=9)
+        if chance:
+            ax.plot(row[chance], i, "|", color="0.3", ms=9)
     ax.set(xlabel=title)
 axes[0].set_yticks(range(len(explanations)), explanations.method)
 axes[0].invert_yaxis()
@@ -531,6 +551,26 @@ if others:
     low, high = proportion_confint(int(replicated.replicated.sum()), len(replicated), method="wilson")
     stage.claim(f"[{arm}] the {len(claimed)} latents of largest fall come again in two thirds of {len(seeds)} seeds, with their fall", replicated.replicated.mean(), low, high,
                 len(replicated), round(float(replicated.null_permuted.mean()), 4), low > replicated.null_permuted.mean(), "share; Wilson interval; null: permuted decoders")
+families_again = []
+seed_latents = io.read_table(study, "04_annotation", "seed_latents")
+for name in others:
+    by_person = change_at(seeds[name], site, acts, units, locus_map, n_people)
+    tested = np.flatnonzero((by_person != 0).any(1).sum(0) >= least_moved)
+    of_seed = seed_latents[(seed_latents.seed == name) & (seed_latents.q < 0.05) & seed_latents.latent.isin(tested)].set_index("latent").family
+    found = closures(by_person, tested, of_seed)[1]
+    table = necessity.measure(y, families, run.score[:1], necessity.set_change(tables[name][0], list(found.values())).astype(np.float32), run.folds[:1], 2000, seed)
+    families_again.append(table.assign(family=list(found), seed=name, latents=[len(m) for m in found.values()]))
+asked = necessary[(necessary.arm == arm) & (necessary.kind == "closure") & necessary.necessary]
+if len(asked) and others:
+    families_again = pd.concat([asked.rename(columns={"name": "family"}).assign(seed=first), *families_again])
+    families_again = families_again[families_again.family.isin(asked.name)]
+    stage.write_table("replication_families", families_again[["family", "seed", "latents", "delta", "low", "high", "p_max_t"]])
+    seen = families_again[(families_again.low > 0) & (families_again.delta >= bar)].groupby("family").seed.nunique().reindex(asked.name, fill_value=0)
+    again = int((seen >= 2 / 3 * len(seeds)).sum())
+    low, high = proportion_confint(again, len(seen), method="wilson")
+    stage.claim(f"[{arm}] necessary closures are so again in two thirds of {len(seeds)} seeds, each with its own dictionary and names", again / len(seen), low, high, len(seen),
+                0.0, again == len(seen), "; ".join(f"{name}: {k} of {len(seeds)}" for name, k in seen.items()) + "; Wilson interval")
+    print(families_again[["family", "seed", "latents", "delta", "low", "high"]].round(4).to_string(index=False))
 halves = replication.split_half(y, run.score[0], change[arm][0], families, n_splits, seed, claimed)
 stage.write_table("replication_halves", halves)
 half = halves[halves.latent < 0].set_index("measure")

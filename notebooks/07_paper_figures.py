@@ -47,7 +47,7 @@ figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
 
 # %% [markdown]
 # ## Figure 2 · Layers against genotype dosage
-# Out-of-fold AUROC, bars 95 % bootstrap over people. Dosage is the compulsory baseline; dotted, the true genetic score,
+# Mean out-of-fold AUROC of the repeats, bars 95 % bootstrap over people. Dosage is the compulsory baseline; dotted, the true genetic score,
 # known only because the phenotype is simulated.
 
 # %%
@@ -111,19 +111,19 @@ figures.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"),
 
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs
-# Fall of AUROC when one latent is set to its reference value; bars 95 % paired bootstrap over people; dashed, what the
-# largest of all latents reaches by chance in 5 % of random deals of directions; dotted, the plan's bar of 0.03.
+# Fall of AUROC when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
+# moves with it). Bars 95 % BCa interval over people; ticks, the larger of the nulls; dotted, the bar of 0.03.
 
 # %%
-figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), io.read_table(study, "05_validation", "controls"), data_label);
+figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), data_label);
 
 # %% [markdown]
 # ## Figure 11 · Explanations and variants
-# Left: rank agreement of explanations on the same windows. Right: AUROC of labelled variants by size of change, bars
-# 95 % bootstrap over genes.
+# Explanations on the same windows: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
+# what they name moves the score (bootstrap over windows). Last: AUROC of labelled variants by size of change, bootstrap over genes.
 
 # %%
-figures.explanations(stage, io.read_table(study, "05_validation", "agreement"), io.read_table(study, "06_variants", "separation"), data_label);
+figures.explanations(stage, io.read_table(study, "05_validation", "agreement"), io.read_table(study, "05_validation", "explanations"), io.read_table(study, "06_variants", "separation"), data_label);
 
 # %% [markdown]
 # ## The claims

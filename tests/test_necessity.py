@@ -393,3 +393,5 @@ def test_matched_sets_lie_outside_the_set_and_at_its_rates():
     assert sets.shape == (200, 4) and not np.isin(sets, members).any()
     assert (rate[sets[:, 0]] == 0.1).all() and (rate[sets[:, 1:3]] == 0.4).all()  # the fourth has no match: any latent
     assert len(np.unique(sets[:, 0])) > 20
+    without = necessity.matched_sets(members, rate, np.ones(121), 200, 0, left_out=np.arange(50))
+    assert (without[:, 0] >= 50).all() and (rate[without[:, 0]] == 0.1).all()

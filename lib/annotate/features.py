@@ -460,15 +460,20 @@ COLUMNS_TEXT = "# Columns of features.csv\n\nOne row a latent. The truth of simu
 )
 
 
+def best_concepts(read: pd.DataFrame) -> pd.DataFrame:
+    """The pair of each latent with the highest validation F1, motif or interval: true sites are for scoring and never name it."""
+    known = read[read["kind"] != "true site"]
+    return known.sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("latent")
+
+
 def catalogue(read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, variance: np.ndarray, neighbours: list[str]) -> pd.DataFrame:
     """One row a latent, columns as in `COLUMNS`.
 
     read: pairs of the SAE read on test, with claimed; latents: table of 03_sae_training (latent, frequency, coherence,
     seeds_found); share: of `composition.shares`, with reverse_complement; variance, neighbours: [latent]. A latent's
-    concept is the motif or interval of its highest validation F1: true sites are for scoring and never name it.
+    concept is that of `best_concepts`.
     """
-    named = read[read["kind"] != "true site"].sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("latent")
-    table = latents.rename(columns={"frequency": "density"}).merge(named, on="latent", how="left").merge(share, on="latent", how="left")
+    table = latents.rename(columns={"frequency": "density"}).merge(best_concepts(read), on="latent", how="left").merge(share, on="latent", how="left")
     table = table.sort_values("latent", ignore_index=True).assign(variance_share=variance, neighbours=neighbours, faithful="")
     table["plausible"] = table["claimed"].eq(True)
     return table[list(COLUMNS)]

@@ -489,14 +489,17 @@ def closures(groups: np.ndarray, family: pd.Series, mass: np.ndarray) -> dict[st
     return {str(name): rows.index.to_numpy() for name, rows in table.groupby(of)}
 
 
-def matched_sets(members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, n_near: int = 50) -> np.ndarray:
+def matched_sets(
+    members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, left_out: np.ndarray = (), n_near: int = 50
+) -> np.ndarray:  # fmt: skip
     """Control sets of a set's size: int64 [n, member], each member replaced by a latent outside the set, drawn among its
-    n_near nearest by `rate_matched`; a member without one by any latent outside."""
+    n_near nearest by `rate_matched`; a member without one by any latent outside. left_out: latents that are no controls."""
     rng = np.random.default_rng(seed)
-    index, _ = rate_matched(members, rate, norm, n_near + len(members), seed)
-    others = np.setdiff1d(np.flatnonzero(rate > 0), members)
+    outside = np.union1d(members, np.asarray(left_out, dtype=int))
+    index, _ = rate_matched(members, rate, norm, len(rate), seed)
+    others = np.setdiff1d(np.flatnonzero(rate > 0), outside)
     out = np.empty((n, len(members)), dtype=np.int64)
     for j, row in enumerate(index):
-        near = row[(row >= 0) & ~np.isin(row, members)][:n_near]
+        near = row[(row >= 0) & ~np.isin(row, outside)][:n_near]
         out[:, j] = rng.choice(near if len(near) else others, n)
     return out
