@@ -79,7 +79,7 @@ def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
         ax.set(xlabel="block (resid_post)", ylabel=f"AUROC (n = {int(t['n'].max())} people)")
         ax.label_outer()
         fs.panel(ax, letter, arm)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1)
     _label(figure, label)
     fs.save(figure, stage, "fig2_layers", table)
     return figure
@@ -147,7 +147,7 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
             ax.set_xscale("log")
         fs.panel(ax, letter, kind)
     axes[0][0].set_ylabel("test F1 of the chosen unit")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, columnspacing=1)
     _label(figure, label)
     fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
     return figure
@@ -156,7 +156,7 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
 def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str) -> plt.Figure:
     """Fig. 6: share of concepts claimed by the unit chosen on validation, SAE against every null at the same thresholds
     (bars: Wilson 95 %), one panel a kind; last panel, precision and recall of the best pairs."""
-    kinds = [kind for kind, n in ladder.groupby("kind", sort=False)["concepts"].max().items() if n >= 3] or list(ladder["kind"].unique())
+    kinds = [kind for kind, n in ladder.groupby("kind", sort=False)["concepts"].max().items() if n >= 10] or list(ladder["kind"].unique())
     figure, axes = fs.axes(1, len(kinds) + 1, height=2.4, squeeze=False, width_ratios=[1] * len(kinds) + [1.15])
     methods = list(dict.fromkeys(ladder["method"]))
     drawn = ladder.assign(value=ladder["found"] / ladder["concepts"])
@@ -168,8 +168,8 @@ def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str)
                 xerr=np.abs(np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])), error_kw={"elinewidth": 0.7})  # fmt: skip
         ax.set_yticks(at, methods if ax is axes[0][0] else [""] * len(methods))
         ax.invert_yaxis()
-        ax.set(xlabel=f"share found (n = {int(mine['concepts'].max())})", xlim=(0, max(0.05, 1.1 * mine["high"].max())))
-        fs.panel(ax, letter, kind)
+        ax.set(xlabel=f"share of {int(mine['concepts'].max())}", xlim=(0, max(0.05, 1.1 * mine["high"].max())))
+        fs.panel(ax, letter, f"{kind} found")
     ax = axes[0][-1]
     for method, name in (("random dictionary", "random dictionary"), ("SAE", "SAE")):
         for i, (_, pair) in enumerate(curves[curves["method"] == method].groupby(["latent", "concept"], sort=False)):
@@ -185,7 +185,7 @@ def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str)
 def layer_concepts(stage, cells: pd.DataFrame, label: str) -> plt.Figure:
     """Fig. 7: test F1 of each concept's latent at each layer, its interval under it; bold where it is claimed and its lower
     bound is above the best null's F1 at that layer."""
-    kinds = [kind for kind, n in cells.groupby("kind", sort=False)["concept"].nunique().items() if n >= 3] or list(cells["kind"].unique())
+    kinds = [kind for kind, n in cells.groupby("kind", sort=False)["concept"].nunique().items() if n >= 5] or list(cells["kind"].unique())
     rows = {kind: list(dict.fromkeys(cells.loc[cells["kind"] == kind, "concept"])) for kind in kinds}
     sites = list(dict.fromkeys(cells["site"]))
     figure, axes = fs.axes(1, len(kinds), height=0.8 + 0.23 * max(map(len, rows.values())), squeeze=False)
@@ -200,7 +200,8 @@ def layer_concepts(stage, cells: pd.DataFrame, label: str) -> plt.Figure:
             colour = "white" if cell["f1"] > 0.6 else "black"
             strong = bool(cell["claimed"]) and cell["low"] > cell["best_null"]
             ax.text(j, i - 0.14, f"{cell['f1']:.2f}", ha="center", va="center", fontsize=5.5, color=colour, fontweight="bold" if strong else None)
-            ax.text(j, i + 0.26, f"{cell['low']:.2f}–{cell['high']:.2f}", ha="center", va="center", fontsize=3.6, color=colour)
+            ends = "–".join(f"{cell[end]:.2f}".removeprefix("0") for end in ("low", "high"))
+            ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=4, color=colour)
         ax.set_xticks(range(len(sites)), [site.removeprefix("resid_post.") for site in sites])
         ax.set_yticks(range(len(rows[kind])), [name.replace("site ", "") for name in rows[kind]], fontsize=5)
         ax.set(xlabel="block (resid_post)")
@@ -309,7 +310,7 @@ def necessity(stage, table: pd.DataFrame, label: str, bar: float = 0.03, n_shown
         ax.tick_params(labelbottom=True)
         fs.panel(ax, letter, arm)
     handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, columnspacing=1)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, columnspacing=1)
     _label(figure, label)
     fs.save(figure, stage, "fig10_necessity", pd.concat(drawn))
     return figure
@@ -340,7 +341,7 @@ def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separatio
             ax.plot(drawn["name"], drawn[null], "_", color="0.2", ms=9, label="null, 95 %")
             ax.legend(loc="best")
         ax.axhline(0.5 if null else 0, color="0.7", lw=0.6)
-        ax.set_ylabel("AUROC of |value|" if null else "area over random order\n(share of whole replacement)")
+        ax.set_ylabel("AUROC of |value|" if null else "area over random order\n(RMS of whole replacement)")
         ax.tick_params(axis="x", rotation=20)
         fs.panel(ax, letter, title)
     groups = list(dict.fromkeys(zip(separation["variants"], separation["region"], strict=True)))
@@ -350,8 +351,8 @@ def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separatio
     d.axhline(0.5, color="0.7", lw=0.6)
     d.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
                                          for k, r in groups], fontsize=6)  # fmt: skip
-    d.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5))
-    d.legend(loc="best", fontsize=5.5)
+    d.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5), ylim=(min(0.35, separation["low"].min() - 0.02), None))
+    d.legend(loc="lower left", fontsize=5.5)
     fs.panel(d, "d", "variants")
     _label(figure, label)
     fs.save(figure, stage, "fig11_explanations_variants", pd.concat([scores, separation]))
