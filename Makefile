@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SNAKEMAKE = $(BIN)/snakemake --config study=$(STUDY) --rerun-triggers mtime --quiet host reason rules progress \
 	--nolock --rerun-incomplete $(if $(PROFILE),--profile $(PROFILE)) --cores $(CORES)
 
-.PHONY: help env peers results study figures lab test lint model check-model bench clean-env
+.PHONY: help env peers results study figures publish lab test lint model check-model bench clean-env
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -48,6 +48,10 @@ study: $(READY)  ## STUDY=x: what is out of date in that study
 
 figures: $(READY)  ## STUDY=x: the figures, and what they need
 	$(SNAKEMAKE) outputs/$(STUDY)/.done/07_paper_figures
+
+publish: $(READY)  ## STUDY=x OUT=folder: a copy of the study without anything about a person, or a refusal
+	$(if $(OUT),,$(error give OUT=, a new folder))
+	@$(BIN)/python -m lib.publish --study "$(STUDY)" --out "$(OUT)"
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks

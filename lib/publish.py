@@ -136,11 +136,11 @@ def gate(study_folder: Path) -> None:
 
 
 def cohort_samples(study_folder: Path) -> list[str]:
-    """The sample ids of a study, from its private cohort file. Raises Refused when there is none."""
-    path = Path(study_folder) / "private" / "01_extraction" / "cohort.h5"
-    if not path.is_file():
-        raise Refused([f"{path} does not exist: the sample ids to look for are unknown"])
-    return inputs.read_cohort(path)[0]
+    """The sample ids of a study, from its private cohort files. Raises Refused when there is none."""
+    folder = Path(study_folder) / "private" / "01_extraction"
+    if not (folder / "cohort.h5").is_file():
+        raise Refused([f"{folder / 'cohort.h5'} does not exist: the sample ids to look for are unknown"])
+    return [sample for path in sorted(folder.glob("*cohort.h5")) for sample in inputs.read_cohort(path)[0]]
 
 
 def read_schemas() -> dict[str, dict[str, Any]]:

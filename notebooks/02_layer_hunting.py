@@ -393,4 +393,4 @@ stage.finish()
 
 # %% [markdown]
 # **Reading.** People in bins of equal size by the mean log odds of the repeats; bars: 95 % Wilson interval. On the
-# diagonal, a predicted 70 % is 7 cases in 10. The mean over repeats is less extreme than one fit is.
+# diagonal, of people with a predicted 70 %, seven tenths are cases. The mean over repeats is less extreme than one fit is.

@@ -46,7 +46,7 @@ bar = 0.03                        # fall of AUROC from which a needed latent is 
 n_boot = 10000                    # bootstrap draws over people, shared by all latents of an arm
 n_controls = 100                  # rate-matched latents, and random directions, for each latent
 n_null = 20                       # phenotypes without any effect, each through the whole rule
-least_moved = 20                  # a latent is tested if it is off its reference value in at least this many people
+least_moved = 21                  # a latent is tested if it is off its reference value in at least this many people
 together = 0.35                   # mean |correlation| of activity over people at which latents are one redundancy group; chosen on the demo
 n_claimed = 10                    # latents of largest fall that are refitted without, steered and looked for elsewhere
 patch_site = "resid_post.3"       # later site whose probe is read when the forward restarts from the cached layer
@@ -291,11 +291,11 @@ for i in range(n_null):
     for kind, members in sets.items():
         table = necessity.measure(y, families, run.score, necessity.set_change(own, list(members.values())).astype(np.float32), run.folds, 1000, seed)
         table = necessity.verdict(table.assign(rate_matched_99=-1.0, n_rate_matched=0, random_99=-1.0), bar, None, settings["n_folds"])
-        null.append({"phenotype": i, "kind": kind, "auroc": table.auroc_full[0], "largest": table.delta.max(), "needed": int(table.needed.sum()),
+        null.append({"draw": i, "kind": kind, "auroc": table.auroc_full[0], "largest": table.delta.max(), "needed": int(table.needed.sum()),
                      "necessary": int(table.necessary.sum()), "tested": len(table)})
-null = pd.DataFrame(null, columns=["phenotype", "kind", "auroc", "largest", "needed", "necessary", "tested"])
+null = pd.DataFrame(null, columns=["draw", "kind", "auroc", "largest", "needed", "necessary", "tested"])
 stage.write_table("null_phenotypes", null)
-null.groupby("kind", sort=False).agg(phenotypes=("phenotype", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
+null.groupby("kind", sort=False).agg(phenotypes=("draw", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
                                      necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
 
 # %% [markdown]
@@ -330,8 +330,8 @@ for arm in arms:
           round(float(whole.auroc_full), 4), whole.low <= 0.5 <= whole.high, "what is left is carried by the dictionary's error; null: nothing ablated")
     stage.headline(**{f"{arm} {kind} necessary": int(necessary[(necessary.arm == arm) & (necessary.kind == kind)].necessary.sum()) for kind in sets})
 if n_null:
-    low, high = proportion_confint(int((null.groupby("phenotype").necessary.sum() > 0).sum()), n_null, method="wilson")
-    stage.claim("phenotypes without effects in which anything is called necessary", float((null.groupby("phenotype").necessary.sum() > 0).mean()), low, high, n_null,
+    low, high = proportion_confint(int((null.groupby("draw").necessary.sum() > 0).sum()), n_null, method="wilson")
+    stage.claim("phenotypes without effects in which anything is called necessary", float((null.groupby("draw").necessary.sum() > 0).mean()), low, high, n_null,
                 0.0, not null.necessary.any(), f"share; {int(null.needed.sum())} of {int(null.tested.sum())} tests called needed, controls left out; Wilson interval")
 
 # %%

@@ -79,7 +79,17 @@ def test_progress_of_long_work_is_in_the_log(undisturbed: Path) -> None:
 def test_nothing_per_person_leaves_the_private_folder(undisturbed: Path) -> None:
     for name, content in tables(undisturbed).items():
         if "/private/" not in name:
-            assert b"SIM00001" not in content, f"{name} holds a sample id"
+            assert b"SIM00001" not in content and b"EXT00001" not in content, f"{name} holds a sample id"
+
+
+def test_the_publishing_gate_lets_the_study_through_without_a_person(undisturbed: Path, tmp_path: Path) -> None:
+    environment = dict(os.environ, PYTHONPATH=str(undisturbed))
+    command = [sys.executable, "-m", "lib.publish", "--study", "smoke", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, check=False, cwd=undisturbed, env=environment, capture_output=True, text=True)
+    assert done.returncode in (0, 3), done.stderr
+    left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert len(left) > 100 and not any("private" in p.parts for p in left)
+    assert not any(name in p.read_bytes() for p in left for name in (b"SIM00001", b"EXT00001"))
 
 
 def test_a_second_run_does_nothing(undisturbed: Path) -> None:
