@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import expit
 from scipy.stats import rankdata
 
 
@@ -74,18 +74,6 @@ def curve(y: np.ndarray, log_odds: np.ndarray, n_bins: int) -> pd.DataFrame:
     bins = _bins(y, log_odds, n_bins)
     low, high = proportion_confint(bins.observed * bins.n, bins.n, method="wilson")
     return bins.assign(low=low, high=high)[["predicted", "observed", "low", "high", "n"]]
-
-
-def prior_shift(log_odds: np.ndarray, sampled_share: float, K: float) -> np.ndarray:
-    """Log odds in a population of prevalence K, from log odds in a sample with `sampled_share` P of cases.
-
-    log_odds + logit(K) - logit(P), when people were sampled by phenotype alone. log_odds: any shape, kept.
-    Raises ValueError when either is not inside 0 to 1.
-    """
-    for name, share in (("sampled_share", sampled_share), ("K", K)):
-        if not 0 < share < 1:
-            raise ValueError(f"{name} is {share}, wanted a share above 0 and below 1")
-    return np.asarray(log_odds, dtype=float) + logit(K) - logit(sampled_share)
 
 
 def _bins(y: np.ndarray, log_odds: np.ndarray, n_bins: int) -> pd.DataFrame:

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from lib import calibration, cohort, probe, stats
+from lib import calibration, cohort, io, probe, stats
 from lib.stats import Estimate
+
+EXEMPT = "exempt: above 0.5, as components of a few loci carry causal alleles, but dosage and the layer are above it"
 
 
 @dataclass(frozen=True)
@@ -117,28 +119,69 @@ def shuffled(
     return np.array(Parallel(n_jobs)(delayed(once)(rng.permutation(y)) for _ in range(n_shuffles)))
 
 
+# Phenotype arms ------------------------------------------------------------------------------------------
+
+
+def check_arms(
+    arms: list[str],
+    arm_kinds: list[str],
+    effect_scales: list[float],
+    germline_limits: list[float],
+    phenotype_path: str,
+    genetic_path: str,
+    match_published: bool,
+) -> None:
+    """Refuse parameters of phenotype arms that contradict each other, with a ValueError naming parameter and want."""
+    for name, values in (
+        ("arm_kinds", arm_kinds),
+        ("effect_scales", effect_scales),
+        ("germline_limits", germline_limits),
+    ):
+        if len(values) != len(arms):
+            raise ValueError(
+                f"{name} has {len(values)} values, wanted {len(arms)}, one for each of arms {arms}"
+            )
+    if broken := [arm for arm in arms if "/" in arm]:
+        raise ValueError(f"arms has {broken[0]!r}, wanted names without '/'")
+    if phenotype_path and len(arms) != 1:
+        raise ValueError(
+            f"arms are {arms} with phenotype_path {phenotype_path!r}, wanted one arm for one table"
+        )
+    if not phenotype_path and not match_published:
+        raise ValueError(
+            "match_published is false with phenotype_path '', wanted true: effects are simulated from published ones"
+        )
+    for arm, kind, limit in zip(arms, arm_kinds, germline_limits):
+        scored = genetic_path if phenotype_path else kind in ("additive", "nod2")
+        if not limit and not scored:
+            raise ValueError(
+                f"germline_limits has 0 for {arm!r}, which has no true genetic score: wanted an AUROC"
+            )
+
+
 # Estimates -----------------------------------------------------------------------------------------------
 
 
-def estimate(y: np.ndarray, score: np.ndarray, n_boot: int, seed: int) -> Estimate:
+def estimate(
+    y: np.ndarray, score: np.ndarray, n_boot: int, seed: int, groups: np.ndarray | None = None
+) -> Estimate:
     """Mean over repeats of the AUROC, with its interval over people.
 
-    score: [repeat, person] or [person]. The bootstrap resamples people inside each class, the same ones in every
-    repeat, so repeats narrow the error of random folds but not that of having n people.
+    score: [repeat, person] or [person]. The bootstrap resamples people inside each class, or groups [person] whole, the
+    same ones in every repeat: repeats narrow the error of random folds but not that of having n people.
+    Raises ValueError as `stats.draws` does; so do all below that take groups.
     """
-    score = np.atleast_2d(score)
-    draws = stats.bootstrap_auroc(y, score, n_boot, seed).mean(0)
-    return Estimate(float(stats.auroc(y, score).mean()), *np.quantile(draws, [0.025, 0.975]).tolist(), len(y))
+    drawn = stats.bootstrap_auroc(y, score, n_boot, seed, groups).mean(0)
+    return Estimate(float(stats.auroc(y, score).mean()), *np.quantile(drawn, [0.025, 0.975]).tolist(), len(y))
 
 
-def difference(y: np.ndarray, a: np.ndarray, b: np.ndarray, n_boot: int, seed: int) -> Estimate:
-    """Mean AUROC of a minus that of b, paired over people. a, b: [repeat, person] or [person]."""
-    a, b = np.atleast_2d(a), np.atleast_2d(b)
-    draws = stats.bootstrap_auroc(y, a, n_boot, seed).mean(0) - stats.bootstrap_auroc(
-        y, b, n_boot, seed
-    ).mean(0)
+def difference(
+    y: np.ndarray, a: np.ndarray, b: np.ndarray, n_boot: int, seed: int, groups: np.ndarray | None = None
+) -> Estimate:
+    """Mean AUROC of a minus that of b, paired over people or groups. a, b: [repeat, person] or [person]."""
+    drawn = np.subtract(*(stats.bootstrap_auroc(y, s, n_boot, seed, groups).mean(0) for s in (a, b)))
     value = stats.auroc(y, a).mean() - stats.auroc(y, b).mean()
-    return Estimate(float(value), *np.quantile(draws, [0.025, 0.975]).tolist(), len(y))
+    return Estimate(float(value), *np.quantile(drawn, [0.025, 0.975]).tolist(), len(y))
 
 
 def calibrated(y: np.ndarray, run: Repeated) -> np.ndarray:
@@ -291,40 +334,53 @@ def alarms(
     germline_limit: float | np.ndarray,
     n_boot: int,
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """What would betray a leak or a confounder, a row each: alarm, value, low, high, n, limit, fired.
+    """What would betray a leak or a confounder, a row each: alarm, value, low, high, n, limit, fired, note.
 
     label shuffle             the mean AUROC of the shuffles leaves 0.45 to 0.55; low, high: their 95 % quantiles
-    principal components      AUROC interval above 0.5, and not significantly below that of all genotypes (dosage),
-                              which hold ancestry and everything else
+    principal components      AUROC interval above 0.5, unless all genotypes (dosage), which hold ancestry and everything
+                              else, and the layer (nested) are both significantly above it; the note then says so
     any other confounder      AUROC interval above 0.5
     probe minus dosage        AUROC difference above 0.05 with an interval above 0
     germline ceiling          AUROC above the limit, a number; or, where the true genetic score [person] is given,
                               significantly above its AUROC (paired)
 
-    Scores are [repeat, person] or [person]; a confounder of no column is None and cannot fire. shuffles: [n_shuffles].
+    Scores are [repeat, person] or [person]; a confounder of no column is None and cannot fire. shuffles: [n_shuffles];
+    groups: [person], resampled whole.
     """
+    resampling = (n_boot, seed, groups)
     rows = [("label shuffle", Estimate(float(shuffles.mean()), *np.quantile(shuffles, [0.025, 0.975]), len(shuffles)),
-             "0.45-0.55", not 0.45 <= shuffles.mean() <= 0.55)]  # fmt: skip
+             "0.45-0.55", not 0.45 <= shuffles.mean() <= 0.55, "")]  # fmt: skip
     for name, score in confounders.items():
-        e = Estimate(0.5, 0.5, 0.5, len(y)) if score is None else estimate(y, score, n_boot, seed)
-        fired = e.low > 0.5
+        e = Estimate(0.5, 0.5, 0.5, len(y)) if score is None else estimate(y, score, *resampling)
+        fired, limit, note = e.low > 0.5, 0.5, ""
         if name == "principal components":
-            fired = fired and difference(y, dosage, score, n_boot, seed).low <= 0
-        rows.append((name, e, 0.5, fired))
-    gap = difference(y, nested, dosage, n_boot, seed)
-    rows.append(("probe minus dosage", gap, 0.05, gap.value > 0.05 and gap.low > 0))
-    reached = estimate(y, nested, n_boot, seed)
+            limit = "0.5, or dosage above it"
+            if fired and all(difference(y, s, score, *resampling).low > 0 for s in (dosage, nested)):
+                fired, note = False, EXEMPT
+        rows.append((name, e, limit, fired, note))
+    gap = difference(y, nested, dosage, *resampling)
+    rows.append(("probe minus dosage", gap, 0.05, gap.value > 0.05 and gap.low > 0, ""))
+    reached = estimate(y, nested, *resampling)
     if np.ndim(germline_limit):
         limit = float(stats.auroc(y, germline_limit))
-        fired = difference(y, nested, germline_limit, n_boot, seed).low > 0
+        fired = difference(y, nested, germline_limit, *resampling).low > 0
     else:
         limit, fired = germline_limit, reached.value > germline_limit
-    rows.append(("germline ceiling", reached, limit, fired))
+    rows.append(("germline ceiling", reached, limit, fired, ""))
     return pd.DataFrame([
-        {"alarm": name, "value": e.value, "low": e.low, "high": e.high, "n": e.n, "limit": limit, "fired": bool(fired)}
-        for name, e, limit, fired in rows
+        {"alarm": name, **e._asdict(), "limit": limit, "fired": bool(fired), "note": note}
+        for name, e, limit, fired, note in rows
     ])  # fmt: skip
+
+
+def claim(
+    stage: io.Stage, stopped: str, text: str, e: Sequence, null: str | float, holds: bool, note: str
+) -> None:
+    """Record a claim, which an alarm stops. stopped: the alarms that fired, or ""; e: value, low, high, n."""
+    stop = f"stopped by alarm: {stopped}; " if stopped else ""
+    stage.claim(text, *e, null, bool(holds) and not stop, stop + note)
 
 
 def left_out_groups(
@@ -335,41 +391,57 @@ def left_out_groups(
     grid: list[float],
     n_boot: int,
     seed: int,
+    families: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Does the probe hold within a group, and in one that it never saw? A row a group with both classes, none
-    when fewer than two groups have them.
+    """Does the probe hold within a group, and in one that it never saw? A row a group whose cases, and controls,
+    are in two families or more; none when fewer than two groups are such.
 
     group, n; within: AUROC among its people of the nested scores [repeat, person]; left_out: AUROC of a probe fitted
-    on the other groups' people; each with _low and _high. X: [person, feature]; groups: [person].
+    on the other groups' people; each with _low and _high. X: [person, feature]; groups, families: [person];
+    families are resampled whole.
     """
     names, number = np.unique(groups, return_inverse=True)
     columns = ["group", "n", *(k + end for k in ("within", "left_out") for end in ("", "_low", "_high"))]
-    mixed = [i for i in range(len(names)) if len(np.unique(y[number == i])) == 2]
+    family = np.arange(len(y)) if families is None else families
+    mixed = [
+        i
+        for i in range(len(names))
+        if all(len(np.unique(family[(number == i) & (y == c)])) > 1 for c in (0, 1))
+    ]
     if len(mixed) < 2:  # nothing to fit on when one of them is left out
         return pd.DataFrame(columns=columns)
     kept = np.isin(number, mixed)
     unseen = np.zeros(len(y))
-    unseen[kept] = probe.cross_validate(X[kept], y[kept], number[kept], grid, seed).score
+    unseen[kept] = probe.cross_validate(X[kept], y[kept], number[kept], grid, seed, family[kept]).score
     rows = []
     for i in mixed:
         mine, name = number == i, names[i]
         row = {"group": name, "n": int(mine.sum())}
         for kind, score in (("within", nested[:, mine]), ("left_out", unseen[mine])):
-            e = estimate(y[mine], score, n_boot, seed)
+            e = estimate(y[mine], score, n_boot, seed, family[mine])
             row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
         rows.append(row)
     return pd.DataFrame(rows, columns=columns)
 
 
 def transport(
-    inside: Estimate, y: np.ndarray, log_odds: np.ndarray, n_boot: int, seed: int
+    inside: Estimate,
+    y: np.ndarray,
+    log_odds: np.ndarray,
+    n_boot: int,
+    seed: int,
+    groups: np.ndarray | None = None,
 ) -> tuple[Estimate, float, bool]:
     """A frozen probe in another cohort: its AUROC there, its calibration slope, and whether it transports.
 
-    It does when the AUROC's interval overlaps the one at home and both lie on the same side of 0.5.
-    inside: the nested AUROC at home. y, log_odds: [person] of the other cohort.
+    It does when the AUROC's interval overlaps the one at home and both lie above 0.5. The slope is NaN where the
+    score is constant or separates the classes.
+    inside: the nested AUROC at home. y, log_odds: [person] of the other cohort; groups: [person], resampled whole.
     """
-    there = estimate(y, log_odds, n_boot, seed)
+    there = estimate(y, log_odds, n_boot, seed, groups)
     overlap = there.low <= inside.high and inside.low <= there.high
-    same_sign = (there.value > 0.5) == (inside.value > 0.5)
-    return there, calibration.platt(log_odds, y)[0], bool(overlap and same_sign)
+    try:
+        slope = calibration.platt(log_odds, y)[0]
+    except ValueError:
+        slope = np.nan
+    return there, slope, bool(overlap and min(there.low, inside.low) > 0.5)

@@ -79,14 +79,6 @@ def span(X: np.ndarray) -> Span:
     return Span(centre, Z @ vectors[:, keep], vectors[:, keep].T)
 
 
-def compact(X: np.ndarray) -> np.ndarray:
-    """The same people in at most as many coordinates: distances and inner products, so L2 fits, are unchanged.
-
-    X: [person, feature]. Uses no label; a fold's fit still sees its own people only.
-    """
-    return span(X).coords
-
-
 def fit(X: np.ndarray | Span, y: np.ndarray, C: float) -> Probe:
     """L2 logistic regression, solved in the people's own span, which is exact for an L2 penalty.
 
@@ -197,20 +189,6 @@ def cross_validate(
             inner.append(value)
             per_fold.append(stats.auroc(y[test], score[test]))
     return CrossValidated(score, probes, np.array(per_fold), np.array(inner), log_odds, inside)
-
-
-def nested_choice(runs: dict[str, CrossValidated], folds: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The candidate each fold would choose from its training people alone, and the scores that choice gives.
-
-    Returns one name a fold, and [person] out-of-fold scores: the honest estimate when the layer is hunted too.
-    """
-    names = list(runs)
-    inner = np.stack([runs[n].inner_auroc for n in names])
-    picked = [names[i] for i in inner.argmax(0)]
-    score = np.zeros(len(folds))
-    for fold, name in zip(np.unique(folds), picked, strict=True):
-        score[folds == fold] = runs[name].score[folds == fold]
-    return picked, score
 
 
 def kmer_frequencies(sequences: list[str], k: int) -> np.ndarray:

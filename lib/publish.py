@@ -21,6 +21,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import h5py
 import nbformat
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 from scipy.linalg import null_space
@@ -48,6 +50,7 @@ CARRIER_COUNT = re.compile(
 QUANTILE = re.compile(r"(.*_)?([pq]\d+|quantile.*|percentile.*|median|min(imum)?|max(imum)?)", re.IGNORECASE)
 RSID = re.compile(r"\brs\d{3,}\b", re.IGNORECASE)
 BASES = re.compile(r"[ACGTN]{20,}", re.IGNORECASE)  # long enough to tell one haplotype from another
+TABLES = {".csv", ".parquet"}
 TEXTS = {".csv", ".txt", ".md", ".tex", ".bed", ".bedGraph", ".xml", ".meme"}
 
 
@@ -127,12 +130,6 @@ def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold:
     )
     os.replace(partial, out_folder)
     return blanked
-
-
-def gate(study_folder: Path) -> None:
-    """Raise Refused unless the study may be published at the default threshold; its sample ids are its cohort's."""
-    if refusals := check(study_folder, cohort_samples(study_folder)):
-        raise Refused(refusals)
 
 
 def cohort_samples(study_folder: Path) -> list[str]:
@@ -294,9 +291,11 @@ def _check_file(
         if path.suffix == ".ipynb":  # published without its outputs
             texts = [cell["source"] for cell in nbformat.read(path, as_version=4).cells]
         refusals += _small_counts_said(path, texts, threshold)
-        if path.suffix != ".csv" and not schema.get("public_sequence") and any(map(BASES.search, texts)):
+        if path.suffix not in TABLES and not schema.get("public_sequence") and any(map(BASES.search, texts)):
             refusals.append("holds sequence, and nothing says that it is the reference's")
-        if path.suffix == ".csv":
+        if path.suffix == ".parquet" and "counts" in schema:
+            refusals.append("counts people, which only a CSV may: there small counts are suppressed")
+        if path.suffix in TABLES:
             refusals += _check_table(_read_table(path), schema, threshold, reference)
         if path.suffix == ".h5":
             refusals += _check_arrays(path, schema)
@@ -515,6 +514,8 @@ def _texts(path: Path) -> Iterator[str]:
         )
     elif suffix == ".h5":
         yield from _h5_texts(path)
+    elif suffix == ".parquet":
+        yield from _parquet_texts(path)
     elif suffix == ".png":
         with Image.open(path) as image:
             image.load()
@@ -540,6 +541,16 @@ def _h5_texts(path: Path) -> Iterator[str]:
                 yield f"{key} {_plain_text(value)}"
             if isinstance(item, h5py.Dataset) and (item.dtype.kind in "SUO" or item.dtype.names):
                 yield _plain_text(item[()])
+
+
+def _parquet_texts(path: Path) -> Iterator[str]:
+    """Cells, names, notes of the file and of its columns, and categories, used or not."""
+    table = pq.ParquetFile(path).read()
+    yield table.schema.to_string(truncate_metadata=False)
+    frame = table.to_pandas(ignore_metadata=True)
+    yield frame.to_csv(index=False)
+    for column in frame.select_dtypes("category"):
+        yield " ".join(map(str, frame[column].cat.categories))
 
 
 def _plain_text(value: Any) -> str:
@@ -572,9 +583,13 @@ def _pdf_texts(data: bytes) -> Iterator[str]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """Every cell as it is written; an empty file is an empty table."""
+    """Every cell as it is written; an empty file is an empty table. An index in a Parquet file is a column."""
+    source: Any = path
+    if path.suffix == ".parquet":
+        frame = pq.ParquetFile(path).read().to_pandas(ignore_metadata=True)
+        source = StringIO(frame.to_csv(index=False))
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(source, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
 

@@ -19,17 +19,19 @@
 # **Question.** Reading each locus as the mean of its token activations, does a layer predict who is a case, and does it
 # know more than the genotypes it was computed from?
 #
-# **What would change our mind.** Dosage logistic regression on the same variants is the compulsory baseline. A layer
-# significantly above dosage is an alarm for a leak, to be explained before anything is claimed; a layer at the level of
-# shuffled labels carries nothing. Where the phenotype is simulated, the true genetic score stands beside both: what
-# no predictor can honestly beat. Layers are *chosen* on training people only (inner cross-validation), so that the
-# nested estimate is not flattered by the hunt.
+# **What would change our mind.** Dosage logistic regression on the same variants is the compulsory baseline. A layer more
+# than 0.05 AUROC above dosage, with an interval above 0, is an alarm for a leak, to be explained before anything is
+# claimed. Less than that is shrinkage towards directions that loci share, not knowledge of people: a layer is computed
+# from the same genotypes. A layer at the level of shuffled labels carries nothing. Where the phenotype is simulated, the
+# true genetic score stands beside both: what no predictor can honestly beat. Layers are *chosen* on training people only
+# (inner cross-validation), so that the nested estimate is not flattered by the hunt.
 #
 # **The readout.** Primary: loci concatenated, then L2 logistic regression. Beside it, never alone: the distance from the
 # reference haplotype, and gated attention over loci. Strength, layer, scaling and components are chosen inside folds.
 #
-# Reads `01_extraction`. Leaves `layers.csv`, `alarms.csv`, `calibration.csv`, `layer_hunting_results.yaml`; per-person
-# scores stay private.
+# Reads `01_extraction`. Leaves `layers.csv`, `alarms.csv`, `roc.csv`, `calibration.csv`, `calibration_curve.csv`,
+# `claims.csv`, `layer_hunting_results.yaml` and `settings.json`; with populations or sites `groups.csv`, with a second
+# cohort `external.csv`. Private: `scores.csv`, one row a person, and `effects.csv` where published effects are matched.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -66,11 +68,14 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from lib import calibration, cohort, figstyle, hunting, inputs, io, probe, stats, store, structure
+from lib import calibration, cohort, figstyle, hunting, inputs, io, probe, publish, stats, store, structure
 from lib.genome import reference, variants, windows
 from lib.models import adapter
 
 stage = io.open_stage(study, "02_layer_hunting")
+
+# %%
+hunting.check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_path, genetic_path, match_published)
 
 # %%
 pooled, sites = store.read_pooled(io.private_path(study, "01_extraction", "pooled.h5"))
@@ -78,7 +83,7 @@ units = pd.read_csv(io.private_path(study, "01_extraction", "units.csv"))
 samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))
 sequences = io.private_path(study, "01_extraction", "sequences.txt").read_text().split()
 locus_map, people, loci = probe.person_locus_map(carriers, units)
-assert people == samples
+assert people == samples, f"carriers name {people[:3]}…, the cohort {samples[:3]}…: wanted the same people in the same order"
 filled = np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T  # [person, variant]
 f"{len(people)} people, {len(loci)} loci, {pooled.shape[1]} sites of width {pooled.shape[2]}"
 
@@ -87,12 +92,13 @@ f"{len(people)} people, {len(loci)} loci, {pooled.shape[1]} sites of width {pool
 #
 # Families stay whole in every fold, outer and inner. Populations do not: five of them in five folds would leave each
 # out in turn, which asks another question (does it transfer?) with another base rate in every fold. That question has
-# its own rows, in `groups.csv`; and ancestry has its own alarms. The column `group` of the private scores is what a
-# bootstrap has to resample whole: the family, or the person alone.
+# its own rows, in `groups.csv`; and ancestry has its own alarms. Every interval here resamples families whole, or else
+# people inside each class; later notebooks read who belongs together from the column `group` of the private scores.
 
 # %%
 known = structure.read_people(io.data_path(people_path), samples) if people_path else pd.DataFrame({"sample": samples})
 families = known.family.to_numpy() if "family" in known else None
+resampled = "people" if families is None else "families"
 population = next((known[name].to_numpy() for name in ("population", "site") if name in known), None)
 known.drop(columns="sample").describe() if len(known.columns) > 1 else "nothing is known about these people"
 
@@ -117,10 +123,10 @@ if match_published:
     print(f"{len(present)} of {len(effects)} published variants are in this cohort: {', '.join(present.gene)}")
 if phenotype_path:
     y = cohort.read_phenotype(inputs.find(study, phenotype_path), samples)
-    phenotypes = {arm: y for arm in arms}
+    phenotypes = {arms[0]: y}
     if genetic_path:
         score = pd.read_csv(inputs.find(study, genetic_path)).set_index("sample").genetic
-        genetic = {arm: score.loc[samples].to_numpy() for arm in arms}
+        genetic = {arms[0]: score.loc[samples].to_numpy()}
 else:
     for arm, kind, scale in zip(arms, arm_kinds, effect_scales, strict=True):
         simulated = cohort.simulate_arm(dosage, present, kind, scale, case_share, seed, population)
@@ -190,9 +196,9 @@ for arm, y in phenotypes.items():
 
 # %% [markdown]
 # Two more curves. **Composition-matched** layers have lost, inside each fold, all that the base composition of each locus
-# explains by least squares: what is left is not composition. Longer words would be no match but a wipe: 16 frequencies
-# of a locus almost tell its haplotypes apart, and with them goes nearly all variance. The share that stays is printed. **Gated attention** weighs the loci itself; it is fitted
-# three times, and no claim rests on it.
+# explains by least squares: what is left is not composition. Longer words would be no match but a wipe: 16 frequencies of
+# a locus almost tell its haplotypes apart, and with them goes nearly all variance. The share that stays is printed.
+# **Gated attention** weighs the loci itself; it is fitted three times, and no claim rests on it.
 
 # %%
 composition = of_people(probe.kmer_frequencies(sequences, composition_k))
@@ -226,8 +232,7 @@ for arm, y in phenotypes.items():
     if arm in genetic:
         scores.append(("true genetic score", "oracle", genetic[arm]))
     for name, kind, score in scores:
-        e = hunting.estimate(y, score, n_boot, seed)
-        rows.append({"arm": arm, "predictor": name, "kind": kind, "value": e.value, "low": e.low, "high": e.high, "n": e.n})
+        rows.append({"arm": arm, "predictor": name, "kind": kind, **hunting.estimate(y, score, n_boot, seed, families)._asdict()})
     low, high = np.quantile(shuffles[arm], [0.025, 0.975])
     rows.append({"arm": arm, "predictor": "label shuffle", "kind": "shuffle", "value": shuffles[arm].mean(), "low": low,
                  "high": high, "n": n_shuffles})
@@ -239,32 +244,42 @@ table.pivot(index=["kind", "predictor"], columns="arm", values="value").round(3)
 # ## Alarms
 #
 # Each has its rule, and stops the claims of its arm when it goes off. Shuffled labels: mean AUROC outside 0.45 to 0.55.
-# Principal components: AUROC interval above 0.5, and not significantly below dosage, which holds ancestry and everything
-# else (components of a few loci also carry some of the causal alleles). Population or missing calls alone: interval
-# above 0.5. Probe over dosage: more than 0.05, interval above 0. Ceiling: an AUROC above the arm's limit, or
-# significantly above the true genetic score where that is the limit.
+# Principal components: AUROC interval above 0.5, unless dosage and the layer are both significantly above them.
+# Components of a few loci carry some of the causal alleles, so that they predict without any confounding; dosage, which
+# holds ancestry and everything else, then does better, and a layer that reads more than ancestry does too. The column
+# `note` says where this exempted an arm. Population or missing calls alone: interval above 0.5. Probe over dosage: more
+# than 0.05, interval above 0. Ceiling: an AUROC above the arm's limit, or significantly above the true genetic score
+# where that is the limit.
 
 # %%
 parts = []
 for arm, y in phenotypes.items():
     names = ["principal components", "missing calls"] + ["population"] * (population is not None)
     confounders = {name: runs[arm][name].score if name in runs[arm] else None for name in names}
-    ceiling = limits[arm] or genetic.get(arm)
-    if ceiling is None:
-        raise ValueError(f"germline_limits: 0 for {arm!r}, whose true genetic score is unknown: wanted an AUROC")
-    found = hunting.alarms(y, nested[arm].score, runs[arm]["dosage"].score, shuffles[arm], confounders, ceiling, n_boot, seed)
+    ceiling = limits[arm] or genetic[arm]
+    found = hunting.alarms(y, nested[arm].score, runs[arm]["dosage"].score, shuffles[arm], confounders, ceiling, n_boot, seed, families)
     parts.append(found.assign(arm=arm))
-alarms = pd.concat(parts, ignore_index=True)[["arm", "alarm", "value", "low", "high", "n", "limit", "fired"]]
+alarms = pd.concat(parts, ignore_index=True)[["arm", "alarm", "value", "low", "high", "n", "limit", "fired", "note"]]
 stage.write_table("alarms", alarms)
-alarms[["arm", "alarm", "value", "low", "high", "fired"]].round(3)
+alarms[["arm", "alarm", "value", "low", "high", "limit", "fired"]].round(3)
 
 # %%
 stopped = {arm: ", ".join(alarms.alarm[(alarms.arm == arm) & alarms.fired]) for arm in arms}
 
-def claim(arm, text, e, null, holds, note):
-    """A claim of an arm, which an alarm of that arm stops."""
-    stop = f"stopped by alarm: {stopped[arm]}; " if stopped[arm] else ""
-    stage.claim(f"[{arm}] {text}", e.value, e.low, e.high, e.n, null, holds and not stop, stop + note)
+# %% [markdown]
+# ## ROC curve
+#
+# Of the layer chosen inside folds, by each person's mean score over repeats. Thinned to 101 points, so that no step is one
+# person; an arm with too few people of a class has none.
+
+# %%
+rocs = []
+for arm, y in phenotypes.items():
+    n_cases, n_controls = int(y.sum()), int((1 - y).sum())
+    if min(n_cases, n_controls) > publish.THRESHOLD:
+        rocs.append(publish.thin_roc(y, nested[arm].score.mean(0)).assign(arm=arm, n_cases=n_cases, n_controls=n_controls))
+columns = ["arm", "fpr", "tpr", "n_cases", "n_controls"]
+stage.write_table("roc", pd.concat(rocs)[columns] if rocs else pd.DataFrame(columns=columns));
 
 # %% [markdown]
 # ## Calibration
@@ -295,11 +310,11 @@ calibrations.round(3)
 #
 # Within each population, and for a population that the probe has never seen; and a second cohort, if there is one: the
 # probe is fitted on everybody here, frozen, and applied to the other cohort's own extraction. It transports when the
-# intervals of the two AUROCs overlap and both lie on the same side of 0.5.
+# intervals of the two AUROCs overlap and both lie above 0.5. No families are known there: its interval resamples people.
 
 # %%
 if population is not None:
-    groups = [hunting.left_out_groups(layers[best[arm]].coords, y, population, nested[arm].score, C_grid, n_boot, seed).assign(arm=arm)
+    groups = [hunting.left_out_groups(layers[best[arm]].coords, y, population, nested[arm].score, C_grid, n_boot, seed, families).assign(arm=arm)
               for arm, y in phenotypes.items()]
     stage.write_table("groups", pd.concat(groups))
     print(pd.concat(groups).round(3).to_string(index=False))
@@ -318,11 +333,11 @@ if external_phenotype_path:
         home = layers[best[arm]]
         frozen = probe.fit(home, y, probe.choose_C(home, y, C_grid, seed, families)[0])
         X = probe.features(other_map, len(other_people), other_pooled[:, sites.index(best[arm])])
-        inside = hunting.estimate(y, nested[arm].score, n_boot, seed)
+        inside = hunting.estimate(y, nested[arm].score, n_boot, seed, families)
         e, slope, holds = hunting.transport(inside, other_y, frozen.score(X), n_boot, seed)
-        rows.append({"arm": arm, "site": best[arm], "value": e.value, "low": e.low, "high": e.high, "n": e.n, "slope": slope})
-        claim(arm, "the frozen probe transports to a second cohort", e, round(inside.value, 3), holds,
-              f"intervals overlap, same side of 0.5; calibration slope there {slope:.2f}; bootstrap over people")
+        rows.append({"arm": arm, "site": best[arm], **e._asdict(), "slope": slope})
+        hunting.claim(stage, stopped[arm], f"[{arm}] the frozen probe transports to a second cohort", e, round(inside.value, 3), holds,
+                      f"wanted: intervals overlap, both above 0.5; calibration slope there {slope:.2f}; bootstrap over people")
     stage.write_table("external", pd.DataFrame(rows))
 
 # %% [markdown]
@@ -348,17 +363,22 @@ stage.write_table("scores", pd.DataFrame(private), private=True);
 
 # %%
 for arm, y in phenotypes.items():
-    e = hunting.estimate(y, nested[arm].score, n_boot, seed)
+    e = hunting.estimate(y, nested[arm].score, n_boot, seed, families)
     p = (1 + (shuffles[arm] >= e.value).sum()) / (1 + n_shuffles)
-    claim(arm, "a layer predicts better than shuffled labels", e, f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}",
-          e.low > 0.5 and p <= 0.05, f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over people; "
-          f"permutation p {p:.3f}")
+    hunting.claim(stage, stopped[arm], f"[{arm}] a layer predicts better than shuffled labels", e,
+                  f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}", e.low > 0.5 and p <= 0.05,
+                  f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; permutation p {p:.3f}")
     for name in ("dosage", f"{kmer_k}-mer", "raw embedding", "random twin"):
-        over = hunting.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed)
-        claim(arm, f"the layer chosen inside folds predicts better than {name}", over, 0.0, over.low > 0,
-              "AUROC difference, paired bootstrap over people")
+        over = hunting.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed, families)
+        text, note = f"the layer chosen inside folds predicts better than {name}", ""
+        if name == "dosage":
+            text = "the layer chosen inside folds is above dosage, by no more than 0.05"
+            note = "a gain this small is shrinkage towards shared directions, not knowledge of people; "
+        hunting.claim(stage, stopped[arm], f"[{arm}] {text}", over, 0.0, over.low > 0,
+                      f"{note}AUROC difference, paired bootstrap over {resampled}")
     for row in alarms[alarms.arm == arm].itertuples():
-        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, "rule in the notebook")
+        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired,
+                    row.note or "rule in the notebook")
     stage.headline(**{f"{arm} nested": round(e.value, 3), f"{arm} dosage": round(float(stats.auroc(y, runs[arm]["dosage"].score).mean()), 3),
                       f"{arm} shuffle": round(float(shuffles[arm].mean()), 3), f"{arm} alarms": stopped[arm] or "none"})
 
@@ -377,8 +397,9 @@ axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5));
 
 # %% [markdown]
 # **Reading.** Dots: mean out-of-fold AUROC of a layer over repeats; squares: the same layer without composition; bars:
-# 95 % bootstrap interval over people. Dashed: baselines, with their intervals as bands. Dots inside the band of dosage
-# carry what the genotypes carry, no more; dots inside the band of the random twin owe nothing to what the model learned.
+# 95 % bootstrap interval over people, families whole. Dashed: baselines, with their intervals as bands. Dots inside the
+# band of dosage carry what the genotypes carry, no more; dots inside the band of the random twin owe nothing to what the
+# model learned.
 
 # %%
 figure, axes = figstyle.axes(1, len(arms), height=2.0, squeeze=False, sharey=True)

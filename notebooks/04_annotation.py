@@ -24,9 +24,15 @@
 # Pairs and thresholds are chosen on validation chromosomes and read once on test chromosomes. We report motif
 # *families*: which member of a family binds cannot be read from sequence.
 #
-# Reads `01_extraction`, `03_sae_training`; background units only. Leaves `features.csv` (one row a latent, described in
-# `columns.md`; Parquet too if pyarrow is there), `associations.csv`, `ladder.csv`, `layer_ladder.csv`,
-# `seed_ladder.csv`, `concepts.csv`, `tracks/`.
+# Reads `01_extraction`, `03_sae_training`; background units only. Leaves:
+#
+# - the catalogue: `features.csv` and the same as `features.parquet` (one row a latent, columns described in `columns.md`),
+#   `top_windows.csv`, `cards.csv`, `decoder_map.csv`, `precision_recall.csv`, `tracks/`
+# - every pair read on test: `associations.csv`; the best latent of each concept, by method: `best_latents.csv`; what was
+#   looked for: `concepts.csv`
+# - found beside the rivals: `ladder.csv`; layer by layer: `layer_ladder.csv`, `layer_concepts.csv`; in other seeds:
+#   `seed_ladder.csv`, `seed_latents.csv`; against planted truth, where there is one: `recovery.csv`, `false_claims.csv`
+# - what composition explains: `composition.csv`; logos earned by mutagenesis: `finalists.csv`, `logos.csv`
 
 # %% tags=["parameters"]
 study = "demo"
@@ -313,7 +319,8 @@ if len(picked):
 # ## The catalogue
 #
 # One row a latent: how often it fires, its best concept with test F1, AUROC, q and adjusted odds, what composition explains, and whether that is
-# *plausible*. *faithful* stays empty: `05_validation` fills it.
+# *plausible*. *faithful* stays empty: whether the prediction needs a latent is asked in `05_validation`, which writes `catalogue.csv`, the same
+# columns with *faithful* and the fall of AUROC without the latent.
 
 # %%
 catalogue = features.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,

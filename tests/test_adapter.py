@@ -7,6 +7,7 @@ import torch
 from lib.models import adapter as door
 from lib.models import conformance, families, tokens
 from tests import helpers
+from tests.zoo import ZOO
 
 SEQUENCES = [
     helpers.random_dna(60, 1, n_at=(10, 11, 40)),
@@ -306,3 +307,10 @@ def test_logits_of_weights_without_a_head_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no language-model head .lm_head.weight.*random"):
         adapter.logits(batch)
     assert door.load(tmp_path, random_init=True).logits(batch).isfinite().all()  # a twin is random on purpose
+
+
+@pytest.mark.parametrize("kind, named", [("hyena", "hyenadna"), ("mamba2_rna", "mamba2")])
+def test_a_model_without_attention_says_so(tmp_path, kind, named):
+    model = door.load(ZOO[kind].save(tmp_path, 0))
+    with pytest.raises(NotImplementedError, match=f"a {named} model gives no attention weights"):
+        model.attentions(model.encode(ZOO[kind].records[:1]))

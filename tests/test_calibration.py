@@ -93,23 +93,6 @@ def test_bins_of_equal_mass():
     assert len(calibration.curve(y[:20], log_odds[:20], 15)) == 10  # two people in a bin, at least
 
 
-def test_prior_shift_calibrates_a_case_control_sample_to_its_population():
-    y, log_odds = calibrated(200_000, 4)
-    log_odds -= 4  # a rarer disease: redraw
-    y = np.random.default_rng(5).binomial(1, expit(log_odds))
-    cases, controls = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
-    sample = np.append(cases, controls[: len(cases)])  # half of the sample are cases
-    slope, intercept = calibration.platt(log_odds[sample], y[sample])
-    fitted = slope * log_odds + intercept
-    assert calibration.summary(y, fitted)["intercept"] < -2
-    shifted = calibration.summary(y, calibration.prior_shift(fitted, 0.5, y.mean()))
-    np.testing.assert_allclose([shifted["slope"], shifted["intercept"]], [1, 0], atol=0.1)
-    assert calibration.prior_shift(np.array([0.0]), 0.5, 0.2) == logit(0.2)
-    for share, K in ((0, 0.1), (0.5, 1.0)):
-        with pytest.raises(ValueError, match="wanted a share above 0 and below 1"):
-            calibration.prior_shift(log_odds, share, K)
-
-
 @pytest.mark.parametrize(
     "y, log_odds, message",
     [

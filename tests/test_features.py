@@ -264,6 +264,15 @@ def test_truth_never_names_a_latent_and_validation_chooses():
     assert picked[["latent", "concept"]].to_numpy().tolist() == [[3, "M2 B +"], [1, "M1 A +"]]  # one a family
 
 
+def test_the_catalogue_is_written_as_csv_and_as_parquet(root):
+    table = pd.DataFrame({"latent": [0, 1], "concept": [np.nan, "M1 A +"], "f1": [np.nan, 0.1 + 0.2], "plausible": [False, True], "faithful": ""})
+    stage = io.open_stage("toy", "04_annotation")
+    features.write_catalogue(stage, table)
+    pd.testing.assert_frame_equal(pd.read_parquet(stage.path("features.parquet")).replace({None: np.nan}), table)
+    csv = pd.read_csv(stage.path("features.csv"), float_precision="round_trip", keep_default_na=False, na_values={"concept": "", "f1": ""})
+    pd.testing.assert_frame_equal(csv, table)
+
+
 def background():
     units = pd.DataFrame({"unit": range(3), "contig": "c", "start": [0, 10, 20], "end": [10, 20, 30], "is_reference": True})
     tokens = pd.DataFrame({"unit": np.repeat(range(3), 5), "contig": "c", "ref_start": np.arange(0, 30, 2), "ref_end": np.arange(2, 32, 2)})

@@ -84,6 +84,34 @@ def test_the_hunt_on_permuted_labels_finds_nothing_where_the_labels_had_a_signal
     assert stats.auroc(y, run(X, y).score).mean() > 0.85
 
 
+# Phenotype arms ------------------------------------------------------------------------------------------
+
+ARMS = {"arms": ["a", "b"], "arm_kinds": ["additive", "null"], "effect_scales": [1.0, 1.0], "germline_limits": [0.0, 0.8],
+        "phenotype_path": "", "genetic_path": "", "match_published": True}  # fmt: skip
+REAL = {"arms": ["a"], "arm_kinds": ["null"], "effect_scales": [1.0], "germline_limits": [0.8], "phenotype_path": "y.csv",
+        "match_published": False}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"arm_kinds": ["additive"]}, "arm_kinds has 1 values, wanted 2"),
+    ({"effect_scales": [1.0] * 3}, "effect_scales has 3 values, wanted 2"),
+    ({"germline_limits": []}, "germline_limits has 0 values, wanted 2"),
+    ({"arms": ["a", "b/c"]}, "arms has 'b/c', wanted names without '/'"),
+    ({"phenotype_path": "y.csv"}, "with phenotype_path 'y.csv', wanted one arm"),
+    ({"match_published": False}, "match_published is false with phenotype_path '', wanted true"),
+    ({"germline_limits": [0.0, 0.0]}, "germline_limits has 0 for 'b', .* wanted an AUROC"),
+    (REAL | {"germline_limits": [0.0]}, "germline_limits has 0 for 'a'"),
+])  # fmt: skip
+def test_arms_that_contradict_each_other_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        hunting.check_arms(**(ARMS | change))
+
+
+@pytest.mark.parametrize("change", [{}, REAL, REAL | {"germline_limits": [0.0], "genetic_path": "truth.csv"}])
+def test_arms_that_fit_are_taken(change):
+    hunting.check_arms(**(ARMS | change))
+
+
 # Estimates -----------------------------------------------------------------------------------------------
 
 
@@ -104,6 +132,24 @@ def test_difference_is_paired_over_people():
     e = hunting.estimate(y, a, 500, 0)
     assert gap.high - gap.low < 0.1 * (e.high - e.low)
     assert hunting.difference(y, a, np.stack([a, a]), 500, 0).value == pytest.approx(0)
+
+
+def test_intervals_over_families_are_wider_where_members_are_alike():
+    y, family, rng = np.repeat(np.arange(60) % 2, 5), np.repeat(np.arange(60), 5), np.random.default_rng(0)
+    a, b = (np.repeat(rng.standard_normal(60) + k * y[::5], 5) for k in (1.0, 0.5))
+    quiet = {"population": b}
+    for of in (
+        lambda g: hunting.estimate(y, a, 500, 0, g),
+        lambda g: hunting.difference(y, a, b, 500, 0, g),
+        lambda g: hunting.transport(stats.Estimate(0.7, 0.6, 0.8, 9), y, a, 500, 0, g)[0],
+        *(
+            lambda g, i=i: hunting.alarms(y, a, b, np.array([0.5]), quiet, 0.9, 500, 0, g).iloc[i]
+            for i in (1, 2, 3)
+        ),
+    ):
+        alone, whole = of(None), of(family)
+        assert whole.value == alone.value and whole.n == alone.n == 300
+        assert whole.high - whole.low > 1.7 * (alone.high - alone.low)
 
 
 def test_platt_inside_folds_repairs_log_odds_that_are_three_times_too_extreme():
@@ -215,7 +261,7 @@ def test_attention_finds_a_signal_in_one_locus_and_none_in_noise():
 
 def alarms(y, nested, dosage, shuffles=(0.48, 0.52), confounders=None, limit=0.8):
     table = hunting.alarms(y, nested, dosage, np.array(shuffles), confounders or {}, limit, 300, 0)
-    assert list(table.columns) == ["alarm", "value", "low", "high", "n", "limit", "fired"]
+    assert list(table.columns) == ["alarm", "value", "low", "high", "n", "limit", "fired", "note"]
     return table.set_index("alarm")
 
 
@@ -249,6 +295,29 @@ def test_components_that_know_as_much_as_dosage_fire_and_ones_that_know_less_do_
         "principal components"
     ]
     assert alarms(y, s[1.0], s[1.0], confounders={"population": s[0.6]}).fired["population"]
+
+
+def test_components_that_the_layer_does_not_beat_fire_and_an_exemption_says_why(scores):
+    y, s = scores
+    pcs = {"principal components": s[0.6]}
+    fires, exempt, quiet = (
+        alarms(y, layer, s[1.0], confounders=c).loc["principal components"]
+        for layer, c in ((s[0.6], pcs), (s[1.0], pcs), (s[1.0], {"principal components": s["chance"]}))
+    )
+    assert fires.fired and not exempt.fired and not quiet.fired
+    assert fires.note == quiet.note == "" and "exempt" in exempt.note
+    assert exempt.low > 0.5 and exempt.limit == "0.5, or dosage above it"
+
+
+def test_an_alarm_stops_a_claim_and_says_which():
+    stage = io.Stage("toy", "02_layer_hunting", Path("unused"))
+    e = stats.Estimate(0.7, 0.6, 0.8, 90)
+    hunting.claim(stage, "", "works", e, 0.5, True, "why")
+    hunting.claim(stage, "population", "works", tuple(e), 0.5, True, "why")
+    free, stopped = stage._claims
+    assert free == {"claim": "works", "value": 0.7, "low": 0.6, "high": 0.8, "n": 90, "null": 0.5, "verdict": "holds",
+                    "note": "why"}  # fmt: skip
+    assert stopped == free | {"verdict": "does not hold", "note": "stopped by alarm: population; why"}
 
 
 def test_a_probe_far_above_dosage_fires_and_one_slightly_above_does_not(scores):
@@ -288,6 +357,10 @@ def test_a_left_out_group_is_scored_by_the_others_probe_and_one_of_a_single_clas
     assert table.group.tolist() == ["a", "b"]
     own = probe.fit(X[group == "b"], y[group == "b"], 1.0).score(X[group == "a"])
     assert table.left_out[0] == pytest.approx(stats.auroc(y[group == "a"], own))
+    one = np.where(
+        (group == "b") & (y == 1), -1, np.arange(300)
+    )  # all cases of b are one family: nothing to resample
+    assert hunting.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0, one).empty
     y[group == "b"] = 0
     assert hunting.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0).empty
     y[group == "b"] = people(300, 4, 2.0)[1][group == "b"]
@@ -302,3 +375,13 @@ def test_a_frozen_probe_transports_to_the_same_effect_and_not_to_the_opposite_on
     there, slope, holds = hunting.transport(inside, same[1], frozen.score(same[0]), 300, 0)
     assert holds and 0.5 < slope < 2 and there.n == 600
     assert not hunting.transport(inside, other[1], frozen.score(other[0]), 300, 0)[2]
+
+
+def test_wide_intervals_do_not_transport_and_a_separating_score_has_no_slope():
+    y = np.arange(20) % 2
+    weak = 0.3 * y + np.random.default_rng(1).standard_normal(20)
+    there, _, holds = hunting.transport(stats.Estimate(0.7, 0.6, 0.8, 600), y, weak, 300, 0)
+    assert there.low < 0.5 < there.value and there.high > 0.6 and not holds
+    strong = hunting.transport(stats.Estimate(0.9, 0.4, 1.0, 20), y, y * 1.0, 300, 0)
+    assert np.isnan(strong[1]) and not strong[2]  # chance at home is not excluded
+    assert hunting.transport(stats.Estimate(0.9, 0.8, 1.0, 20), y, y * 1.0, 300, 0)[2]

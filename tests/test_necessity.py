@@ -385,13 +385,30 @@ def test_a_closure_takes_whole_groups_for_the_family_that_moves_most_in_them():
     assert {name: list(latents) for name, latents in found.items()} == {"ETS": [6], "SMAD": [0, 1, 2, 3, 4]}
 
 
-def test_matched_sets_lie_outside_the_set_and_at_its_rates():
+def test_matched_sets_lie_outside_the_set_at_its_rates_and_hold_nothing_twice():
     rng = np.random.default_rng(0)
-    rate = np.concatenate([np.full(60, 0.1), np.full(60, 0.4), [0.9]])
-    members = np.array([3, 70, 71, 120])
-    sets = necessity.matched_sets(members, rate, rng.uniform(1, 2, 121), 200, 0)
-    assert sets.shape == (200, 4) and not np.isin(sets, members).any()
-    assert (rate[sets[:, 0]] == 0.1).all() and (rate[sets[:, 1:3]] == 0.4).all()  # the fourth has no match: any latent
-    assert len(np.unique(sets[:, 0])) > 20
-    without = necessity.matched_sets(members, rate, np.ones(121), 200, 0, left_out=np.arange(50))
-    assert (without[:, 0] >= 50).all() and (rate[without[:, 0]] == 0.1).all()
+    rate = np.concatenate([np.full(60, 0.1), np.full(60, 0.4), [0.0]])
+    members = np.array([3, 4, 70, 71])
+    sets = necessity.matched_sets(members, rate, rng.uniform(1, 2, 121), 200, 0, n_near=30)
+    assert sets.shape == (200, 4) and not np.isin(sets, [*members, 120]).any()
+    assert (rate[sets[:, :2]] == 0.1).all() and (rate[sets[:, 2:]] == 0.4).all()
+    assert all(len(set(row)) == 4 for row in sets) and len(np.unique(sets[:, 0])) > 20
+    assert (necessity.matched_sets(members, rate, np.ones(121), 50, 0, left_out=range(30))[:, :2] >= 30).all()
+    with pytest.raises(ValueError, match="1 latents fire outside a set of 2"):
+        necessity.matched_sets(np.array([0, 1]), np.array([0.1, 0.1, 0.1, 0]), np.ones(4), 2, 0)
+
+
+def test_matched_sets_prefer_the_norm_too():
+    norm = np.exp(np.linspace(0, 5, 100))
+    sets = necessity.matched_sets(np.array([50]), np.full(100, 0.2), norm, 50, 0, n_near=10)
+    assert np.abs(sets - 50).max() <= 5
+
+
+def test_a_derangement_moves_everything():
+    for seed in range(20):
+        order = necessity.derangement(7, np.random.default_rng(seed))
+        assert sorted(order) == list(range(7)) and (order != np.arange(7)).all()
+
+
+def test_no_sets_change_nothing():
+    assert necessity.set_change(np.ones((2, 3, 5), np.float32), []).shape == (2, 0, 5)

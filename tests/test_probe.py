@@ -85,19 +85,6 @@ def test_choose_C_takes_the_better_of_the_grid():
     np.testing.assert_allclose(out_of_fold, want, atol=1e-3)
 
 
-def test_nested_choice_takes_each_folds_inner_winner():
-    # three people, one a fold; a wins inside folds 0 and 2, b inside fold 1, whatever the held-out AUROC says
-    def run(score, inner):
-        outside, score = np.array([9.0, 9, 9]) - inner[0], np.array(score)
-        return probe.CrossValidated(score, [], outside, np.array(inner), score, np.empty((3, 3)))
-
-    runs = {"a": run([1.0, 2, 3], [0.7, 0.5, 0.6]), "b": run([10.0, 20, 30], [0.6, 0.8, 0.5])}
-    picked, score = probe.nested_choice(
-        runs, np.array([0, 2, 1])
-    )  # person 1 is in fold 2, person 2 in fold 1
-    assert picked == ["a", "b", "a"] and score.tolist() == [1, 2, 30]
-
-
 def test_person_locus_map_by_hand():
     # locus a: windows 0 (units 0, 1) and 1 (units 2, 3); locus b: window 2 (unit 4)
     units = pd.DataFrame({"unit": range(5), "locus": ["a", "a", "a", "a", "b"], "window": [0, 0, 1, 1, 2]})
@@ -124,16 +111,6 @@ def test_kmer_frequencies_by_hand():
     want[0, 0] = want[0, 1] = 1 / 2  # AA = 0, AC = 1
     want[1, 1], want[1, 4] = 2 / 3, 1 / 3  # CA = 4
     np.testing.assert_allclose(got, want, rtol=1e-6)
-
-
-def test_compact_coordinates_give_the_same_out_of_fold_scores():
-    rng = np.random.default_rng(5)
-    X, y, folds = rng.normal(size=(40, 200)) + 3, np.arange(40) % 2, np.arange(40) // 2 % 4
-    X[:, 0] += 2 * y
-    small = probe.compact(X)
-    assert small.shape[1] <= 40
-    full, other = (probe.cross_validate(Z, y, folds, [0.1, 1.0], 0) for Z in (X, small))
-    np.testing.assert_allclose(full.score, other.score, atol=1e-6)
 
 
 def test_a_function_of_the_training_people_is_called_for_each_fold_with_them_alone():

@@ -255,6 +255,67 @@ def test_sequence_without_a_flag_is_refused(study: Path) -> None:
     only(check(study, SAMPLES), "headline.json: holds sequence")
 
 
+# A table as Parquet --------------------------------------------------------------------------------------
+
+SITES = f"{HUNT}/sites.parquet"
+
+
+def as_parquet(study: Path, table: pd.DataFrame, **more) -> dict:
+    """Schemas with one more table, this one as Parquet."""
+    table.to_parquet(study / SITES)
+    return publish.read_schemas() | {SITES: {"columns": ["site", "value"]} | more}
+
+
+def test_a_clean_parquet_leaves_as_it_is(study: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"site": ["embed", None], "value": [0.5, np.nan]})
+    assert publish.publish(study, tmp_path / "out", SAMPLES, schemas=as_parquet(study, table)) == {}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / SITES), table)
+
+
+def test_a_parquet_is_checked_as_a_csv_is(study: Path) -> None:
+    table = pd.DataFrame({"site": ["embed"], "value": [0.5]})
+    only(check(study, SAMPLES, schemas=as_parquet(study, table.assign(age=41))), "column 'age' is not listed")
+    only(check(study, SAMPLES, schemas=as_parquet(study, table[["site"]])), "column 'value' is lacking")
+    only(
+        check(study, SAMPLES, schemas=as_parquet(study, table.assign(site="ACGT" * 5))),
+        "column 'site' holds sequence",
+    )
+    schemas = as_parquet(study, table.assign(value=60), counts=["value"])
+    only(check(study, SAMPLES, schemas=schemas), "counts people", "CSV")
+    (study / SITES).write_text("site,value\n")
+    only(check(study, SAMPLES, schemas=schemas), "cannot be read")
+
+
+def in_parquet_cell(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(site="without SIM00007")
+
+
+def in_parquet_attributes(table: pd.DataFrame) -> pd.DataFrame:
+    table.attrs["made for"] = "SIM00007"
+    return table
+
+
+def in_parquet_unused_category(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(site=pd.Categorical(["embed"], categories=["embed", "SIM00007"]))
+
+
+@pytest.mark.parametrize("smuggle", [in_parquet_cell, in_parquet_attributes, in_parquet_unused_category])
+def test_a_sample_id_inside_a_parquet_is_refused(study: Path, smuggle) -> None:
+    table = smuggle(pd.DataFrame({"site": ["embed"], "value": [0.5]}))
+    only(check(study, SAMPLES, schemas=as_parquet(study, table)), "sites.parquet: holds 1 sample id")
+
+
+def test_a_sample_id_as_a_parquets_index_is_refused(study: Path) -> None:
+    table = pd.DataFrame({"site": ["embed"], "value": [0.5]}, index=["SIM00007"])
+    refusals = check(study, SAMPLES, schemas=as_parquet(study, table))
+    assert any("holds 1 sample id" in r for r in refusals) and any("is not listed" in r for r in refusals)
+
+
+def test_the_catalogue_may_leave_as_csv_and_as_parquet() -> None:
+    schemas = publish.read_schemas()
+    assert schemas["04_annotation/features.parquet"] == schemas["04_annotation/features.csv"]
+
+
 # Counts --------------------------------------------------------------------------------------------------
 
 
@@ -274,8 +335,6 @@ def test_a_refusal_writes_nothing_and_has_its_own_status(study: Path, tmp_path: 
     assert publish.main(["--study", "toy", "--out", str(tmp_path / "out")]) == 4
     assert "02_layer_hunting/layers.csv: holds 1 sample id" in capsys.readouterr().err
     assert not (tmp_path / "out").exists() and not (tmp_path / ".out.partial").exists()
-    with pytest.raises(Refused, match="holds 1 sample id"):
-        publish.gate(study)
 
 
 def test_a_study_that_changes_after_the_check_is_not_published(
@@ -292,11 +351,11 @@ def test_a_study_that_changes_after_the_check_is_not_published(
     assert not (tmp_path / "out").exists() and not (tmp_path / ".out.partial").exists()
 
 
-def test_the_gate_passes_a_clean_study_and_refuses_one_without_a_cohort(study: Path) -> None:
-    publish.gate(study)
+def test_the_sample_ids_are_the_cohorts_and_none_are_known_without_one(study: Path) -> None:
+    assert publish.cohort_samples(study) == SAMPLES
     (study / "private/01_extraction/cohort.h5").unlink()
     with pytest.raises(Refused, match="unknown"):
-        publish.gate(study)
+        publish.cohort_samples(study)
 
 
 @pytest.mark.parametrize("said", [{"note": "7 cases"}, {"n_cases": 7}, {"arms": [{"people": 20}]}])

@@ -67,7 +67,7 @@ def test_permuting_leaves_the_entries_of_dead_latents_out():
 
 
 def test_with_effect_by_hand():
-    # claimed 0, 1, 2, 3 of four latents; three seeds; partner of i is i + 1 (mod 4) in the second, i in the third
+    # all of four latents asked about; three seeds; partner of i is i + 1 (mod 4) in the second, i in the third
     cosine = np.array([0.9, 0.9, 0.9, 0.6])
     matches = [(np.array([1, 2, 3, 0]), cosine), (np.arange(4), cosine)]
     deltas = [np.full(4, 0.1), np.array([0.1, 0.1, 0.08, -0.1]), np.array([0.1, 0.1, -0.1, 0.1])]
@@ -141,7 +141,7 @@ def rows(table, latent=-1):
 
 def test_split_half_finds_planted_latents_and_is_at_chance_without_any():
     y, full, change, family = planted_cohort(400, 60, 6, 0)
-    found = rows(rep.split_half(y, full, change, family, 10, 0, claimed=range(6)))
+    found = rows(rep.split_half(y, full, change, family, 10, 0, asked=range(6)))
     assert 0.6 < found.value["correlation"] < found.value["spearman_brown"]
     assert found.value["same_sign"] == 1 and found.value["carried"] == 1
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
@@ -149,7 +149,7 @@ def test_split_half_finds_planted_latents_and_is_at_chance_without_any():
     # nothing planted, labels that nothing knows: halves agree on nothing
     rng = np.random.default_rng(1)
     change = rng.normal(size=(200, 400))
-    none = rows(rep.split_half(y, rng.normal(size=400), change, family, 10, 0, claimed=range(40)))
+    none = rows(rep.split_half(y, rng.normal(size=400), change, family, 10, 0, asked=range(40)))
     assert abs(none.value["spearman_brown"]) < 0.25 and abs(none.value["carried"] - 0.5) < 0.15
     assert none.value["same_sign"] == pytest.approx(none.value["same_sign_chance"], abs=0.12)
 
@@ -157,7 +157,7 @@ def test_split_half_finds_planted_latents_and_is_at_chance_without_any():
 def test_split_half_one_split_by_hand():
     y, full, change, family = planted_cohort(80, 12, 1, 2)
     change[11] = 0.7  # moves everybody alike: out of the correlation
-    table = rep.split_half(y, full, change, family, 1, 5, claimed=[0, 11])
+    table = rep.split_half(y, full, change, family, 1, 5, asked=[0, 11])
     fold = cohort.stratified_folds(y, family, 2, int(np.random.SeedSequence(5).generate_state(1)[0]))
     assert all(len(set(fold[family == f])) == 1 for f in range(40))
     one, two = (
@@ -189,12 +189,26 @@ def test_spearman_brown_foresees_the_reliability_of_twice_the_people():
     assert found["correlation"] < found["spearman_brown"] - 0.1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_moving", [0, 1])
+def test_split_half_of_latents_that_hardly_move_says_nan(n_moving):
+    y, full, change, family = planted_cohort(40, 4, 1, 0)
+    change[n_moving:] = 0
+    table = rep.split_half(y, full, change, family, 2, 0, asked=[0, 3])
+    found = rows(table)
+    between = ["correlation", "spearman_brown", "rank_correlation", "same_sign_chance"]
+    assert (
+        found.loc[between, ["value", "low", "high"]].isna().all(axis=None)
+        and (found.n[between] == n_moving).all()
+    )
+    assert rows(table, 3).value.to_dict() == {"same_sign": 0, "delta": 0}
+    assert (rows(table, 0).value["delta"] != 0) == bool(n_moving)
+
+
 def test_split_half_refuses():
     y, full, change, family = planted_cohort(40, 4, 1, 0)
     with pytest.raises(ValueError, match=r"change \(4, 39\)"):
         rep.split_half(y, full, change[:, :39], family, 2, 0)
-    with pytest.raises(ValueError, match="0 latents change the order"):
-        rep.split_half(y, full, 0 * change, family, 2, 0)
     with pytest.raises(ValueError, match="2 folds from 1 groups"):
         rep.split_half(y, full, change, 0 * family, 2, 0)
 
@@ -263,7 +277,7 @@ def test_shuffles_keep_the_values(kind):
 
 def test_across_layers_refuses():
     x, one = np.ones((3, 5)), np.ones(3)
-    with pytest.raises(ValueError, match=r"claims at sites \['c'\] of \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"latents of sites \['c'\] of \['a', 'b'\]"):
         rep.across_layers({"a": x, "b": x}, {}, {}, {"c": [0]})
     with pytest.raises(ValueError, match="'b': 4"):
         rep.across_layers({"a": x, "b": x[:, :4]}, {}, {}, {"a": [0]})
@@ -274,17 +288,19 @@ def test_across_layers_refuses():
 # Models ----------------------------------------------------------------------------------------------------
 
 
-def test_spread_by_hand():
+def test_onto_bases_by_hand():
     # tokens over bases 0-2, 2-4 (they share base 2), 5; base 4 of 7 and base 6 are bare
-    bases, covered = rep.spread(np.array([[1.0, 0], [3, 2], [0, 5]]), np.array([[0, 3], [2, 4], [5, 6]]), 7)
+    bases, covered = rep.onto_bases(
+        np.array([[1.0, 0], [3, 2], [0, 5]]), np.array([[0, 3], [2, 4], [5, 6]]), 7
+    )
     want = [[1, 0], [1, 0], [2, 1], [3, 2], [0, 0], [0, 5], [0, 0]]
     np.testing.assert_allclose(bases.toarray(), want)
     assert covered.tolist() == [True, True, True, True, False, True, False]
     for spans in ([[0, 8]], [[-1, 2]], [[3, 3]]):
         with pytest.raises(ValueError, match="wanted 1 or more in 0 to 7"):
-            rep.spread(np.ones((1, 1)), np.array(spans), 7)
+            rep.onto_bases(np.ones((1, 1)), np.array(spans), 7)
     with pytest.raises(ValueError, match=r"shape \(2, 2\), expected \(1, 2\)"):
-        rep.spread(np.ones((1, 1)), np.array([[0, 1], [1, 2]]), 7)
+        rep.onto_bases(np.ones((1, 1)), np.array([[0, 1], [1, 2]]), 7)
 
 
 def two_tokenisers(n_shared: int, n_latents: int, n_bases: int = 12000, seed: int = 0):
@@ -341,9 +357,16 @@ def test_latents_that_hardly_fire_are_left_out_and_too_few_are_refused():
     assert summary["n_a"] == 5 and 1 not in set(pairs.a)
     with pytest.raises(ValueError, match="0 and 6 latents fire"):
         rep.across_models(0 * latents, spans, others, other_spans, n_bases)
-    on = np.tile([[0.0], [1.0]], (50, 2))
-    with pytest.raises(ValueError, match="no pair of 2 and 2 latents"):
-        rep.across_models(on, other_spans[:100], 1 - on, other_spans[:100], 100)
+
+
+def test_models_of_opposed_latents_have_no_pair():
+    on, single = np.tile([[0.0], [1.0]], (50, 2)), np.arange(100)[:, None] + np.array([0, 1])
+    pairs, summary = rep.across_models(on, single, 1 - on, single, 100, n_random=10)
+    assert pairs.empty and list(pairs) == ["a", "b", "fitted", "correlation"]
+    assert (summary["n_a"], summary["n_b"], summary["n_pairs"], summary["share_many"]) == (2, 2, 0, 0)
+    assert np.isnan([summary[f"{name}{end}"] for name in ("mean", "share") for end in ("", "_null_95")]).all()
+    assert summary["mean_p"] == summary["share_p"] == 1
+    assert set(summary) == set(rep.across_models(on, single, on, single, 100, n_random=10)[1])
 
 
 def plain_cka(x, y):

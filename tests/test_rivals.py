@@ -29,6 +29,11 @@ def test_labels_are_dealt_within_strata():
     np.testing.assert_array_equal(alone.tokens.toarray(), before)
 
 
+def both_signs(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    centred = x.astype(np.float32) - mean
+    return np.concatenate([np.maximum(centred, 0), np.maximum(-centred, 0)], axis=1)
+
+
 @pytest.mark.parametrize("width", [1, 3, 64])
 def test_directions_in_blocks_are_the_dense_rival(width):
     rng = np.random.default_rng(0)
@@ -38,7 +43,7 @@ def test_directions_in_blocks_are_the_dense_rival(width):
     assert max(b.shape[1] for b in blocks) <= width
     whole = sparse.hstack(blocks)
     assert whole.shape == rivals.Directions(acts, rows, mean).shape == (90, 14)
-    np.testing.assert_array_equal(whole.toarray(), association.dense_to_latents(acts[rows], mean).toarray())
+    np.testing.assert_array_equal(whole.toarray(), both_signs(acts[rows], mean))
 
 
 def test_principal_axes_are_scikit_learns_both_signs():
@@ -61,7 +66,7 @@ def test_a_screen_of_blocks_is_the_screen_of_the_whole():
     known, acts = null_tracks.concepts(rng, where, 3, (10, 40)), rng.standard_normal((500, 5)).astype(np.float32)
     mean = acts.mean(0)
     in_blocks = association.screen(rivals.Directions(acts, np.arange(500), mean, width=2), known)
-    whole = association.screen(association.dense_to_latents(acts, mean), known)
+    whole = association.screen(sparse.csr_matrix(both_signs(acts, mean)), known)
     for name in ("largest", "threshold", "f1"):
         np.testing.assert_array_equal(getattr(in_blocks, name), getattr(whole, name))
 
@@ -113,16 +118,3 @@ def test_moved_latents_keep_rate_values_and_clusters_and_lose_place():
 def _turns(x: np.ndarray) -> tuple:
     """The same for every rotation of x."""
     return max(tuple(np.roll(x, k)) for k in range(len(x)))
-
-
-def test_alike_latents_have_about_the_rate_and_are_never_themselves():
-    rng = np.random.default_rng(0)
-    rate = np.linspace(0.01, 0.5, 100)[rng.permutation(100)]
-    latents = sparse.csr_matrix((rng.random((2000, 100)) < rate).astype(np.float32))
-    drawn = rivals.alike_latents(latents, seed=0, among=10)
-    assert (drawn != np.arange(100)).all() and len(set(drawn)) > 50
-    rank = np.argsort(np.argsort(np.bincount(latents.indices, minlength=100), kind="stable"))
-    assert np.abs(rank[drawn] - rank).max() <= 10
-    assert rivals.alike_latents(latents[:, :2]).tolist() == [1, 0]
-    with pytest.raises(ValueError, match="at least two"):
-        rivals.alike_latents(latents[:, :1])

@@ -36,16 +36,31 @@ def test_bootstrap_equals_explicit_resampling():
     y, n_boot, seed = labels(24, 2), 30, 5
     scores = np.random.default_rng(3).integers(0, 6, (2, 24)).astype(float)
     got = stats.bootstrap_auroc(y, scores, n_boot, seed)
-    w1, w0 = stats._stratified_weights(y, n_boot, seed)
-    case, control = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
-    for b in range(n_boot):
-        people = np.concatenate([
-            np.repeat(case, np.round(w1[b] * len(case)).astype(int)),
-            np.repeat(control, np.round(w0[b] * len(control)).astype(int)),
-        ])  # fmt: skip
-        assert len(people) == len(y)
-        want = [roc_auc_score(y[people], s[people]) for s in scores]
-        np.testing.assert_allclose(got[:, b], want, atol=1e-6)
+    families = np.arange(24) // 3
+    whole = stats.bootstrap_auroc(y, scores, n_boot, seed, families)
+    for groups, drawn in ((None, got), (families, whole)):
+        times = stats.draws(y, groups, n_boot, seed)
+        for b in range(n_boot):
+            people = np.repeat(np.arange(24), times[:, b])
+            want = [roc_auc_score(y[people], s[people]) for s in scores]
+            np.testing.assert_allclose(drawn[:, b], want, atol=1e-6)
+
+
+def test_draws_take_families_whole_and_classes_as_they_are_without_them():
+    y = labels(24, 2)
+    times = stats.draws(y, np.arange(24) // 3, 30, 5).reshape(8, 3, 30)
+    assert (times == times[:, :1]).all() and (times.std(0) > 0).any()
+    assert (stats.draws(y, None, 30, 5)[y == 1].sum(0) == y.sum()).all()
+    with pytest.raises(ValueError, match="cases are in 1 group, wanted 2 or more"):
+        stats.draws(y, np.where(y == 1, 0, np.arange(24)), 30, 5)
+
+
+def test_interval_over_families_is_wider_where_members_are_alike():
+    # 40 families of 5 copies: the error is that of 40 people, not of 200, and so 5 ** 0.5 times as large
+    y, rng = np.repeat(np.arange(40) % 2, 5), np.random.default_rng(0)
+    s, family = np.repeat(rng.standard_normal(40) + y[::5], 5), np.repeat(np.arange(40), 5)
+    alone, whole = (stats.bootstrap_auroc(y, s, 2000, 0, g)[0].std() for g in (None, family))
+    assert whole == pytest.approx(5**0.5 * alone, rel=0.1)
 
 
 def test_scores_share_resamples_so_differences_are_paired():
@@ -54,15 +69,12 @@ def test_scores_share_resamples_so_differences_are_paired():
     draws = stats.bootstrap_auroc(y, np.stack([s, 2 * s + 1, -s]), 50, 0)
     np.testing.assert_array_equal(draws[0], draws[1])  # a monotone change of the score changes nothing
     np.testing.assert_allclose(draws[0] + draws[2], 1, atol=1e-6)
-    value, low, high = stats.auroc_drop(y, s, np.stack([s, -s]), 50, 0)
-    assert value[0] == low[0] == high[0] == 0
-    assert value[1] == pytest.approx(2 * stats.auroc(y, s) - 1) and low[1] <= value[1] <= high[1]
 
 
 def test_same_seed_same_interval():
     y, s = labels(40, 0), np.random.default_rng(0).standard_normal(40)
-    assert stats.auroc_interval(y, s, seed=1) == stats.auroc_interval(y, s, seed=1)
-    assert stats.auroc_interval(y, s, seed=1) != stats.auroc_interval(y, s, seed=2)
+    one, again, other = (stats.bootstrap_auroc(y, s, 100, seed) for seed in (1, 1, 2))
+    assert (one == again).all() and (one != other).any()
 
 
 def test_intervals_cover_about_as_often_as_they_say():
@@ -71,11 +83,11 @@ def test_intervals_cover_about_as_often_as_they_say():
     auroc = mean = 0
     for seed in range(200):
         s = np.random.default_rng(seed).standard_normal(80) + y
-        e = stats.auroc_interval(y, s, 300, seed)
-        auroc += e.low <= 0.76025 <= e.high
+        low, high = np.quantile(stats.bootstrap_auroc(y, s, 300, seed)[0], [0.025, 0.975])
+        auroc += low <= 0.76025 <= high
         m = stats.mean_interval(s[:40], 300, seed)
         mean += m.low <= 0 <= m.high
-        assert e.n == 80 and m.n == 40
+        assert m.n == 40
     assert 0.89 <= auroc / 200 <= 0.99 and 0.89 <= mean / 200 <= 0.99
 
 

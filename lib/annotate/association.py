@@ -1,8 +1,7 @@
 """Which latent fires on which concept: every pair screened on one set of chromosomes, read once on another.
 
 `screen` fixes each pair's threshold and each latent's scale; `read_pairs` tests the screened pairs on other tokens
-against circular shifts, with every pair of the run in the family; `claimed` applies the written bar and `by_family`
-reports families. `choose`, `choose_latents` and `read` are the same on the best pair of each latent or concept.
+against circular shifts, with every pair of the run in the family; `claimed` applies the written bar.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib import stats
 from lib.annotate import multiplicity, odds, pairs, shifts
 from lib.annotate.concepts import Concepts
 from lib.annotate.pairs import THRESHOLDS
@@ -120,22 +118,11 @@ def claimed(
     return significant & large
 
 
-def by_family(table: pd.DataFrame) -> pd.DataFrame:
-    """Claimed pairs by latent and family: which member of a family binds cannot be read from sequence.
-
-    table: pairs to report. Returns latent, family, n_concepts, and the best member by F1: concept, f1, auroc, q.
-    """
-    ordered = table.sort_values(["latent", "f1"], ascending=[True, False], kind="stable")
-    best = ordered.drop_duplicates(["latent", "family"])[["latent", "family", "concept", "f1", "auroc", "q"]]
-    size = ordered.groupby(["latent", "family"]).size().rename("n_concepts").reset_index()
-    return best.merge(size, on=["latent", "family"]).reset_index(drop=True)
-
-
 def _limit(chosen: pd.DataFrame) -> np.ndarray:
     return chosen["largest"].to_numpy(np.float32) * chosen["threshold"].to_numpy(np.float32)
 
 
-def _score(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, strata: np.ndarray | None) -> pd.DataFrame:
+def _score(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, strata: np.ndarray) -> pd.DataFrame:
     """Counts, AUROC and odds ratio of the chosen pairs, one row each. latent: their columns in `block`."""
     used, column = np.unique(latent, return_inverse=True)
     largest = np.zeros(len(used), np.float32)
@@ -152,52 +139,3 @@ def _score(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, 
         "n_fired": n_fired, "hits": hits, "precision": precision, "recall": recall, "f1": pairs.harmonic(precision, recall),
         "auroc": scores.auroc[at[:2]], **ratio,
     })  # fmt: skip
-
-
-def choose(latents: Latents, concepts: Concepts) -> pd.DataFrame:
-    """For each latent, the concept and threshold of the highest F1. Run this on the validation chromosomes.
-
-    Returns latent, concept_row, threshold, f1_validation, largest, concept, kind, family; one row a latent.
-    """
-    found = screen(latents, concepts)
-    return found.rows(np.arange(found.f1.shape[1]), found.f1.argmax(0))
-
-
-def choose_latents(latents: Latents, concepts: Concepts) -> pd.DataFrame:
-    """For each concept, the latent and threshold of the highest F1. Columns as in `choose`; one row a concept."""
-    found = screen(latents, concepts)
-    return found.rows(found.f1.argmax(1), np.arange(len(found.f1)))
-
-
-def read(latents: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, n_shifts: int, seed: int, tested_f1: float = 0.1) -> pd.DataFrame:
-    """Score one chosen pair a latent or concept, thresholds frozen. Run this once, on the test chromosomes.
-
-    Adds n_fired, precision, recall, f1, auroc, and from circular shifts of the activation track along the tokens
-    (by at least 1/20 of them): precision expected, z, one-sided p, q (Benjamini-Hochberg over rows that fire, which
-    is enough only because the pairs were chosen on other tokens). p is empirical, (b + 1) / (n + 1), and unadjusted
-    for composition. A pair with F1 below `tested_f1` is not shifted and keeps p = 1, still counted as a test.
-    """
-    chosen = chosen.reset_index(drop=True)
-    latent, row = chosen["latent"].to_numpy(), chosen["concept_row"].to_numpy()
-    table = _score(latents, concepts, chosen, latent, None).drop(columns=["hits", "odds_ratio", "or_low", "or_high"])
-    drawn = shifts.draw(np.zeros(latents.shape[0]), latents.shape[0] // 20, n_shifts, seed)
-    tested = np.flatnonzero((table["f1"] >= tested_f1) & (table["n_fired"] > 0))
-    null = shifts.shift_null(latents, concepts, latent[tested], row[tested], _limit(chosen)[tested], drawn)
-    hits_null = null["expected"] + null["null_mean"] * null["sd_independent"]
-    table[["precision_null", "z", "p"]] = np.nan, np.nan, 1.0
-    table.loc[tested, "precision_null"] = hits_null.to_numpy() / table["n_fired"].to_numpy()[tested]
-    table.loc[tested, "z"], table.loc[tested, "p"] = null["z"].to_numpy(), null["p_shift"].to_numpy()
-    alive = (table["n_fired"] > 0).to_numpy()
-    q = np.ones(len(table))
-    q[alive] = stats.benjamini_hochberg(table["p"].to_numpy()[alive])
-    return pd.concat([chosen, table], axis=1).assign(q=q)
-
-
-def dense_to_latents(x: np.ndarray, mean: np.ndarray) -> sparse.csr_matrix:
-    """Raw dimensions as rival "latents": the positive and the negative part of each centred dimension.
-
-    x: [token, d]; mean: [d]. Returns CSR [token, 2 d]. The null "raw neurons", at once; `rivals.Directions` gives the
-    same in blocks.
-    """
-    centred = np.asarray(x, dtype=np.float32) - mean
-    return sparse.csr_matrix(np.concatenate([np.maximum(centred, 0), np.maximum(-centred, 0)], axis=1))

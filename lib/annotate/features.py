@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -452,10 +451,10 @@ COLUMNS = {
     "reverse_complement": "correlation over bases of the latent with itself on the reverse complement",
     "neighbours": "latents with the nearest decoder rows, and the cosines",
     "plausible": "the pair is claimed: q and q_latent below 0.05, adjusted odds ratio with its interval above 1, F1 above the floor",
-    "faithful": "empty here: whether the prediction needs the latent is asked in 05_validation",
+    "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the fall of AUROC",
 }  # fmt: skip
 
-COLUMNS_TEXT = "# Columns of features.csv\n\nOne row a latent. The truth of simulated data never names a latent.\n\n" + "".join(
+COLUMNS_TEXT = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent.\n\n" + "".join(
     f"- `{name}`: {text}.\n" for name, text in COLUMNS.items()
 )
 
@@ -480,11 +479,10 @@ def catalogue(read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, va
 
 
 def write_catalogue(stage, table: pd.DataFrame) -> None:
-    """features.csv and columns.md; features.parquet too where pandas has an engine for it (pyarrow or fastparquet)."""
+    """features.csv, the same as features.parquet, and columns.md."""
     stage.write_table("features", table)
     stage.write_text("columns.md", COLUMNS_TEXT)
-    if any(find_spec(name) for name in ("pyarrow", "fastparquet")):
-        table.to_parquet(stage.path("features.parquet"), index=False)
+    table.to_parquet(stage.path("features.parquet"), index=False)
 
 
 def pick_finalists(read: pd.DataFrame, n: int) -> pd.DataFrame:

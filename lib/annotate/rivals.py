@@ -131,21 +131,3 @@ def moved_latents(latents: sparse.csr_matrix, unit: np.ndarray, seed: int = 0) -
         place.append(first[to[window]] + (token - first[window] + turn[window]) % length[window])
     place = np.concatenate(place) if place else np.empty(0, int)
     return sparse.csc_matrix((columns.data, place, columns.indptr), shape=latents.shape).tocsr()
-
-
-def alike_latents(latents: sparse.csr_matrix, seed: int = 0, among: int = 20) -> np.ndarray:
-    """For each latent another one of about its rate, drawn from the `among` nearest in rate. [latent] numbers.
-
-    Raises ValueError with fewer than two latents.
-    """
-    n = latents.shape[1]
-    if n < 2:
-        raise ValueError(f"{n} latent: expected at least two to draw another")
-    rng = np.random.default_rng(seed)
-    order = np.argsort(np.bincount(latents.indices, minlength=n), kind="stable")
-    among = min(among, n - 1)
-    low = np.clip(np.arange(n) - among // 2, 0, n - 1 - among)
-    pick = low + rng.integers(0, among, n)
-    drawn = np.empty(n, dtype=int)
-    drawn[order] = order[pick + (pick >= np.arange(n))]  # the latent itself is skipped
-    return drawn

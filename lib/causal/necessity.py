@@ -10,7 +10,7 @@ folds [repeat, person]. Scores are in units of the probe, deltas in AUROC, betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numba
 import numpy as np
@@ -21,40 +21,9 @@ from scipy.stats import norm as normal
 
 from lib import stats
 from lib.annotate import multiplicity
+from lib.stats import BOTH, clusters, draws
 
 CHUNK, BLOCK = 128, 512  # latents sorted at a time; draws whose weights for 2,000 people fit a core's cache
-BOTH = 3  # the kind of a group with cases and controls; 1 has cases only, 2 has controls only
-
-
-def draws(y: np.ndarray, groups: np.ndarray | None, n_boot: int, seed: int) -> np.ndarray:
-    """How often each bootstrap draw takes each person: uint8 [person, n_boot].
-
-    Groups are drawn whole, with replacement, among those of their kind: of cases only, of controls only, of both.
-    With everyone alone this is the bootstrap stratified by class. Every draw holds both classes; its numbers of cases
-    and controls vary where groups differ in size. The only group of its kind is in every draw, once.
-    Raises ValueError when all cases, or all controls, are in one group.
-    """
-    group, kind = _clusters(y, groups)
-    rng, times = np.random.default_rng(seed), np.zeros((len(kind), n_boot), dtype=np.uint8)
-    for one in np.unique(kind):
-        members = np.flatnonzero(kind == one)
-        times[members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_boot).T
-    return times[group]
-
-
-def _clusters(y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Number of each person's group, [person], and each group's kind, [group]."""
-    y = np.asarray(y)
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError(f"y holds {np.unique(y)[:5]}, wanted 0 and 1")
-    if groups is not None and len(groups) != len(y):
-        raise ValueError(f"groups of {len(groups)} people, wanted {len(y)}")
-    group = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    has = [np.bincount(group, weights=y == c, minlength=group.max() + 1) > 0 for c in (1, 0)]
-    for name, those in zip(("cases", "controls"), has):
-        if those.sum() < 2:
-            raise ValueError(f"{name} are in {those.sum()} group, wanted 2 or more to resample")
-    return group, has[0] + 2 * has[1]
 
 
 def bootstrap(
@@ -200,7 +169,7 @@ def jackknife(y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.nd
     (n - 1) / n (mean over groups of the kind of delta without one - delta without this one), n the groups of its kind:
     the terms of BCa's acceleration for a stratified bootstrap. Source: Davison and Hinkley 1997, 5.3.2.
     """
-    group, kind = _clusters(y, groups)
+    group, kind = clusters(y, groups)
     case = np.asarray(y) == 1
     part = placements(y, full, change)
     n1, n0 = case.sum(), (~case).sum()
@@ -379,13 +348,13 @@ def measure(
 
 
 def verdict(
-    table: pd.DataFrame, bar: float = 0.03, external: np.ndarray | None = None, n_folds: int = 5
+    table: pd.DataFrame, bar: float = 0.03, external: np.ndarray | None = None, n_folds: int = 5, alpha: float = 0.05
 ) -> pd.DataFrame:
     """The table with `share`, `needed`, `necessary` and `strongly_necessary`, and `external` where given.
 
     table: columns of `measure`, with rate_matched_99, n_rate_matched and random_99; external: [row], delta in another
-    cohort. share = delta / (auroc_full - 0.5), NaN where the scores do no better than chance.
-    needed: low > 0, p_max_t < 0.05, delta above both null percentiles and above 0 in at least 4 of 5 outer folds, and in
+    cohort. first_repeat, where given: the fall that the nulls bound, if they are of one repeat. share = delta / (auroc_full - 0.5), NaN where the scores do no better than chance.
+    needed: low > 0, p_max_t < alpha, delta above both null percentiles and above 0 in at least 4 of 5 outer folds, and in
     the other cohort. necessary: needed, delta >= bar. strongly_necessary: necessary, low >= bar.
     """
     wanted = "auroc_full delta low high delong_low delong_high p_max_t q rate_matched_99 n_rate_matched random_99 same_sign"
@@ -393,8 +362,9 @@ def verdict(
         raise ValueError(f"table lacks {missing}")
     if external is not None:
         table = table.assign(external=np.asarray(external, dtype=float))
-    needed = (table["low"] > 0) & (table["p_max_t"] < 0.05) & (table["same_sign"] >= 0.8 * n_folds)
-    needed &= (table["delta"] > table["rate_matched_99"]) & (table["delta"] > table["random_99"])
+    needed = (table["low"] > 0) & (table["p_max_t"] < alpha) & (table["same_sign"] >= 0.8 * n_folds)
+    bounded = table["first_repeat"] if "first_repeat" in table else table["delta"]
+    needed &= (bounded > table["rate_matched_99"]) & (bounded > table["random_99"])
     if external is not None:
         needed &= table["external"] > 0
     above = table["auroc_full"] - 0.5
@@ -410,6 +380,8 @@ def set_change(change: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
 
     members: latents of each set, as indices or as a mask. Returns [repeat, set, person].
     """
+    if not len(members):
+        return np.zeros((len(change), 0, change.shape[2]))
     return np.stack([change[:, m].sum(1, dtype=np.float64) for m in members], axis=1)
 
 
@@ -457,10 +429,11 @@ def sufficiency(
 
 
 def redundancy_groups(change: np.ndarray, at_least: float = 0.5) -> np.ndarray:
-    """Group number of each latent: those that change the same people's scores, which may matter only together. [latent].
+    """Group number of each latent: those that move together over people, which may matter only together. [latent].
 
-    Average linkage on 1 - |r|, r the correlation of changes over people inside each repeat; groups are cut where the
-    mean |r| between two falls below `at_least`. No label is used. A latent that moves nobody is alone.
+    change: [part, latent, person], of activity by locus (no label in it) or of scores by repeat. Average linkage on
+    1 - |r|, r the correlation over people inside each part; groups are cut where the mean |r| between two falls below
+    `at_least`. A latent that moves nobody is alone.
     """
     rows = change.transpose(1, 0, 2).astype(np.float64)
     rows = (rows - rows.mean(2, keepdims=True)).reshape(len(rows), -1)
@@ -490,16 +463,35 @@ def closures(groups: np.ndarray, family: pd.Series, mass: np.ndarray) -> dict[st
 
 
 def matched_sets(
-    members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, left_out: np.ndarray = (), n_near: int = 50
+    members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, left_out: Sequence[int] = (), n_near: int = 50
 ) -> np.ndarray:  # fmt: skip
-    """Control sets of a set's size: int64 [n, member], each member replaced by a latent outside the set, drawn among its
-    n_near nearest by `rate_matched`; a member without one by any latent outside. left_out: latents that are no controls."""
-    rng = np.random.default_rng(seed)
-    outside = np.union1d(members, np.asarray(left_out, dtype=int))
-    index, _ = rate_matched(members, rate, norm, len(rate), seed)
-    others = np.setdiff1d(np.flatnonzero(rate > 0), outside)
+    """Control sets of a set's size: int64 [n, member]. Each member is replaced by one of the n_near latents outside the set
+    that are nearest in log rate and log norm (both in their standard deviations); no latent twice in a set.
+
+    rate, norm: [latent], firing rate and mean norm of f_i d_i when it fires; latents of rate 0, and those left_out, are no
+    controls.
+    Raises ValueError when fewer latents fire outside the set than it has members.
+    """
+    rng, live = np.random.default_rng(seed), np.flatnonzero(rate > 0)
+    outside = np.setdiff1d(live, np.union1d(members, np.asarray(left_out, dtype=int)))
+    if len(outside) < len(members):
+        raise ValueError(f"{len(outside)} latents fire outside a set of {len(members)}: wanted as many at least")
+    place = np.log(np.stack([np.maximum(rate, rate[live].min()), np.maximum(norm, norm[live].min())], axis=1))
+    place /= np.maximum(place[live].std(0), 1e-12)
+    distance = ((place[members][:, None] - place[outside]) ** 2).sum(2)
+    nearest = np.argsort(distance, axis=1, kind="stable")
     out = np.empty((n, len(members)), dtype=np.int64)
-    for j, row in enumerate(index):
-        near = row[(row >= 0) & ~np.isin(row, outside)][:n_near]
-        out[:, j] = rng.choice(near if len(near) else others, n)
+    for i in range(n):
+        free = np.ones(len(outside), dtype=bool)
+        for j in rng.permutation(len(members)):
+            near = nearest[j][free[nearest[j]]][:n_near]
+            out[i, j] = pick = near[rng.integers(len(near))]
+            free[pick] = False
+    return outside[out]
+
+
+def derangement(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order of n in which nothing keeps its place: [n] int64. (A single random cycle.)"""
+    order, out = rng.permutation(n), np.empty(n, dtype=np.int64)
+    out[order] = np.roll(order, 1)
     return out

@@ -1,7 +1,7 @@
-"""Does a claimed latent come back with its effect: in other SAE seeds, half the people, other layers, another model?
+"""Does a latent come back with its effect: in other SAE seeds, half the people, other layers, another model?
 
 Every answer stands beside what chance gives. `delta` is the fall of AUROC when a latent is ablated, as in
-`lib.causal.ablation`; a *claimed* latent is one that the study says the prediction needs.
+`lib.causal.ablation`; `asked` are the latents asked about, in a study those that it says the prediction needs.
 """
 
 from __future__ import annotations
@@ -64,43 +64,43 @@ def _permuted(sae: SAE, frequency: np.ndarray | None, seed: int) -> SAE:
 
 
 def with_effect(
-    claimed: Sequence[int], deltas: Sequence[np.ndarray], lows: Sequence[np.ndarray], matches: Sequence[Match],
+    asked: Sequence[int], deltas: Sequence[np.ndarray], lows: Sequence[np.ndarray], matches: Sequence[Match],
     null: Sequence[Match] = (), ratio: float | None = None, n: int = 1000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """In how many SAE seeds is each claimed latent found, with its effect?
+    """In how many SAE seeds is each of the asked latents found, with its effect?
 
-    deltas, lows: one [latent] a seed, the claiming seed first: fall of AUROC and its lower 95 % bound (NaN where not
-    estimated). matches: one a further seed, `partners` of the claiming seed's latents in it. null: the same with
+    deltas, lows: one [latent] a seed, the latents' own seed first: fall of AUROC and its lower 95 % bound (NaN where not
+    estimated). matches: one a further seed, `partners` of the own seed's latents in it. null: the same with
     permuted decoders.
 
     Found in a further seed: the partner's cosine is at least SHARED on decoder and encoder, its delta has the same sign,
-    and its lower bound is above 0 or, with `ratio`, its delta is within own / ratio and own * ratio. The claiming seed
-    counts as one if its own lower bound is above 0. Replicated: found in two thirds of all seeds (2 of 3, 4 of 5).
+    and its lower bound is above 0 or, with `ratio`, its delta is within own / ratio and own * ratio. The own seed
+    counts as one if its lower bound is above 0. Replicated: found in two thirds of all seeds (2 of 3, 4 of 5).
 
-    One row a claimed latent: latent, delta, low, n_seeds, n_matched (further seeds with such a partner), n_found,
+    One row a latent asked about: latent, delta, low, n_seeds, n_matched (further seeds with such a partner), n_found,
     replicated, null_permuted (replicated with `null`; missing without it) and null_dealt: the share of `n` deals in
     which it is replicated when matched partners are dealt out at random, so that only their effects are left to chance.
     Raises ValueError when the lists do not fit together.
     """
-    claimed = np.asarray(claimed, dtype=int)
+    asked = np.asarray(asked, dtype=int)
     _check_seeds(deltas, lows, matches, null)
-    rng, own, needed = np.random.default_rng(seed), deltas[0][claimed], ceil(2 * len(deltas) / 3)
-    own_found = (lows[0][claimed] > 0).astype(int)
-    n_matched, n_found, by_deal = np.zeros(len(claimed), int), own_found.copy(), np.tile(own_found, (n, 1))
+    rng, own, enough = np.random.default_rng(seed), deltas[0][asked], ceil(2 * len(deltas) / 3)
+    own_found = (lows[0][asked] > 0).astype(int)
+    n_matched, n_found, by_deal = np.zeros(len(asked), int), own_found.copy(), np.tile(own_found, (n, 1))
     for delta, low, match in zip(deltas[1:], lows[1:], matches, strict=True):
         partner, has = match[0], match[1] >= stability.SHARED
-        n_matched += has[claimed]
-        n_found += _found(claimed, own, delta, low, match, ratio)
+        n_matched += has[asked]
+        n_found += _found(asked, own, delta, low, match, ratio)
         if has.any():
-            dealt = rng.choice(partner[has], (n, len(claimed)))
-            by_deal += has[claimed] & _same_effect(own, delta[dealt], low[dealt], ratio)
+            dealt = rng.choice(partner[has], (n, len(asked)))
+            by_deal += has[asked] & _same_effect(own, delta[dealt], low[dealt], ratio)
     table = pd.DataFrame({
-        "latent": claimed, "delta": own, "low": lows[0][claimed], "n_seeds": len(deltas), "n_matched": n_matched,
-        "n_found": n_found, "replicated": n_found >= needed, "null_dealt": (by_deal >= needed).mean(0),
+        "latent": asked, "delta": own, "low": lows[0][asked], "n_seeds": len(deltas), "n_matched": n_matched,
+        "n_found": n_found, "replicated": n_found >= enough, "null_dealt": (by_deal >= enough).mean(0),
     })  # fmt: skip
     if null:
-        parts = [_found(claimed, own, *part, ratio) for part in zip(deltas[1:], lows[1:], null, strict=True)]
-        table["null_permuted"] = own_found + np.sum(parts, axis=0) >= needed
+        parts = [_found(asked, own, *part, ratio) for part in zip(deltas[1:], lows[1:], null, strict=True)]
+        table["null_permuted"] = own_found + np.sum(parts, axis=0) >= enough
     return table
 
 
@@ -123,10 +123,10 @@ def _check_seeds(deltas, lows, matches, null) -> None:
 
 
 def _found(
-    claimed: np.ndarray, own: np.ndarray, delta: np.ndarray, low: np.ndarray, match: Match, ratio
+    asked: np.ndarray, own: np.ndarray, delta: np.ndarray, low: np.ndarray, match: Match, ratio
 ) -> np.ndarray:
-    """Which claimed latents have a partner in one further seed, with their effect: [claimed] bool."""
-    partner, cosine = (part[claimed] for part in match)
+    """Which asked latents have a partner in one further seed, with their effect: [asked] bool."""
+    partner, cosine = (part[asked] for part in match)
     return (cosine >= stability.SHARED) & _same_effect(own, delta[partner], low[partner], ratio)
 
 
@@ -141,7 +141,7 @@ def _same_effect(own: np.ndarray, delta: np.ndarray, low: np.ndarray, ratio: flo
 
 def split_half(
     y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.ndarray | None, n_splits: int, seed: int,
-    claimed: Sequence[int] = (),
+    asked: Sequence[int] = (),
 ) -> pd.DataFrame:  # fmt: skip
     """Do two halves of the cohort agree on what each latent's ablation costs? Classes spread evenly, families kept whole.
 
@@ -150,12 +150,13 @@ def split_half(
     One row a measure: measure, latent (-1 for all), value (mean over splits), low, high (central 95 % of splits), n.
     Over the latents that move anybody (n of them): correlation, of delta in one half with delta in the other;
     spearman_brown, 2 r / (1 + r), the reliability of the whole cohort's deltas; rank_correlation.
-    Over claimed latents: same_sign, the share whose deltas have one sign in both halves; same_sign_chance, that share for
+    Over the asked latents: same_sign, the share whose deltas have one sign in both halves; same_sign_chance, that share for
     two unrelated latents that move; carried, the share above 0 in one half among as many with the largest deltas in
-    the other, which is free of the choice that `same_sign` shares with the claim. Then a claimed latent each: same_sign,
+    the other, which is free of the choice of whom to ask that `same_sign` shares. Then for each asked latent: same_sign,
     the share of splits (no interval: its splits overlap), and delta, of the halves of all splits.
     The halves share the probes: this is the noise of the people tested, not of those trained on.
-    Raises ValueError when shapes differ, no latent moves, or a class or the families do not fill two halves.
+    With fewer than two latents that move, what compares latents is NaN.
+    Raises ValueError when shapes differ, or a class or the families do not fill two halves.
     """
     y, full, change = np.asarray(y), np.asarray(full, dtype=float), np.asarray(change, dtype=float)
     if full.shape != y.shape or change.ndim != 2 or change.shape[1:] != y.shape:
@@ -163,10 +164,6 @@ def split_half(
             f"y {y.shape}, full {full.shape}, change {change.shape}: wanted [person] twice and [latent, person]"
         )
     moving = np.flatnonzero(np.ptp(change, axis=1) > 0)
-    if len(moving) < 2:
-        raise ValueError(
-            f"{len(moving)} latents change the order of people: nothing to compare between halves"
-        )
     deltas = np.zeros((n_splits, 2, len(change)))
     for split, state in enumerate(np.random.SeedSequence(seed).generate_state(n_splits)):
         fold = cohort.stratified_folds(y, groups, 2, int(state))
@@ -178,7 +175,7 @@ def split_half(
     rows = [("correlation", r), ("spearman_brown", 2 * r / (1 + r)), ("rank_correlation", rank)]
     rows = [_over_splits(name, -1, values, len(moving)) for name, values in rows]
     return pd.DataFrame(
-        rows + (_claimed_rows(deltas, moving, np.asarray(claimed, dtype=int)) if len(claimed) else [])
+        rows + (_asked_rows(deltas, moving, np.asarray(asked, dtype=int)) if len(asked) else [])
     )
 
 
@@ -188,24 +185,29 @@ def _delta(y: np.ndarray, full: np.ndarray, change: np.ndarray, people: np.ndarr
 
 
 def _row_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each row of a with the same row of b: [row]; NaN where one is constant."""
+    """Pearson correlation of each row of a with the same row of b: [row]; NaN where one is constant or shorter than two."""
+    if a.shape[1] < 2:
+        return np.full(len(a), np.nan)
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return np.divide((a * b).sum(1), size, out=np.full(len(a), np.nan), where=size > 0)
 
 
-def _claimed_rows(deltas: np.ndarray, moving: np.ndarray, claimed: np.ndarray) -> list[dict]:
-    """The rows of `split_half` about claimed latents. deltas: [split, half, latent]."""
+def _asked_rows(deltas: np.ndarray, moving: np.ndarray, asked: np.ndarray) -> list[dict]:
+    """The rows of `split_half` about the asked latents. deltas: [split, half, latent]."""
     one, two = deltas[:, 0], deltas[:, 1]
     same = (np.sign(one) == np.sign(two)) & (one != 0)
-    up, down = ([(sign * half[:, moving] > 0).mean(1) for half in (one, two)] for sign in (1, -1))
-    carried = (_carried(one, two, len(claimed)) + _carried(two, one, len(claimed))) / 2
+    chance = np.full(len(deltas), np.nan)
+    if len(moving) > 1:
+        up, down = ([(sign * half[:, moving] > 0).mean(1) for half in (one, two)] for sign in (1, -1))
+        chance = up[0] * up[1] + down[0] * down[1]
+    carried = (_carried(one, two, len(asked)) + _carried(two, one, len(asked))) / 2
     rows = [
-        _over_splits("same_sign", -1, same[:, claimed].mean(1), len(claimed)),
-        _over_splits("same_sign_chance", -1, up[0] * up[1] + down[0] * down[1], len(moving)),
-        _over_splits("carried", -1, carried, len(claimed)),
+        _over_splits("same_sign", -1, same[:, asked].mean(1), len(asked)),
+        _over_splits("same_sign_chance", -1, chance, len(moving)),
+        _over_splits("carried", -1, carried, len(asked)),
     ]
-    for latent in claimed:
+    for latent in asked:
         rows.append(
             _over_splits("same_sign", latent, same[:, latent], len(deltas)) | {"low": np.nan, "high": np.nan}
         )
@@ -261,29 +263,29 @@ def _moments(x: Latents) -> tuple[np.ndarray, np.ndarray]:
 
 def across_layers(
     profiles: dict[str, np.ndarray], deltas: dict[str, np.ndarray], rates: dict[str, np.ndarray],
-    claimed: dict[str, Sequence[int]], n: int = 1000, n_peers: int = 100, seed: int = 0,
+    asked: dict[str, Sequence[int]], n: int = 1000, n_peers: int = 100, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """The latent of every other site that goes most with each claimed one, and what its ablation costs.
+    """The latent of every other site that goes most with each one asked about, and what its ablation costs.
 
     profiles: site -> [latent, sample], dense or sparse: the change over people, or the activation over tokens, on the
     same samples at all sites. deltas: site -> [latent], fall of AUROC. rates: site -> [latent], share of tokens on which
-    a latent fires. claimed: site -> latents.
+    a latent fires. asked: site -> latents.
 
-    One row a claimed latent and other site: site, latent, delta, other_site, partner, correlation (Pearson, signed, the
-    largest over the other site's latents), partner_delta. null_95, p: of that largest correlation when the claimed
+    One row a latent asked about and other site: site, latent, delta, other_site, partner, correlation (Pearson, signed, the
+    largest over the other site's latents), partner_delta. null_95, p: of that largest correlation when the
     latent's values are dealt out anew over samples `n` times, which keeps its rate. peers, p_peers: mean largest
-    correlation of the n_peers unclaimed latents of its site nearest in log rate, and the share of them, the claimed
-    one counted in, that reach its own. One variant moves many latents together, and neighbouring tokens are alike, so
+    correlation of the n_peers other latents of its site, not asked about, nearest in log rate, and the share of them, the latent
+    itself counted in, that reach its own. One variant moves many latents together, and neighbouring tokens are alike, so
     the shuffle is easily beaten; the peers are not.
     Raises ValueError when sites, latents or samples do not fit together.
     """
-    _check_sites(profiles, deltas, rates, claimed)
+    _check_sites(profiles, deltas, rates, asked)
     rng, rows = np.random.default_rng(seed), []
     columns = {
         site: sparse.csr_matrix(p).T.tocsc() if sparse.issparse(p) else np.asarray(p).T
         for site, p in profiles.items()
     }
-    for site, latents in claimed.items():
+    for site, latents in asked.items():
         for other in (name for name in profiles if name != site):
             found = correlation(columns[site], columns[other])
             best = found.max(1)
@@ -303,10 +305,10 @@ def across_layers(
     return pd.DataFrame(rows)
 
 
-def _check_sites(profiles, deltas, rates, claimed) -> None:
-    if len(profiles) < 2 or not set(claimed) <= set(profiles):
+def _check_sites(profiles, deltas, rates, asked) -> None:
+    if len(profiles) < 2 or not set(asked) <= set(profiles):
         raise ValueError(
-            f"claims at sites {list(claimed)} of {list(profiles)}: wanted two sites or more, and claims at these"
+            f"latents of sites {list(asked)} of {list(profiles)}: wanted two sites or more, and latents of these"
         )
     samples = {site: p.shape[1] for site, p in profiles.items()}
     if len(set(samples.values())) > 1:
@@ -338,7 +340,7 @@ def _shuffles(column: Latents, n: int, rng: np.random.Generator) -> Latents:
 # Models ----------------------------------------------------------------------------------------------------
 
 
-def spread(latents: Latents, spans: np.ndarray, n_bases: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+def onto_bases(latents: Latents, spans: np.ndarray, n_bases: int) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Latents of tokens on the bases that the tokens cover; where tokens overlap, their mean.
 
     latents: [token, latent]; spans: [token, 2] start and end, 0-based half-open, on an axis of n_bases on which all
@@ -366,7 +368,7 @@ def across_models(
 ) -> tuple[pd.DataFrame, dict[str, float]]:  # fmt: skip
     """Latents of two models paired by how their activations go together over bases, against random pairings.
 
-    latents_a, latents_b: [token, latent], at least 0; spans_a, spans_b, n_bases: as in `spread`, on the same sequences.
+    latents_a, latents_b: [token, latent], at least 0; spans_a, spans_b, n_bases: as in `onto_bases`, on the same sequences.
     Of the bases that both models cover, the first half makes the pairs: the one-to-one choice with the largest sum of
     correlations (Hungarian algorithm), less pairs below POOR. The second half measures them. Latents firing on fewer
     than FEWEST bases of either half are left out.
@@ -375,10 +377,14 @@ def across_models(
     n_pairs, mean (correlation of the pairs), share (pairs of correlation SAME or more, of the smaller of n_a and n_b),
     share_many (of a's latents, with the partner of largest correlation, which latents may share); and for mean and
     share null_95 and p, over n_random ways to deal out the pairs' partners.
-    Raises ValueError when less than two latents fire in one model, or no pair is left.
+    With no pair left the table is empty, mean and share are NaN, and p is 1.
+    Raises ValueError when less than two latents fire in one model.
     Source: Lan et al., arXiv 2410.06981; one to one and held-out bases instead of the best partner on all.
     """
-    (a, covered_a), (b, covered_b) = spread(latents_a, spans_a, n_bases), spread(latents_b, spans_b, n_bases)
+    (a, covered_a), (b, covered_b) = (
+        onto_bases(latents_a, spans_a, n_bases),
+        onto_bases(latents_b, spans_b, n_bases),
+    )
     bases = np.flatnonzero(covered_a & covered_b)
     halves = np.array_split(bases, 2)
     live_a, live_b = (_firing(x, halves) for x in (a, b))
@@ -390,10 +396,6 @@ def across_models(
     row, column = linear_sum_assignment(fit, maximize=True)
     good = fit[row, column] >= POOR
     row, column = row[good], column[good]
-    if not len(row):
-        raise ValueError(
-            f"no pair of {len(live_a)} and {len(live_b)} latents has a correlation of {POOR} or more"
-        )
     found, n_least = test[row, column], min(test.shape)
     rng = np.random.default_rng(seed)
     random = np.stack([test[row, rng.permutation(column)] for _ in range(n_random)])
@@ -404,8 +406,12 @@ def across_models(
         "n_pairs": len(row),
         "share_many": float((many >= SAME).mean()),
     }
-    summary |= _beside_null("mean", found.mean(), random.mean(1))
-    summary |= _beside_null("share", (found >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)
+    if len(row):
+        summary |= _beside_null("mean", found.mean(), random.mean(1))
+        summary |= _beside_null("share", (found >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)
+    else:
+        summary |= {"mean": np.nan, "mean_null_95": np.nan, "mean_p": 1.0}
+        summary |= {"share": np.nan, "share_null_95": np.nan, "share_p": 1.0}
     pairs = pd.DataFrame(
         {"a": live_a[row], "b": live_b[column], "fitted": fit[row, column], "correlation": found}
     )

@@ -49,7 +49,7 @@ def simulate_demo(
     variant_bp: int = 75,
     n_destroying: int = 60,
     n_causal: int = 12,
-    effect_log_odds: float = 1.0,
+    effect_log_odds: float = 1.3,
     case_share: float = 0.5,
 ) -> Path:
     """Write a small disease study whose truth is known into out_dir; the same seed gives the same bytes.
@@ -62,8 +62,8 @@ def simulate_demo(
     locus_bp, background_bp: bases per locus and per background region. density: share of the bases of an
     element that lie in a planted site. element_share: share of a locus within its promoter (half of it) and
     two enhancers. variant_bp: mean bases per variant. n_destroying: variants that take a planted site below
-    the planting threshold; n_causal of them, on motifs in CAUSAL_MOTIFS and with allele frequency 0.25 to
-    0.5, drive the phenotype, ±effect_log_odds per copy. case_share: share of people who are cases.
+    the planting threshold, all with allele frequency 0.25 to 0.5, so that frequency does not tell which matter;
+    n_causal of them, on motifs in CAUSAL_MOTIFS, drive the phenotype, ±effect_log_odds per copy. case_share: share of people who are cases.
     Raises ValueError when there are more loci than names, or too few sites for the variants asked for.
     """
     if not 1 <= n_loci <= len(GENES):
@@ -238,7 +238,7 @@ def _choose_destroying(
     chosen = candidates.iloc[rows].assign(causal=np.isin(rows, causal)).reset_index(drop=True)
     sign = np.where(chosen.target == CAUSAL_MOTIFS[-1], -1.0, 1.0)
     chosen["beta"] = np.where(chosen.causal, sign * effect, 0.0)
-    chosen["frequency"] = np.where(chosen.causal, rng.uniform(0.25, 0.5, n), np.nan)
+    chosen["frequency"] = rng.uniform(0.25, 0.5, n)
     return chosen
 
 

@@ -236,13 +236,21 @@ class Adapter:
 
     @torch.inference_mode()
     def attentions(self, batch: TokenBatch) -> Tensor:
-        """Attention weights: [block, batch, head, query, key]. Runs the eager kernel, the only one that gives them."""
+        """Attention weights: [block, batch, head, query, key]. Runs the eager kernel, the only one that gives them.
+
+        Raises NotImplementedError for a model that gives none.
+        """
+        none = f"a {self.model.config.model_type} model gives no attention weights"
+        if not hasattr(self.model, "set_attn_implementation"):
+            raise NotImplementedError(none)
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")
         try:
             out = self.trunk(input_ids=batch.ids, attention_mask=batch.mask, output_attentions=True, **self.family.options)
         finally:
             self.model.set_attn_implementation(before)
+        if not getattr(out, "attentions", None):
+            raise NotImplementedError(none)
         return torch.stack(out.attentions)
 
 
