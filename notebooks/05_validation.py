@@ -48,10 +48,10 @@ truth_variants_path = "simulated:truth/variants.csv"  # causal variants and the 
 external_phenotype_path = "simulated:external_phenotype.csv"  # phenotype of 01's second cohort; "" for none
 bar = 0.03                        # fall of AUROC from which a needed latent is called necessary
 n_boot = 10000                    # bootstrap draws over people, shared by all latents of an arm
-n_controls = 100                  # rate-matched latents, and random directions, for each latent
+n_matched = 100                  # rate-matched latents, and random directions, for each latent
 n_null = 20                       # phenotypes without any effect, each through the whole rule
 least_moved = 21                  # a latent is tested if it is off its reference value in at least this many people
-least_controls = 10               # rate-matched latents below which that null cannot speak
+least_matched = 10               # rate-matched latents below which that null cannot speak
 together = 0.35                   # mean |correlation| of activity over people at which latents are one redundancy group; chosen on the demo
 n_claimed = 10                    # latents of largest fall that are refitted without, steered and looked for elsewhere
 patch_site = "resid_post.3"       # later site whose probe is read when the forward restarts from the cached layer
@@ -179,7 +179,7 @@ pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"
 #
 # Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic
 # ones, most of whose length no probe reads. Rate-matched: of a latent, all latents within 10 % of its firing rate, at most
-# `n_controls`; fewer than `least_controls` cannot speak, and the latent is not called needed. Of a set, sets of
+# `n_matched`; fewer than `least_matched` cannot speak, and the latent is not called needed. Of a set, sets of
 # as many latents, each near a member in rate and norm. Nulls and the fall they bound are of the first repeat. Two steps for sets: those that
 # pass with every latent as a possible control are established; their latents are then no controls for the others, or one
 # cause would hide the next (`rate_matched_99_all` has the first step).
@@ -206,27 +206,27 @@ def final_probe(where, y):
 
 
 def dealt_falls(y, run, kind):
-    """Falls, on the first repeat, of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_controls]."""
+    """Falls, on the first repeat, of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_matched]."""
     score, fitted, folds, rng = run.score[:1], run.probes[0], run.folds[0], np.random.default_rng(seed)
     if kind == "latent":
-        orders = [necessity.derangement(len(decoder), rng) for _ in range(n_controls)]
+        orders = [necessity.derangement(len(decoder), rng) for _ in range(n_matched)]
         return np.stack([necessity.deltas(y, score, ablation.score_change(moved, decoder[order], fitted, folds)[None, moving]) for order in orders], axis=1)
     falls = []
     for m in sets[kind].values():
         outside = np.setdiff1d(np.arange(len(decoder)), m)
-        rows = [decoder[rng.permutation(outside)[: len(m)]] for _ in range(n_controls)]
+        rows = [decoder[rng.permutation(outside)[: len(m)]] for _ in range(n_matched)]
         falls.append(necessity.deltas(y, score, np.stack([ablation.score_change(moved[:, :, m], row, fitted, folds).sum(0) for row in rows])[None]))
     return np.stack(falls)
 
 
 def matched_falls(y, run, own, kind, established=()):
-    """Falls, on the first repeat, of the rate-matched controls of the sets of a kind [set, n_controls], and how many there are."""
+    """Falls, on the first repeat, of the rate-matched controls of the sets of a kind [set, n_matched], and how many there are."""
     if kind == "latent":
-        index, found = necessity.rate_matched(moving, rate, size, n_controls, seed)
+        index, found = necessity.rate_matched(moving, rate, size, n_matched, seed)
         falls = necessity.deltas(y, run.score[:1], own)
-        return np.where((index >= 0) & (found >= least_controls)[:, None], falls[index], np.nan), found
-    drawn = [list(necessity.matched_sets(m, rate, size, n_controls, seed, established)) for m in sets[kind].values()]
-    return np.stack([necessity.deltas(y, run.score[:1], necessity.set_change(own, alike)) for alike in drawn]), np.full(len(drawn), n_controls)
+        return np.where((index >= 0) & (found >= least_matched)[:, None], falls[index], np.nan), found
+    drawn = [list(necessity.matched_sets(m, rate, size, n_matched, seed, established)) for m in sets[kind].values()]
+    return np.stack([necessity.deltas(y, run.score[:1], necessity.set_change(own, alike)) for alike in drawn]), np.full(len(drawn), n_matched)
 
 
 def test(arm, kind):
