@@ -255,6 +255,8 @@ def test(arm, kind):
 
 
 necessary = pd.concat([test(arm, kind) for arm in arms for kind in sets if sets[kind]], ignore_index=True).drop(columns="latent")
+whole = {arm: hunting.estimate(y, runs[arm].score, 1000, seed, families) for arm, y in phenotypes.items()}
+necessary["share"] = necessary.share.where(necessary.arm.map(lambda arm: whole[arm].low > 0.5))  # a share of nothing is no number
 stage.write_table("necessity", necessary)
 counts = necessary.groupby(["arm", "kind"], sort=False)[["needed", "necessary", "strongly_necessary"]].sum()
 counts["tested"] = necessary.groupby(["arm", "kind"], sort=False).size()
@@ -279,8 +281,8 @@ for arm, y in phenotypes.items():
     run, mine = runs[arm], necessary[necessary.arm == arm]
     first, fold = run.score[:1], run.folds[:1]
     everything = change[arm].sum(1, dtype=np.float64)
-    whole, left = (hunting.estimate(y, score, 1000, seed, families) for score in (run.score, run.score + everything))
-    totals.append({"arm": arm, "auroc_full": whole.value, "full_low": whole.low, "full_high": whole.high, "auroc_all_ablated": left.value, "low": left.low, "high": left.high, "n": left.n})
+    left = hunting.estimate(y, run.score + everything, 1000, seed, families)
+    totals.append({"arm": arm, "auroc_full": whole[arm].value, "full_low": whole[arm].low, "full_high": whole[arm].high, "auroc_all_ablated": left.value, "low": left.low, "high": left.high, "n": left.n})
     best = {kind: mine[mine.kind == kind].nlargest(n_claimed, "delta").name.tolist() for kind in ("latent", "family", "closure")}
     for mode, by_person in modes.items():
         own = ablation.score_change(by_person, decoder, run.probes[0], run.folds[0])[None]
@@ -355,10 +357,10 @@ for arm in arms:
               f"{best.p_max_t:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions")
     mine = necessary[(necessary.arm == arm) & (necessary.kind == "latent")]
     claim(arm, f"25 latents are necessary, each with a fall of {bar} or more", int(mine.necessary.sum()), None, None, len(mine), 25, mine.necessary.sum() >= 25, "a count of latents")
-    whole = totals[totals.arm == arm].iloc[0]
-    most = 0.5 + (whole.auroc_full - 0.5) / 4
-    claim(arm, "with every latent on its reference value three quarters of the prediction are gone", whole.auroc_all_ablated, whole.low, whole.high, whole.n, round(most, 4),
-          whole.full_low > 0.5 and whole.high <= most, f"AUROC, of {whole.auroc_full:.3f}; what is left is carried by the dictionary's error; null: three quarters of the way to 0.5")
+    total = totals[totals.arm == arm].iloc[0]
+    most = 0.5 + (total.auroc_full - 0.5) / 4
+    claim(arm, "with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated, total.low, total.high, total.n, round(most, 4),
+          total.full_low > 0.5 and total.high <= most, f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; null: three quarters of the way to 0.5")
     stage.headline(**{f"{arm} {kind} necessary": int(necessary[(necessary.arm == arm) & (necessary.kind == kind)].necessary.sum()) for kind in sets})
 if n_null:
     wrong = null.groupby("draw")[["needed", "necessary"]].sum() > 0
