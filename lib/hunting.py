@@ -122,6 +122,10 @@ def shuffled(
 # Phenotype arms ------------------------------------------------------------------------------------------
 
 
+#: What pandas reads as a missing value: no name of an arm.
+MISSING = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>", "#N/A", "-NaN", "-nan"}
+
+
 def check_arms(
     arms: list[str],
     arm_kinds: list[str],
@@ -141,8 +145,8 @@ def check_arms(
             raise ValueError(
                 f"{name} has {len(values)} values, wanted {len(arms)}, one for each of arms {arms}"
             )
-    if broken := [arm for arm in arms if "/" in arm]:
-        raise ValueError(f"arms has {broken[0]!r}, wanted names without '/'")
+    if broken := [arm for arm in arms if "/" in arm or arm in MISSING]:
+        raise ValueError(f"arms has {broken[0]!r}, wanted names without '/' that no table reads as a missing value")
     if phenotype_path and len(arms) != 1:
         raise ValueError(
             f"arms are {arms} with phenotype_path {phenotype_path!r}, wanted one arm for one table"

@@ -101,6 +101,7 @@ REAL = {"arms": ["a"], "arm_kinds": ["null"], "effect_scales": [1.0], "germline_
     ({"match_published": False}, "match_published is false with phenotype_path '', wanted true"),
     ({"germline_limits": [0.0, 0.0]}, "germline_limits has 0 for 'b', .* wanted an AUROC"),
     (REAL | {"germline_limits": [0.0]}, "germline_limits has 0 for 'a'"),
+    ({"arms": ["null", *ARMS["arms"][1:]]}, "arms has 'null'.*missing value"),
 ])  # fmt: skip
 def test_arms_that_contradict_each_other_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
