@@ -52,6 +52,15 @@ def axes(rows: int = 1, columns: int = 1, height: float = 2.2, **kwargs) -> tupl
     return plt.subplots(rows, columns, figsize=(WIDTH, height), **kwargs)
 
 
+def panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, list[plt.Axes]]:
+    """A figure of n panels, at most `most` a row. height: of a row, inches."""
+    columns, rows = min(n, most), -(-n // most)
+    figure, grid = axes(rows, columns, height=height * rows, squeeze=False, **kwargs)
+    for ax in grid.ravel()[n:]:
+        ax.axis("off")
+    return figure, list(grid.ravel()[:n])
+
+
 def intervals(ax: plt.Axes, table: pd.DataFrame, x: str, colour: str, label: str | None = None, marker: str = "o") -> plt.Axes:
     """Points with their intervals. table: columns x, value, low, high."""
     error = np.abs(np.stack([table["value"] - table["low"], table["high"] - table["value"]]))

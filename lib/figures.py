@@ -52,19 +52,10 @@ def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFra
     return figure
 
 
-def _panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, list[plt.Axes]]:
-    """A figure of n panels, at most `most` a row. height: of a row, inches."""
-    columns, rows = min(n, most), -(-n // most)
-    figure, axes = fs.axes(rows, columns, height=height * rows, squeeze=False, **kwargs)
-    for ax in axes.ravel()[n:]:
-        ax.axis("off")
-    return figure, list(axes.ravel()[:n])
-
-
 def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
     """Fig. 2: AUROC by layer, with dosage, k-mers, the random twin and shuffled labels as bands."""
     arms = list(dict.fromkeys(table["arm"]))
-    figure, axes = _panels(len(arms), 2.2, sharey=True)
+    figure, axes = fs.panels(len(arms), 2.2, sharey=True)
     for ax, arm, letter in zip(axes, arms, "abcdef", strict=False):
         t = table[table["arm"] == arm]
         for row in t[t["kind"] == "oracle"].itertuples():
@@ -287,7 +278,7 @@ def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt
 def necessity(stage, table: pd.DataFrame, label: str, bar: float = 0.03, n_shown: int = 8) -> plt.Figure:
     """Fig. 10: fall of AUROC per ablated latent, family and closure, largest first, with nulls and the bar."""
     arms = list(dict.fromkeys(table["arm"]))
-    figure, axes = _panels(len(arms), 2.5, sharey=True)
+    figure, axes = fs.panels(len(arms), 2.5, sharey=True)
     drawn = []
     for ax, arm, letter in zip(axes, arms, "abcdef", strict=False):
         at, ticks = 0, []

@@ -383,17 +383,17 @@ for arm, y in phenotypes.items():
                       f"{arm} shuffle": round(float(shuffles[arm].mean()), 3), f"{arm} alarms": stopped[arm] or "none"})
 
 # %%
-figure, axes = figstyle.axes(1, len(arms), height=2.4, squeeze=False, sharey=True)
-for ax, arm in zip(axes[0], arms, strict=True):
+figure, axes = figstyle.panels(len(arms), 2.2, sharey=True)
+for ax, arm in zip(axes, arms, strict=True):
     t = table[table.arm == arm]
     figstyle.intervals(ax, t[t.kind == "layer"], "predictor", figstyle.COLOURS["model"], "layer")
     figstyle.intervals(ax, t[t.kind == "composition-matched"], "predictor", "0.4", "composition-matched", "s")
     for name in ("dosage", f"{kmer_k}-mer", "random twin", "label shuffle"):
         row = t[t.predictor == name].iloc[0]
         figstyle.band(ax, row.value, row.low, row.high, figstyle.COLOURS["k-mer" if name.endswith("-mer") else name], name)
-    ax.set(title=arm, ylabel="AUROC" if ax is axes[0][0] else "")
+    ax.set(title=arm, ylabel="AUROC" if ax is axes[0] else "")
     ax.tick_params(axis="x", rotation=30)
-axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5));
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3);
 
 # %% [markdown]
 # **Reading.** Dots: mean out-of-fold AUROC of a layer over repeats; squares: the same layer without composition; bars:
@@ -402,14 +402,14 @@ axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5));
 # model learned.
 
 # %%
-figure, axes = figstyle.axes(1, len(arms), height=2.0, squeeze=False, sharey=True)
-for ax, arm in zip(axes[0], arms, strict=True):
+figure, axes = figstyle.panels(len(arms), 2.0, sharey=True)
+for ax, arm in zip(axes, arms, strict=True):
     ax.axline((0.5, 0.5), slope=1, color="0.6", lw=0.8, ls="--")
     for name, colour, marker in (("before", "0.4", "s"), ("after Platt", figstyle.COLOURS["model"], "o")):
         mine = curves[(curves.arm == arm) & (curves.scaling == name)].rename(columns={"observed": "value"})
         figstyle.intervals(ax, mine, "predicted", colour, name, marker)
-    ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases" if ax is axes[0][0] else "", xlim=(0, 1), ylim=(0, 1))
-axes[0][-1].legend(loc="upper left")
+    ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases" if ax is axes[0] else "", xlim=(0, 1), ylim=(0, 1))
+axes[0].legend(loc="upper left")
 stage.finish()
 
 # %% [markdown]

@@ -668,8 +668,8 @@ models.round(3)
 # ## What the prediction needs
 
 # %%
-figure, axes = figstyle.axes(1, len(arms), height=2.5, squeeze=False, sharey=True)
-for ax, arm in zip(axes[0], arms, strict=True):
+figure, axes = figstyle.panels(len(arms), 2.3, sharey=True)
+for ax, arm in zip(axes, arms, strict=True):
     at = 0
     for kind, colour in (("latent", "SAE"), ("family", "gated"), ("closure", "jumprelu")):
         mine = necessary[(necessary.arm == arm) & (necessary.kind == kind)].nlargest(8, "delta")
@@ -680,8 +680,8 @@ for ax, arm in zip(axes[0], arms, strict=True):
     ax.axhline(bar, color="0.4", lw=0.6, ls=":")
     ax.axhline(0, color="0.8", lw=0.6)
     ax.set(xticks=[], title=arm)
-axes[0][0].set_ylabel("fall of AUROC")
-axes[0][0].legend(loc="upper left")
+axes[0].set_ylabel("fall of AUROC")
+axes[0].legend(loc="upper left");
 
 # %% [markdown]
 # **Reading.** The eight of largest fall of each kind; bars 95 % BCa interval over people; ticks: the larger of the
