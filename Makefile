@@ -71,7 +71,7 @@ check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file:
 	@$(BIN)/python -m lib.models.conformance "$(MODEL)" $(if $(REVISION),--revision "$(REVISION)") $(if $(RECORDS),--records "$(RECORDS)")
 
 bench: $(READY) $(PEERS)/.ready  ## benchmarks against peers
-	@for file in $(filter-out %_peers.py, $(wildcard benchmarks/*.py)); do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(filter-out %_peers.py %/report.py, $(wildcard benchmarks/*.py)); do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean-env:  ## remove .venv and .venv-peers
 	rm -rf .venv $(PEERS)

@@ -8,10 +8,10 @@ on a fraction and scaled by what it is linear in. `PYTHONPATH=. python benchmark
 
 import argparse
 import os
-import resource
-import sys
 import time
 from pathlib import Path
+
+from report import cpu_name, peak_gib, progress, table, verdict
 
 REPORT = Path(__file__).with_suffix(".md")
 SECONDS_BAR, GIB_BAR, RATIO_BAR, SCAN_BAR = 60, 6, 50, 180
@@ -205,28 +205,6 @@ def measure(quick: bool) -> str:
         "GiB before ours began. The loops are linear in tokens and in concepts, and are scaled by both."
     )  # fmt: skip
     return "\n\n".join([intro, table(["", "value", "bar", ""], bars), table(["", "seconds", "on"], times)])
-
-
-def verdict(holds: bool) -> str:
-    return "holds" if holds else "does not hold"
-
-
-def peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def cpu_name() -> str:
-    found = Path("/proc/cpuinfo").read_text().split("\n")
-    return next((line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU")
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def progress(text: str) -> None:
-    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ tangermeme's saturation mutagenesis are timed on a fraction and scaled by sequen
 
 import argparse
 import os
-import resource
-import sys
 import time
 from pathlib import Path
+
+from report import cpu_name, peak_gib, progress, table, verdict
 
 REPORT = Path(__file__).with_suffix(".md")
 MODEL = Path(__file__).resolve().parent.parent / "params/demo/model"
@@ -167,30 +167,6 @@ def timed(run) -> tuple:
     wall, cpu = time.perf_counter(), time.process_time()
     given = run()
     return time.perf_counter() - wall, time.process_time() - cpu, given
-
-
-def verdict(holds: bool) -> str:
-    return "holds" if holds else "does not hold"
-
-
-def peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def cpu_name() -> str:
-    found = Path("/proc/cpuinfo").read_text().split("\n")
-    return next(
-        (line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU"
-    )
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def progress(text: str) -> None:
-    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

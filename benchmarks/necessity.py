@@ -7,10 +7,10 @@ benchmarks/necessity.py [--quick] [--threads n]`; --quick is a check on tiny siz
 
 import argparse
 import os
-import resource
-import sys
 import time
 from pathlib import Path
+
+from report import cpu_name, peak_gib, progress, table, verdict
 
 REPORT = Path(__file__).with_suffix(".md")
 SECONDS_BAR, GIB_BAR = 120, 4
@@ -122,30 +122,6 @@ def measure(quick: bool) -> str:
         f"{before:.2f} GiB before ours began. The loops are linear in latents and in draws, and are scaled by both; one repeat."
     )  # fmt: skip
     return "\n\n".join([intro, table(["", "value", "bar", ""], bars), table(["", "seconds", "on"], times)])
-
-
-def verdict(holds: bool) -> str:
-    return "holds" if holds else "does not hold"
-
-
-def peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def cpu_name() -> str:
-    found = Path("/proc/cpuinfo").read_text().split("\n")
-    return next(
-        (line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU"
-    )
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def progress(text: str) -> None:
-    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -330,7 +330,8 @@ def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separatio
             fs.intervals(ax, drawn.loc[[row.Index]], "name", fs.COLOURS[row.method])
         if null:
             ax.plot(drawn["name"], drawn[null], "_", color="0.2", ms=9, label="null, 95 %")
-            ax.legend(loc="best")
+            ax.margins(y=0.2)
+            ax.legend(loc="upper center")  # over integrated gradients, far from the intervals: its sample looks like a null
         ax.axhline(0.5 if null else 0, color="0.7", lw=0.6)
         ax.set_ylabel("AUROC of |value|" if null else "area over random order\n(RMS of whole replacement)")
         ax.tick_params(axis="x", rotation=20)

@@ -223,8 +223,9 @@ def matched_falls(y, run, own, kind, established=()):
     """Falls, on the first repeat, of the rate-matched controls of the sets of a kind [set, n_matched], and how many there are."""
     if kind == "latent":
         index, found = necessity.rate_matched(moving, rate, size, n_matched, seed)
-        falls = necessity.deltas(y, run.score[:1], own)
-        return np.where((index >= 0) & (found >= least_matched)[:, None], falls[index], np.nan), found
+        falls = necessity.matched_deltas(necessity.deltas(y, run.score[:1], own), index)
+        falls[found < least_matched] = np.nan
+        return falls, found
     drawn = [list(necessity.matched_sets(m, rate, size, n_matched, seed, established)) for m in sets[kind].values()]
     return np.stack([necessity.deltas(y, run.score[:1], necessity.set_change(own, alike)) for alike in drawn]), np.full(len(drawn), n_matched)
 
@@ -279,7 +280,7 @@ modes = {mode: change_at(sae, site, acts, units, locus_map, n_people, mode) for 
 rows, totals, kept, refits, curves = [], [], [], [], []
 for arm, y in phenotypes.items():
     run, mine = runs[arm], necessary[necessary.arm == arm]
-    first, fold = run.score[:1], run.folds[:1]
+    first = run.score[:1]
     everything = change[arm].sum(1, dtype=np.float64)
     left = hunting.estimate(y, run.score + everything, 1000, seed, families)
     totals.append({"arm": arm, "auroc_full": whole[arm].value, "full_low": whole[arm].low, "full_high": whole[arm].high, "auroc_all_ablated": left.value, "low": left.low, "high": left.high, "n": left.n})

@@ -133,7 +133,6 @@ def test_precision_counts_tokens_and_recall_instances():
 
 
 def test_directions_of_two_bundles_lie_apart_on_the_map():
-    pytest.importorskip("umap")
     rng = np.random.default_rng(0)
     bundle = np.repeat([0, 1], [20, 40])
     rows = np.eye(8)[bundle] * 3 + 0.3 * rng.standard_normal((60, 8))
