@@ -5,7 +5,7 @@
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from lib import run
+from lib import params, run
 
 STUDY = str(config.get("study", "demo"))
 PYTHON = sys.executable
@@ -20,10 +20,10 @@ run.sync_flags(STUDY)
 
 rule all:
     input:
-        [flag(stage) for stage in run.STAGES],
+        [flag(stage) for stage in params.STAGES],
 
 
-for stage, upstream in run.STAGES.items():
+for stage, upstream in params.STAGES.items():
 
     rule:
         name:

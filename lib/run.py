@@ -11,9 +11,7 @@ count either, so `lib` imports by plain statements.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -31,21 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from lib import io
-
-STAGES: dict[str, list[str]] = {
-    "01_extraction": [],
-    "02_layer_hunting": ["01_extraction"],
-    "03_sae_training": ["01_extraction", "02_layer_hunting"],
-    "04_annotation": ["01_extraction", "03_sae_training"],
-    "05_validation": ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation"],
-    "06_variants": ["01_extraction", "03_sae_training", "04_annotation"],
-    "07_paper_figures": ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation",
-                         "05_validation", "06_variants"],
-}
-
-
-class Refused(ValueError):
-    """The run cannot start: the message says which file, what was found and what was wanted."""
+from lib.fingerprint import fingerprint, hash_of, input_hashes
+from lib.params import STAGES, Refused, check_pair, notebook_path, parameter_defaults, stage_params
 
 
 class StageFailed(RuntimeError):
@@ -63,7 +48,7 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
     changes what lies in `outputs/<study>/<stage>/`.
     """
     params = stage_params(study, stage)
-    check_pair(_notebook(stage))
+    check_pair(notebook_path(stage))
     io.lock(study, stage)
     try:
         io.recover(study, stage)
@@ -132,7 +117,7 @@ def _execute(study: str, stage: str, params: dict[str, Any]) -> Any:
         with _kernel_environment(), _readable_log(stage), tempfile.TemporaryDirectory(prefix="sae-dna-") as sockets:
             local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})  # nobody else can listen in
             executed = papermill.execute_notebook(
-                str(_notebook(stage)), str(running), parameters=params, kernel_name="python3",
+                str(notebook_path(stage)), str(running), parameters=params, kernel_name="python3",
                 cwd=str(io.ROOT), progress_bar=False, log_output=True, config=local)
         partial = io.partial_dir(study, stage)
         if not (partial / "headline.json").exists():
@@ -204,244 +189,6 @@ def _five_lines(study: str, stage: str, error: Any) -> str:
                       f"no output was changed; run again with: python -m lib.run {study} {stage}"])
 
 
-# Params --------------------------------------------------------------------------------------------------
-
-
-def stage_params(study: str, stage: str) -> dict[str, Any]:
-    """The checked values of params/<study>/<stage>.yaml. Raises Refused."""
-    if stage not in STAGES:
-        raise Refused(f"unknown stage {stage!r}; stages: {', '.join(STAGES)}")
-    folder = io.ROOT / "params" / study
-    if not folder.is_dir():
-        studies = sorted(p.name for p in folder.parent.glob("*/")) if folder.parent.is_dir() else []
-        raise Refused(f"unknown study {study!r}: there is no params/{study}/; studies: {', '.join(studies)}")
-    file = folder / f"{stage}.yaml"
-    values = check_params(_notebook(stage), file)
-    if values.get("study", study) != study:
-        raise Refused(f"{_short(file)}: study is {values['study']!r}, wanted {study!r}, the folder's name")
-    if "study" not in values and parameter_defaults(_notebook(stage)).get("study", study) != study:
-        raise Refused(f"{_short(file)}: study is missing; add `study: {study}`")
-    return values
-
-
-def check_params(notebook: Path, file: Path) -> dict[str, Any]:
-    """The values of a params file, once each is known to fit the notebook's `parameters` cell.
-
-    notebook: the .ipynb; file: flat YAML. Raises Refused for an unknown or repeated name, for a type other
-    than the default's (an int may stand for a float, a bool never for an int, list elements likewise; any
-    type where the default is None), and as in `parameter_defaults`.
-    """
-    import yaml
-    defaults = parameter_defaults(notebook)
-    if not file.exists():
-        raise Refused(f"there is no {_short(file)}; wanted one line per parameter of {notebook.name}: "
-                      f"{', '.join(defaults)}")
-    text = file.read_text(encoding="utf-8")
-    try:
-        root, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Refused(f"{_short(file)} is not YAML: {error}") from None
-    if root is None:
-        return {}
-    if not isinstance(values, dict):
-        raise Refused(f"{_short(file)}: found a {type(values).__name__}, wanted lines of `name: value`")
-    seen: dict[str, int] = {}
-    for key, _ in root.value:
-        line = key.start_mark.line + 1
-        where = f"{_short(file)}, line {line}: {key.value}"
-        if key.value in seen:
-            raise Refused(f"{where} is there twice, first in line {seen[key.value]}")
-        if key.value not in defaults:
-            raise Refused(f"{where} is no parameter of {notebook.name}; known: {', '.join(defaults)}")
-        seen[key.value] = line
-        problem = _misfit(values[key.value], defaults[key.value])
-        if problem:
-            raise Refused(f"{where} {problem}")
-    return values
-
-
-def parameter_defaults(notebook: Path) -> dict[str, Any]:
-    """Name and default of each assignment in the notebook's cell tagged `parameters`.
-
-    Raises Refused without exactly one such cell, or when it holds anything but assignments of literals.
-    """
-    if not notebook.exists():
-        raise Refused(f"there is no notebook {_short(notebook)}")
-    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-             if "parameters" in cell["metadata"].get("tags", [])]
-    if len(cells) != 1:
-        raise Refused(f"{_short(notebook)} has {len(cells)} cells tagged `parameters`, wanted one")
-    defaults = {}
-    for node in ast.parse("".join(cells[0]["source"])).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        try:
-            defaults[target.id] = ast.literal_eval(node.value)
-        except (AttributeError, TypeError, ValueError):
-            raise Refused(f"{_short(notebook)}, parameters cell, line {node.lineno}: found "
-                          f"`{ast.unparse(node)}`, wanted `name = literal`") from None
-    return defaults
-
-
-def check_pair(notebook: Path) -> None:
-    """Raise Refused unless the .py beside `notebook` has the same cells and tags."""
-    import jupytext
-    script = notebook.with_suffix(".py")
-    for path in (script, notebook):
-        if not path.exists():
-            raise Refused(f"there is no {_short(path)}; a notebook is a pair: jupytext --sync the other one")
-    pair = [[(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in jupytext.read(path).cells]
-            for path in (script, notebook)]
-    if pair[0] != pair[1]:
-        cell = next((i for i, (a, b) in enumerate(zip(*pair)) if a != b), min(map(len, pair)))
-        raise Refused(f"{_short(script)} and {notebook.name} disagree from cell {cell + 1} on: "
-                      f"jupytext --sync {_short(script)}")
-
-
-def _misfit(value: Any, default: Any) -> str:
-    """Why `value` cannot stand for `default`, or nothing."""
-    if default is None:
-        return ""
-    if isinstance(default, (list, tuple)):
-        if not isinstance(value, list):
-            return f"is {value!r} ({type(value).__name__}), wanted a list like {list(default)!r}"
-        model = next((d for d in default if isinstance(d, float)), default[0] if default else None)
-        problems = (f"element {i + 1} {_misfit(v, model)}" for i, v in enumerate(value) if _misfit(v, model))
-        return next(problems, "")
-    if type(value) is type(default) or (type(default) is float and type(value) is int):
-        return ""
-    hint = ""
-    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_number(value) else " (text)"
-    return (f"is {value!r} ({type(value).__name__}){hint}, wanted {type(default).__name__} "
-            f"like the default {default!r}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-# Fingerprint ---------------------------------------------------------------------------------------------
-
-
-def fingerprint(study: str, stage: str, known: dict[str, str] | None = None) -> str:
-    """Hash of all that decides this stage's output, as hexadecimal.
-
-    known: fingerprints already computed for this study, which are used and added to. Raises Refused for
-    bad params, FileNotFoundError for a missing data file.
-    """
-    known = {} if known is None else known
-    if stage not in known:
-        params = stage_params(study, stage)
-        script = _notebook(stage).with_suffix(".py")
-        source = script.read_text(encoding="utf-8")
-        known[stage] = _hash({
-            "params": params,
-            "notebook": _code_hash(source),
-            "modules": {_short(path): _module_hash(path) for path in lib_files(source)},
-            "inputs": input_hashes(params),
-            "upstream": {earlier: fingerprint(study, earlier, known) for earlier in STAGES[stage]},
-        })
-    return known[stage]
-
-
-def lib_files(source: str) -> list[Path]:
-    """Files of `lib` that `source` imports, at any depth, plus the .csv tables beside those modules."""
-    found: set[Path] = set()
-    todo = _imported(source, "")
-    while todo:
-        module = todo.pop()
-        path = _module_file(module)
-        if path is None or path in found:
-            continue
-        found.add(path)
-        found.update(path.parent.glob("*.csv"))
-        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        todo |= _imported(path.read_text(encoding="utf-8"), package)
-    return sorted(found)
-
-
-def input_hashes(params: dict[str, Any]) -> dict[str, str]:
-    """Content hash of each file or folder named by a parameter ending in `_path`; empty values skipped.
-
-    So are `simulated:` files: 01_extraction makes them, and its fingerprint stands for them.
-    """
-    hashes = {}
-    for key, value in params.items():
-        for text in (value if isinstance(value, list) else [value]) if key.endswith("_path") else []:
-            if text and not text.startswith("simulated:"):
-                hashes[text] = _data_hash(io.data_path(text))
-    return hashes
-
-
-def _imported(source: str, package: str) -> set[str]:
-    """Names of `lib` modules, and of the packages around them, that `source` may import; some are no files."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[:len(package.split(".")) - node.level + 1]
-                base = ".".join(parents + ([node.module] if node.module else []))
-            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    ours = {name for name in names if name.split(".")[0] == "lib"}
-    return {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
-
-
-def _module_file(module: str) -> Path | None:
-    path = io.ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _module_hash(path: Path) -> str:
-    return _code_hash(path.read_text(encoding="utf-8")) if path.suffix == ".py" else io.sha256(path)
-
-
-def _code_hash(source: str) -> str:
-    """Hash of what Python would run: comments, layout, docstrings and other bare texts left out."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(node, name, None)
-            if isinstance(block, list):
-                setattr(node, name, [s for s in block if not _is_bare_text(s)])
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-def _is_bare_text(node: ast.AST) -> bool:
-    return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str))
-
-
-def _data_hash(path: Path) -> str:
-    """Content hash of a file, or of all files in a folder; kept in outputs/.hashes.json by size and time."""
-    store = io.ROOT / "outputs" / ".hashes.json"
-    cache = json.loads(store.read_text()) if store.exists() else {}
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    hashes, changed = {}, False
-    for file in files:
-        status = file.stat()
-        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-        if key not in cache:
-            cache[key], changed = io.sha256(file), True
-        hashes[file.relative_to(path).as_posix()] = cache[key]
-    if changed:
-        io.atomic_write(store, json.dumps(cache, indent=0))
-    return _hash(hashes) if path.is_dir() else hashes["."]
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
 # Manifest ------------------------------------------------------------------------------------------------
 
 
@@ -455,8 +202,8 @@ def _manifest(study: str, stage: str, params: dict[str, Any], known: dict[str, s
         "stage": stage,
         "fingerprint": known[stage],
         "params": params,
-        "params_hash": _hash(params)[:12],
-        "seed": params.get("seed", parameter_defaults(_notebook(stage)).get("seed")),
+        "params_hash": hash_of(params)[:12],
+        "seed": params.get("seed", parameter_defaults(notebook_path(stage)).get("seed")),
         "upstream": {earlier: known[earlier] for earlier in STAGES[stage]},
         "git": _git(),
         "python": sys.version.split()[0],
@@ -516,17 +263,8 @@ def _note_progress(study: str, manifest: dict[str, Any]) -> None:
         handle.write(head + "| " + " | ".join(map(str, row)) + " |\n")
 
 
-def _notebook(stage: str) -> Path:
-    return io.ROOT / "notebooks" / f"{stage}.ipynb"
-
-
 def _failed_notebook(study: str, stage: str) -> Path:
     return io.ROOT / "outputs" / study / f"{stage}.failed.ipynb"
-
-
-def _short(path: Path) -> str:
-    """The path as a reader types it: relative to the root when inside."""
-    return path.relative_to(io.ROOT).as_posix() if path.is_relative_to(io.ROOT) else str(path)
 
 
 def main(arguments: list[str] | None = None) -> int:

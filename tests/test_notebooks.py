@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import write_pair, write_params
 
-from lib import io, run
+from lib import io, params
 
 
 def problems(root: Path) -> list[str]:
@@ -15,13 +15,13 @@ def problems(root: Path) -> list[str]:
     found = []
     for suffix in (".py", ".ipynb"):
         names = sorted(p.stem for p in folder.glob(f"*{suffix}"))
-        if names != list(run.STAGES):
-            found.append(f"notebooks/*{suffix}: found {names}, wanted {list(run.STAGES)}")
+        if names != list(params.STAGES):
+            found.append(f"notebooks/*{suffix}: found {names}, wanted {list(params.STAGES)}")
     for notebook in sorted(folder.glob("*.ipynb")):
-        for check in (run.check_pair, run.parameter_defaults):
+        for check in (params.check_pair, params.parameter_defaults):
             try:
                 check(notebook)
-            except run.Refused as error:
+            except params.Refused as error:
                 found.append(str(error))
         cells = json.loads(notebook.read_text())["cells"]
         if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
@@ -34,11 +34,11 @@ def params_problems(root: Path) -> list[str]:
     found = []
     for folder in sorted(p for p in (root / "params").iterdir() if p.is_dir()):
         found += [f"params/{folder.name}/{p.name} is no stage" for p in folder.glob("*.yaml")
-                  if p.stem not in run.STAGES]
-        for stage in run.STAGES:
+                  if p.stem not in params.STAGES]
+        for stage in params.STAGES:
             try:
-                run.stage_params(folder.name, stage)
-            except run.Refused as error:
+                params.stage_params(folder.name, stage)
+            except params.Refused as error:
                 found.append(str(error))
     return found
 
@@ -56,7 +56,7 @@ def test_the_params_of_every_study():
 
 @pytest.fixture
 def seven(root):
-    for stage in run.STAGES:
+    for stage in params.STAGES:
         write_pair(root, stage, '# %% [markdown]\n# # Why?\n\n# %% tags=["parameters"]\nn = 1\n\n# %%\nprint(n)\n')
         write_params(root, stage, "n: 2\n")
     return root

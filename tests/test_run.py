@@ -13,7 +13,7 @@ import jupytext
 import pytest
 from conftest import copy_lib, write_pair, write_params
 
-from lib import io, run
+from lib import fingerprint, io, params, run
 
 TOY_STAGES = {"01_extraction": [], "02_layer_hunting": ["01_extraction"], "03_sae_training": []}
 
@@ -135,19 +135,19 @@ def leftovers(root: Path) -> list[str]:
 def test_params_that_do_not_fit_are_refused(root, text, message):
     write_pair(root, "01_extraction", FIRST)
     write_params(root, "01_extraction", text)
-    with pytest.raises(run.Refused, match=message):
-        run.stage_params("toy", "01_extraction")
+    with pytest.raises(params.Refused, match=message):
+        params.stage_params("toy", "01_extraction")
 
 
 def test_params_that_fit(root):
     write_pair(root, "01_extraction", FIRST)
     write_params(root, "01_extraction", "study: toy\nrate: 1\nlayers: [3]\n")
-    assert run.stage_params("toy", "01_extraction") == {"study": "toy", "rate": 1, "layers": [3]}
+    assert params.stage_params("toy", "01_extraction") == {"study": "toy", "rate": 1, "layers": [3]}
     write_params(root, "01_extraction", "rate: 1.0e-3\n")
-    assert run.stage_params("toy", "01_extraction") == {"rate": 0.001}
+    assert params.stage_params("toy", "01_extraction") == {"rate": 0.001}
     write_params(root, "01_extraction", "rate: 1.0e-3\n", study="other")
-    with pytest.raises(run.Refused, match="study is missing; add `study: other`"):
-        run.stage_params("other", "01_extraction")
+    with pytest.raises(params.Refused, match="study is missing; add `study: other`"):
+        params.stage_params("other", "01_extraction")
 
 
 @pytest.mark.parametrize("old, new, message", [
@@ -157,8 +157,8 @@ def test_params_that_fit(root):
 ])
 def test_a_parameters_cell_that_cannot_be_checked_is_refused(root, old, new, message):
     notebook = write_pair(root, "01_extraction", FIRST.replace(old, new))
-    with pytest.raises(run.Refused, match=message):
-        run.parameter_defaults(notebook)
+    with pytest.raises(params.Refused, match=message):
+        params.parameter_defaults(notebook)
 
 
 def test_what_is_missing_is_named(root):
@@ -168,7 +168,7 @@ def test_what_is_missing_is_named(root):
                                   ("toy", "09_x", "unknown stage '09_x'"),
                                   ("toy", "01_extraction", "there is no params/toy/01_extraction.yaml"),
                                   ("toy", "02_layer_hunting", "no notebook notebooks/02_layer_hunting.ipynb")]:
-        with pytest.raises(run.Refused, match=message):
+        with pytest.raises(params.Refused, match=message):
             run.run_stage(study, stage)
     assert not (root / "outputs").exists()
 
@@ -225,18 +225,18 @@ def test_a_change_reruns_what_depends_on_it(project, file, old, new, expected):
 def test_data_files_count_by_content(project):
     data = project / "data.bed"
     data.write_text("chr1\t0\t1\n")
-    params = {"bed_path": "data.bed", "other_path": "", "n": 3}
-    before = run.input_hashes(params)
+    values = {"bed_path": "data.bed", "other_path": "", "n": 3}
+    before = fingerprint.input_hashes(values)
     assert before == {"data.bed": io.sha256(data)}
     os.utime(data, ns=(1, 1))
-    assert run.input_hashes(params) == before
+    assert fingerprint.input_hashes(values) == before
     data.write_text("chr1\t0\t2\n")
-    assert run.input_hashes(params) != before
-    folder = run.input_hashes({"model_path": "lib"})
+    assert fingerprint.input_hashes(values) != before
+    folder = fingerprint.input_hashes({"model_path": "lib"})
     (project / "lib/sums.py").rename(project / "lib/sums2.py")
-    assert run.input_hashes({"model_path": "lib"}) != folder
+    assert fingerprint.input_hashes({"model_path": "lib"}) != folder
     with pytest.raises(FileNotFoundError, match="nosuch.bed"):
-        run.input_hashes({"bed_path": "nosuch.bed"})
+        fingerprint.input_hashes({"bed_path": "nosuch.bed"})
 
 
 def test_a_missing_output_file_or_an_interactive_run_is_not_up_to_date(project):
@@ -260,14 +260,14 @@ def test_flags_follow_the_manifests(project, monkeypatch):
 
 def test_a_stage_waits_for_the_stages_before_it(project):
     write_params(project, "01_extraction", "study: toy\nrate: 0.75\n")
-    with pytest.raises(run.Refused, match="02_layer_hunting needs 01_extraction, which is missing or out of"):
+    with pytest.raises(params.Refused, match="02_layer_hunting needs 01_extraction, which is missing or out of"):
         run.run_stage("toy", "02_layer_hunting")
 
 
 def test_a_pair_that_disagrees_is_refused(project):
     script = project / "notebooks/01_extraction.py"
     script.write_text(script.read_text().replace("n = 3", "n = 4"))
-    with pytest.raises(run.Refused, match="01_extraction.ipynb disagree from cell 1 on: jupytext --sync"):
+    with pytest.raises(params.Refused, match="01_extraction.ipynb disagree from cell 1 on: jupytext --sync"):
         run.run_stage("toy", "01_extraction")
 
 
