@@ -1,0 +1,63 @@
+"""The comparison of two runs sees a changed cell, value, tensor and file, and nothing else."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from content import content, differences, read_moves
+from safetensors.numpy import save_file
+
+
+def write(root):
+    folder = root / "outputs/toy/01_first"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"a": [1, 2], "b": ["x", ""]}).to_csv(folder / "table.csv", index=False)
+    with h5py.File(folder / "arrays.h5", "w") as f:
+        f.create_dataset("deep/x", data=np.arange(3.0))
+        f["names"] = ["one", "two"]
+    save_file({"w": np.ones(2, np.float32)}, folder / "weights.safetensors")
+    (folder / "chosen.json").write_text('{"run": "a", "layers": {"x": 1}}')
+    (folder / "manifest.json").write_text('{"wall_seconds": 3}')
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path):
+    for name in ("before", "after"):
+        write(tmp_path / name)
+    return tmp_path
+
+
+def changed(two):
+    return differences(content(two / "before", "toy"), content(two / "after", "toy"))
+
+
+def test_two_runs_alike_are_equal_whatever_their_manifests_say(two):
+    (two / "after/outputs/toy/01_first/manifest.json").write_text('{"wall_seconds": 5}')
+    (two / "after/outputs/toy/.done").mkdir()
+    assert changed(two) == []
+
+
+def test_each_kind_of_change_is_named(two):
+    folder = two / "after/outputs/toy/01_first"
+    pd.DataFrame({"a": [1, 3], "b": ["x", ""], "c": [0, 0]}).to_csv(folder / "table.csv", index=False)
+    with h5py.File(folder / "arrays.h5", "a") as f:
+        f["deep/x"][1] = 7
+        f.attrs["site"] = "embed"
+    save_file({"w": np.zeros(2, np.float32)}, folder / "weights.safetensors")
+    (folder / "chosen.json").write_text('{"run": "a", "layers": {"x": 2}}')
+    (folder / "note.txt").write_text("new")
+    at = "outputs/toy/01_first/"
+    assert sorted(changed(two)) == sorted([
+        f"changed: {at}table.csv: column a", f"new: {at}table.csv: column c", f"changed: {at}arrays.h5: dataset deep/x",
+        f"new: {at}arrays.h5: attribute .site", f"changed: {at}weights.safetensors: tensor w",
+        f"changed: {at}chosen.json: value layers.x", f"new: {at}note.txt"])
+
+
+def test_a_file_that_moved_is_found_through_the_map(two):
+    outputs = two / "after/outputs/toy"
+    (outputs / "01_first").rename(outputs / "02_second")
+    assert len(changed(two)) == 8
+    (two / "moves.txt").write_text("# stages\noutputs/toy/01_first/ -> outputs/toy/02_second/\n")
+    before, after = content(two / "before", "toy"), content(two / "after", "toy")
+    assert differences(before, after, read_moves(two / "moves.txt")) == []
