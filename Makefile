@@ -20,9 +20,10 @@ PEERS = .venv-peers
 export PYTHONPATH := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
 
-SNAKEMAKE = $(if $(findstring ",$(STUDY)),$(error a quote is in no study's name))$(BIN)/snakemake \
-	--config study="\"$$STUDY\"" --rerun-triggers mtime --quiet host reason rules progress --nolock --rerun-incomplete \
-	$${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
+# Snakemake reads a config's value as YAML: what that could read as another name stops here, the rest in the Snakefile.
+NAMED = $(if $(filter-out 1,$(words $(STUDY)))$(findstring ",$(STUDY))$(findstring ',$(STUDY)),$(error STUDY is no name of a study))
+SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-triggers mtime --quiet host reason rules progress \
+	--nolock --rerun-incomplete $${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
 
 .PHONY: help env peers results study figures dry check verify new data publish lab test test-long lint model check-model \
 	bench clean-env

@@ -363,9 +363,10 @@ def study_dir(study: str) -> Path:
 
 def check_name(kind: str, name: str) -> str:
     """The name of a study or stage, once it is one. Raises ValueError."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}", name):
+    number = re.fullmatch(r"[\d_.]+(e-?\d+)?|nan|inf|infinity|true|false", str(name), re.IGNORECASE)
+    if not isinstance(name, str) or number or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}", name):
         raise ValueError(f"{name!r} is no name of a {kind}: wanted 1 to 100 letters, digits or any of . _ - @, with a "
-                         f"letter, digit or _ first")
+                         f"letter, digit or _ first, and no number")
     return name
 
 
