@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Look:
     def parts(self, stage: str) -> dict[str, Any]:
         """All that decides a stage's output, by the names of PARTS.
 
-        params: every value that the notebook runs with; notebook: hash of its code; modules: file of lib -> hash;
+        params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
         inputs: `input_hashes`; upstream: stage before it -> fingerprint. Raises params.Refused for bad params,
         FileNotFoundError for a missing data file.
         """
@@ -38,7 +39,7 @@ class Look:
             source = notebook_path(stage).with_suffix(".py").read_text(encoding="utf-8")
             self._parts[stage] = io.plain({
                 "params": params,
-                "notebook": modules.code_hash(source),
+                "notebook": modules.code_hash(_without_parameters(source)),
                 "modules": {short(path): modules.file_hash(path) for path in modules.used_by(source, io.ROOT)},
                 "inputs": {name: self.hashes.quick(path) for name, path in input_files(params).items()},
                 "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
@@ -80,6 +81,12 @@ def input_files(params: dict[str, Any]) -> dict[str, Path]:
 def hash_of(value: Any) -> str:
     """Hash of a value by its JSON, keys sorted, as hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _without_parameters(source: str) -> str:
+    """A notebook's percent-format text but for its cell of parameters, for which their values stand."""
+    cells = re.split(r"^(?=# %%)", source, flags=re.MULTILINE)
+    return "".join(cell for cell in cells if not re.match(r'# %%.*tags=\[[^\]]*"parameters"', cell))
 
 
 def _shown(folder: Path) -> list[Path]:

@@ -307,6 +307,11 @@ def read_table(study: str, stage: str, name: str) -> pd.DataFrame:
     return pd.read_csv(stage_path(study, stage, f"{name}.csv"), float_precision="round_trip")
 
 
+def read_json(study: str, stage: str, name: str) -> Any:
+    """What JSON file `name` of a finished stage holds. Raises FileNotFoundError."""
+    return json.loads(stage_path(study, stage, name).read_text(encoding="utf-8"))
+
+
 # Small helpers -------------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ def _changes(part: str, old: Any, new: Any, stage: str) -> Iterator[str]:
         if name not in old:
             yield f"{word} {name} is new" + (f": {new[name]!r}" if part == "params" else "")
         elif name not in new:
-            yield f"{word} {name} is no longer used"
+            yield f"{word} {name} is gone"
         elif old[name] != new[name]:
             yield f"{word} {name} " + (f"was {old[name]!r}, is {new[name]!r}" if part == "params" else "changed")
 
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     study, status = parser.parse_args(arguments).study, 0
     try:
         look = Look(study)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     width = max(map(len, STAGES))
