@@ -1,10 +1,15 @@
 # Thin on purpose: an environment and one call each.
 #   make results                       the demo study, from nothing to figures
 #   make results VENV=path             with an environment that you already have (conda: VENV=$CONDA_PREFIX)
+#
+# What follows a = on the command line is data. The next line takes it literally and puts it into the environment, from
+# where recipes read it ("$$STUDY") and Python too (os.environ); no value is ever pasted into a command's text.
+$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$(eval override $v := $$(value $v))$(eval export $v)))
 PYTHON  ?= python3.11
 STUDY   ?= demo
 CORES   ?= all#                        cores; one stage runs at a time and uses them all
 PROFILE ?=#                            for example profiles/slurm
+export STUDY CORES PROFILE
 ifeq ($(origin VENV), undefined)
 VENV := .venv
 READY = $(VENV)/.ready
@@ -15,10 +20,13 @@ PEERS = .venv-peers
 export PYTHONPATH := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
 
-SNAKEMAKE = $(BIN)/snakemake --config study=$(STUDY) --rerun-triggers mtime --quiet host reason rules progress \
-	--nolock --rerun-incomplete $(if $(PROFILE),--profile $(PROFILE)) --cores $(CORES)
+# Snakemake reads a config's value as YAML: what that could read as another name stops here, the rest in the Snakefile.
+NAMED = $(if $(filter-out 1,$(words $(STUDY)))$(findstring ",$(STUDY))$(findstring ',$(STUDY)),$(error STUDY is no name of a study))
+SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-triggers mtime --quiet host reason rules progress \
+	--nolock --rerun-incomplete $${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
 
-.PHONY: help env peers results study figures publish lab test lint model check-model bench clean-env
+.PHONY: help env peers results study figures dry check verify new data publish lab test test-long lint model check-model \
+	bench clean-env
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -40,24 +48,42 @@ $(PEERS)/.ready: requirements.txt benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --no-deps -c requirements.txt -r benchmarks/peers.txt
 	touch $@
 
-results: STUDY := demo
+results: STUDY := $(if $(filter override,$(origin STUDY)),$(value STUDY),demo)
 results: study  ## the demo study: every result and figure
 
 study: $(READY)  ## STUDY=x: what is out of date in that study
 	$(SNAKEMAKE)
 
 figures: $(READY)  ## STUDY=x: the figures, and what they need
-	$(SNAKEMAKE) outputs/$(STUDY)/.done/07_paper_figures
+	$(SNAKEMAKE) "outputs/$$STUDY/.done/07_paper_figures"
+
+dry: $(READY)  ## STUDY=x: which stages would run, and why
+	@$(BIN)/python -m lib.stale
+
+check: $(READY)  ## STUDY=x: every fault of its params, model and data, before any compute
+	@$(BIN)/python -m lib.check
+
+verify: $(READY)  ## STUDY=x: hash every input and output whole, and say which is not what it was
+	@$(BIN)/python -m lib.verify
+
+new: $(READY)  ## STUDY=x MODEL= GENOME= VCF= LOCI= PHENOTYPE=: a params folder that fits
+	@$(BIN)/python -m lib.new
+
+data: $(READY)  ## STUDY=x: fetch what a study needs, on a machine with a network
+	@$(BIN)/python -m lib.fetch
 
 publish: $(READY)  ## STUDY=x OUT=folder: a copy of the study without anything about a person, or a refusal
 	$(if $(OUT),,$(error give OUT=, a new folder))
-	@$(BIN)/python -m lib.publish --study "$(STUDY)" --out "$(OUT)"
+	@$(BIN)/python -m lib.publish --study="$$STUDY" --out="$$OUT"
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q tests
+test: $(READY)  ## all tests but the long runs of generated cases
+	$(BIN)/python -m pytest -q -m "not long" tests
+
+test-long: $(READY)  ## the long runs of generated cases
+	$(BIN)/python -m pytest -q -m long tests
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
@@ -68,7 +94,7 @@ model: $(READY)  ## train the demo model again
 
 check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file: the conformance suite on a model
 	$(if $(MODEL),,$(error give MODEL=, a folder or a hub id with REVISION=))
-	@$(BIN)/python -m lib.models.conformance "$(MODEL)" $(if $(REVISION),--revision "$(REVISION)") $(if $(RECORDS),--records "$(RECORDS)")
+	@$(BIN)/python -m lib.models.conformance "$$MODEL" $${REVISION:+--revision="$$REVISION"} $${RECORDS:+--records="$$RECORDS"}
 
 bench: $(READY) $(PEERS)/.ready  ## benchmarks against peers
 	@for file in $(filter-out %_peers.py %/report.py, $(wildcard benchmarks/*.py)); do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

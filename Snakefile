@@ -7,7 +7,7 @@ import sys
 sys.path.insert(0, workflow.basedir)
 from lib import params, run
 
-STUDY = str(config.get("study", "demo"))
+STUDY = config.get("study", "demo")
 PYTHON = sys.executable
 
 
@@ -15,7 +15,10 @@ def flag(stage):
     return f"outputs/{STUDY}/.done/{stage}"
 
 
-run.sync_flags(STUDY)
+try:
+    run.sync_flags(STUDY)
+except (ValueError, OSError) as error:
+    sys.exit(f"refused: {error}")
 
 
 rule all:

@@ -36,13 +36,14 @@ import transformers
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib import io, store
+from lib import io, modules, store
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
 from lib.progress import tqdm
 
 WIDTH = 8  # tokens, specials aside, of which a batch is a whole multiple wide
 WAITING = 4  # batches that may wait to be written
+MOVERS = ("lib.io", "lib.store", "lib.progress", "lib.modules")  # imported here, but no row's values depend on them
 COPY_BYTES = 8 << 20  # of one site's rows, taken from an earlier store at a time
 
 
@@ -165,13 +166,12 @@ def plan(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
 
 def computed_by(adapter: Adapter, token_budget: int) -> str:
     """JSON of all that activations depend on beside the record: rows of two stores may be mixed only if it is equal."""
-    here = Path(__file__)
-    code = sha256(b"".join(p.read_bytes() for p in [here, *sorted((here.parent / "models").glob("*.py"))]))
+    code = modules.hash_of_files({*modules.behind(["lib.extract"], without={*MOVERS, "lib.models.adapter"}), *adapter.code()})
     device = torch.device(adapter.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return json.dumps({"model": adapter.identity, "device": f"{device.type} {name}", "torch": torch.__version__,
                        "transformers": transformers.__version__, "token_budget": token_budget,
-                       "code": code.hexdigest()[:16]})  # fmt: skip
+                       "code": code[:16]})  # fmt: skip
 
 
 def earlier(study: str, stage: str, name: str, private: bool = False) -> Path | None:

@@ -1,132 +1,95 @@
-"""What decides a stage's output, as one hash: params, code, data files and the stages before it.
-
-Comments, docstrings and prose do not count. A module imported by a computed name does not count either, so `lib`
-imports by plain statements.
-"""
+"""What decides a stage's output, part by part, and as one hash: params, code, data files and the stages before it."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from lib import io
+from lib import io, modules
+from lib.hashes import Hashes
 from lib.params import STAGES, notebook_path, short, stage_params
 
+PARTS = ("params", "notebook", "modules", "inputs", "upstream")
+INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
 
-def fingerprint(study: str, stage: str, known: dict[str, str] | None = None) -> str:
-    """Hash of all that decides this stage's output, as hexadecimal.
 
-    known: fingerprints already computed for this study, which are used and added to. Raises Refused for
-    bad params, FileNotFoundError for a missing data file.
+class Look:
+    """One look at a study as it lies here: what was read for one stage is not read again for the next.
+
+    Raises ValueError for a name that no study can have.
     """
-    known = {} if known is None else known
-    if stage not in known:
-        params = stage_params(study, stage)
-        script = notebook_path(stage).with_suffix(".py")
-        source = script.read_text(encoding="utf-8")
-        known[stage] = hash_of({
-            "params": params,
-            "notebook": _code_hash(source),
-            "modules": {short(path): _module_hash(path) for path in lib_files(source)},
-            "inputs": input_hashes(params),
-            "upstream": {earlier: fingerprint(study, earlier, known) for earlier in STAGES[stage]},
-        })
-    return known[stage]
+
+    def __init__(self, study: str):
+        self.study = io.study_dir(study).name
+        self.hashes = Hashes(io.ROOT / "outputs" / ".hashes.json")
+        self._parts: dict[str, dict[str, Any]] = {}
+
+    def parts(self, stage: str) -> dict[str, Any]:
+        """All that decides a stage's output, by the names of PARTS.
+
+        params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
+        inputs: `input_hashes`; upstream: stage before it -> fingerprint. Raises params.Refused for bad params,
+        FileNotFoundError for a missing data file.
+        """
+        if stage not in self._parts:
+            params = stage_params(self.study, stage)
+            source = notebook_path(stage).with_suffix(".py").read_text(encoding="utf-8")
+            self._parts[stage] = io.plain({
+                "params": params,
+                "notebook": modules.code_hash(_without_parameters(source)),
+                "modules": {short(path): modules.file_hash(path) for path in modules.used_by(source, io.ROOT)},
+                "inputs": {name: self.hashes.quick(path) for name, path in input_files(params).items()},
+                "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
+            })
+        return self._parts[stage]
+
+    def fingerprint(self, stage: str) -> str:
+        """Hash of all that decides this stage's output, as hexadecimal. Raises as `parts` does."""
+        return hash_of(self.parts(stage))
+
+    def whole_inputs(self, stage: str) -> dict[str, str]:
+        """SHA-256 of the whole content of those inputs that `parts` knows by samples."""
+        files, known = input_files(self.parts(stage)["params"]), self.parts(stage)["inputs"]
+        return {name: self.hashes.whole(path) for name, path in files.items() if known[name].startswith("sampled:")}
 
 
-def lib_files(source: str) -> list[Path]:
-    """Files of `lib` that `source` imports, at any depth, plus the .csv tables beside those modules."""
-    found: set[Path] = set()
-    todo = _imported(source, "")
-    while todo:
-        module = todo.pop()
-        path = _module_file(module)
-        if path is None or path in found:
-            continue
-        found.add(path)
-        found.update(path.parent.glob("*.csv"))
-        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        todo |= _imported(path.read_text(encoding="utf-8"), package)
-    return sorted(found)
+def input_files(params: dict[str, Any]) -> dict[str, Path]:
+    """Every file that a parameter ending in `_path` or `_paths` names: as written there -> where it lies.
 
-
-def input_hashes(params: dict[str, Any]) -> dict[str, str]:
-    """Content hash of each file or folder named by a parameter ending in `_path`; empty values skipped.
-
-    So are `simulated:` files: 01_extraction makes them, and its fingerprint stands for them.
+    With each file come the index files beside it; a folder stands for the files in it, hidden ones left out. Empty values
+    are skipped, and so are `simulated:` files, which 01_extraction makes: its fingerprint stands for them.
+    Raises FileNotFoundError for a missing one.
     """
-    hashes = {}
-    for key, value in params.items():
-        for text in (value if isinstance(value, list) else [value]) if key.endswith("_path") else []:
-            if text and not text.startswith("simulated:"):
-                hashes[text] = _data_hash(io.data_path(text))
-    return hashes
-
-
-def _imported(source: str, package: str) -> set[str]:
-    """Names of `lib` modules, and of the packages around them, that `source` may import; some are no files."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[:len(package.split(".")) - node.level + 1]
-                base = ".".join(parents + ([node.module] if node.module else []))
-            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    ours = {name for name in names if name.split(".")[0] == "lib"}
-    return {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
-
-
-def _module_file(module: str) -> Path | None:
-    path = io.ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _module_hash(path: Path) -> str:
-    return _code_hash(path.read_text(encoding="utf-8")) if path.suffix == ".py" else io.sha256(path)
-
-
-def _code_hash(source: str) -> str:
-    """Hash of what Python would run: comments, layout, docstrings and other bare texts left out."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(node, name, None)
-            if isinstance(block, list):
-                setattr(node, name, [s for s in block if not _is_bare_text(s)])
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-def _is_bare_text(node: ast.AST) -> bool:
-    return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str))
-
-
-def _data_hash(path: Path) -> str:
-    """Content hash of a file, or of all files in a folder; kept in outputs/.hashes.json by size and time."""
-    store = io.ROOT / "outputs" / ".hashes.json"
-    cache = json.loads(store.read_text()) if store.exists() else {}
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    hashes, changed = {}, False
-    for file in files:
-        status = file.stat()
-        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-        if key not in cache:
-            cache[key], changed = io.sha256(file), True
-        hashes[file.relative_to(path).as_posix()] = cache[key]
-    if changed:
-        io.atomic_write(store, json.dumps(cache, indent=0))
-    return hash_of(hashes) if path.is_dir() else hashes["."]
+    files = {}
+    for name, value in params.items():
+        texts = value if isinstance(value, (list, tuple)) else [value]
+        for text in texts if name.endswith(("_path", "_paths")) else []:
+            if not text or str(text).startswith("simulated:"):
+                continue
+            path = io.data_path(str(text))
+            if path.is_dir():
+                files |= {f"{str(text).rstrip('/')}/{p.relative_to(path).as_posix()}": p for p in _shown(path)}
+            else:
+                beside = {f"{text}{end}": path.with_name(path.name + end) for end in INDEXES}
+                files |= {str(text): path} | {name: p for name, p in beside.items() if p.is_file()}
+    return files
 
 
 def hash_of(value: Any) -> str:
     """Hash of a value by its JSON, keys sorted, as hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _without_parameters(source: str) -> str:
+    """A notebook's percent-format text but for its cell of parameters, for which their values stand."""
+    cells = re.split(r"^(?=# %%)", source, flags=re.MULTILINE)
+    return "".join(cell for cell in cells if not re.match(r'# %%.*tags=\[[^\]]*"parameters"', cell))
+
+
+def _shown(folder: Path) -> list[Path]:
+    """Files of a folder at any depth, but for hidden ones."""
+    return sorted(p for p in folder.rglob("*") if p.is_file()
+                  and not any(part.startswith(".") for part in p.relative_to(folder).parts))

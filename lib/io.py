@@ -7,20 +7,25 @@ with a manifest; the next `open_stage` (or run) tidies up.
     outputs/<study>/<stage>/           tables, arrays, claims.csv, headline.json, manifest.json
     outputs/<study>/private/<stage>/   anything per person; never published
     figures/<study>/                   what the figure stage drew, swapped as a whole
+
+Nothing is written elsewhere. `outputs` and `figures` may be links to another disk; `outputs/<study>` may not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from lib.hashes import is_large, sampled, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +37,15 @@ _LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a c
 
 class Busy(RuntimeError):
     """Another process is writing this stage."""
+
+
+class Unfinished(FileNotFoundError):
+    """A stage has no complete output. reason: why, in a few words; damaged: there is a manifest, but none to read."""
+
+    def __init__(self, study: str, stage: str, reason: str, damaged: bool = False):
+        super().__init__(f"{study} has no finished {stage} ({reason}): run `python -m lib.run {study} {stage}`, or that "
+                         f"notebook to its end")
+        self.reason, self.damaged = reason, damaged
 
 
 # Writing a stage -----------------------------------------------------------------------------------------
@@ -75,11 +89,13 @@ class Stage:
 
         Raises ValueError when another stage's figures are there.
         """
-        for path in sorted((ROOT / "outputs" / self.study).glob("*/manifest.json")):
-            manifest = json.loads(path.read_text())
-            if manifest["stage"] != self.name and any(f.startswith("figures/") for f in manifest["files"]):
-                raise ValueError(f"figures/{self.study} belongs to {manifest['stage']}: "
-                                 f"{self.name} would replace it whole; use stage.path instead")
+        for path in sorted(study_dir(self.study).glob("*/manifest.json")):
+            other = path.parent.name
+            with contextlib.suppress(Unfinished):
+                files = read_manifest(self.study, other)["files"]
+                if other != self.name and any(f.startswith("figures/") for f in files):
+                    raise ValueError(f"figures/{self.study} belongs to {other}: "
+                                     f"{self.name} would replace it whole; use stage.path instead")
         return _made(_trees(self.study, self.name)["figures"].partial / name)
 
     def write_table(self, name: str, frame: pd.DataFrame, private: bool = False) -> Path:
@@ -138,17 +154,19 @@ class Stage:
 def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
     """Swap the partial output in, then name it complete: `manifest`, plus the files' hashes, comes last.
 
-    Everything that needs disk space happens before the first move. `recover` undoes a commit that was
+    files: SHA-256 of each file's whole content; files_sampled: of the large ones, `hashes.sampled` too. Everything that needs disk space happens before the first move. `recover` undoes a commit that was
     killed before the manifest. The executed notebook is not hashed, since it carries times.
     """
     trees = _trees(study, name)
-    files = {}
+    files, large = {}, {}
     for kind, tree in trees.items():
         for file in _files(tree.partial):
             key = file.relative_to(tree.partial).as_posix()
             if key != f"{name}.ipynb":
-                files[key if kind == "outputs" else f"{kind}/{key}"] = sha256(file)
-    text = json.dumps(plain(manifest | {"files": files}), indent=2) + "\n"
+                key = key if kind == "outputs" else f"{kind}/{key}"
+                files[key] = sha256(file)
+                large |= {key: sampled(file)} if is_large(file) else {}
+    text = json.dumps(plain(manifest | {"files": files, "files_sampled": large}), indent=2) + "\n"
     _write_synced(trees["outputs"].partial / "manifest.json.new", text.encode())
     for kind, tree in trees.items():                 # outputs first: from here on there is no manifest
         if kind == "figures" and not tree.partial.exists():
@@ -194,7 +212,7 @@ def resume_dir(study: str, name: str, key: str) -> Path:
 
 
 def _resume(study: str, name: str) -> Path:
-    return ROOT / "outputs" / study / ".resume" / name
+    return study_dir(study) / ".resume" / name
 
 
 def lock(study: str, name: str, kind: str = "run", wait: float = 0.0) -> None:
@@ -258,12 +276,19 @@ def data_path(text: str) -> Path:
 
 
 def read_manifest(study: str, stage: str) -> dict[str, Any]:
-    """The manifest of a finished stage. Raises FileNotFoundError naming the stage to run."""
+    """The manifest of a finished stage. Raises Unfinished naming the stage to run, also for a damaged manifest."""
     path = _trees(study, stage)["outputs"].final / "manifest.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{study} has no finished {stage}: run `python -m lib.run {study} {stage}`, "
-                                f"or that notebook to its end")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Unfinished(study, stage, "no output yet") from None
+    except ValueError as error:
+        what = "is empty" if not path.stat().st_size else f"is no JSON: {error}"
+        raise Unfinished(study, stage, f"{_below_root(path)} {what}", damaged=True) from None
+    missing = [key for key in ("stage", "fingerprint", "files") if not isinstance(manifest, dict) or key not in manifest]
+    if missing or not isinstance(manifest["files"], dict):
+        raise Unfinished(study, stage, f"{_below_root(path)} lacks {missing or 'a table of files'}", damaged=True)
+    return manifest
 
 
 def stage_path(study: str, stage: str, name: str) -> Path:
@@ -280,6 +305,11 @@ def read_table(study: str, stage: str, name: str) -> pd.DataFrame:
     """Table `name`.csv of a finished stage, floats exactly as written. Raises FileNotFoundError."""
     import pandas as pd
     return pd.read_csv(stage_path(study, stage, f"{name}.csv"), float_precision="round_trip")
+
+
+def read_json(study: str, stage: str, name: str) -> Any:
+    """What JSON file `name` of a finished stage holds. Raises FileNotFoundError."""
+    return json.loads(stage_path(study, stage, name).read_text(encoding="utf-8"))
 
 
 # Small helpers -------------------------------------------------------------------------------------------
@@ -306,12 +336,6 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file's content, as hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def plain(value: Any) -> Any:
     """`value` in what JSON and YAML know: numpy becomes numbers and lists, NaN and infinity become None."""
     if isinstance(value, dict):
@@ -330,6 +354,30 @@ def output_file(study: str, name: str, key: str) -> Path:
     kind, _, rest = key.partition("/")
     trees = _trees(study, name)
     return trees[kind].final / rest if kind in ("private", "figures") else trees["outputs"].final / key
+
+
+def study_dir(study: str) -> Path:
+    """outputs/<study>, there or not. Raises ValueError for what is no name, or a folder that is a link out of outputs."""
+    outputs = ROOT / "outputs"
+    folder = outputs / check_name("study", study)
+    if folder.is_symlink() and not folder.resolve().is_relative_to(outputs.resolve()):
+        raise ValueError(f"{_below_root(folder)} is a link to {folder.resolve()}: only the folder outputs as a whole may "
+                         f"lie elsewhere")
+    return folder
+
+
+def check_name(kind: str, name: str) -> str:
+    """The name of a study or stage, once it is one. Raises ValueError."""
+    number = re.fullmatch(r"[\d_.]+(e-?\d+)?|nan|inf|infinity|true|false", str(name), re.IGNORECASE)
+    if not isinstance(name, str) or number or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}", name):
+        raise ValueError(f"{name!r} is no name of a {kind}: wanted 1 to 100 letters, digits or any of . _ - @, with a "
+                         f"letter, digit or _ first, and no number")
+    return name
+
+
+def folders(study: str, name: str) -> dict[str, Path]:
+    """The three places of a stage's files, there or not: outputs, private, figures."""
+    return {kind: tree.final for kind, tree in _trees(study, name).items()}
 
 
 def partial_dir(study: str, name: str) -> Path:
@@ -351,7 +399,7 @@ class _Tree(NamedTuple):
 
 def _trees(study: str, name: str) -> dict[str, _Tree]:
     """The three folders a stage may fill; outputs, which holds the manifest, first."""
-    outputs, figures = ROOT / "outputs" / study, ROOT / "figures"
+    outputs, figures, name = study_dir(study), ROOT / "figures", check_name("stage", name)
     return {"outputs": _tree(outputs, name, name), "private": _tree(outputs / "private", name, name),
             "figures": _tree(figures, study, f"{study}.{name}")}
 
@@ -370,7 +418,11 @@ def _move_away(tree: _Tree) -> None:
 
 
 def _lock_path(study: str, name: str, kind: str) -> Path:
-    return ROOT / "outputs" / study / (f".lock-{name}" + ("" if kind == "run" else f"-{kind}"))
+    return study_dir(study) / (f".lock-{name}" + ("" if kind == "run" else f"-{kind}"))
+
+
+def _below_root(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def _made(path: Path) -> Path:

@@ -26,7 +26,14 @@ class Refused(ValueError):
 
 
 def stage_params(study: str, stage: str) -> dict[str, Any]:
-    """The checked values of params/<study>/<stage>.yaml. Raises Refused."""
+    """Every value that a stage's notebook runs with: its defaults, over them those of params/<study>/<stage>.yaml.
+
+    `study` is the folder's name; the file need not say it. Raises Refused.
+    """
+    try:
+        io.study_dir(study)
+    except ValueError as error:
+        raise Refused(str(error)) from None
     if stage not in STAGES:
         raise Refused(f"unknown stage {stage!r}; stages: {', '.join(STAGES)}")
     folder = io.ROOT / "params" / study
@@ -37,9 +44,8 @@ def stage_params(study: str, stage: str) -> dict[str, Any]:
     values = check_params(notebook_path(stage), file)
     if values.get("study", study) != study:
         raise Refused(f"{short(file)}: study is {values['study']!r}, wanted {study!r}, the folder's name")
-    if "study" not in values and parameter_defaults(notebook_path(stage)).get("study", study) != study:
-        raise Refused(f"{short(file)}: study is missing; add `study: {study}`")
-    return values
+    defaults = parameter_defaults(notebook_path(stage))
+    return defaults | values | ({"study": study} if "study" in defaults else {})
 
 
 def check_params(notebook: Path, file: Path) -> dict[str, Any]:

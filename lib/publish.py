@@ -638,8 +638,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--threshold", type=int, default=THRESHOLD, help="largest participant count that is suppressed"
     )
     chosen = parser.parse_args(arguments)
-    folder = io.ROOT / "outputs" / chosen.study
     try:
+        folder = io.study_dir(chosen.study)
+        if chosen.out.resolve().is_relative_to((io.ROOT / "outputs").resolve()):
+            raise ValueError(f"{chosen.out} is inside outputs, which holds what must not leave: give a folder elsewhere")
         blanked = publish(folder, chosen.out, cohort_samples(folder), chosen.threshold)
     except ValueError as error:
         print(error, file=sys.stderr)

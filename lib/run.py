@@ -2,10 +2,8 @@
 
     python -m lib.run STUDY STAGE [--force]
 
-What a stage depends on is hashed into its *fingerprint*: params, notebook code, the lib modules it imports,
-data files, and the fingerprints of the stages before it. The manifest keeps the fingerprint of the run that
-made an output. Comments, docstrings and prose do not count. A module imported by a computed name does not
-count either, so `lib` imports by plain statements.
+What a stage depends on is hashed into its *fingerprint* (lib.fingerprint). The manifest keeps that of the run that made
+an output, part by part, and the output's own hashes; lib.stale says what differs from what lies here now.
 """
 
 from __future__ import annotations
@@ -29,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from lib import io
-from lib.fingerprint import fingerprint, hash_of, input_hashes
-from lib.params import STAGES, Refused, check_pair, notebook_path, parameter_defaults, stage_params
+from lib.fingerprint import Look, hash_of
+from lib.params import STAGES, Refused, check_pair, notebook_path, stage_params
+from lib.stale import reasons
 
 
 class StageFailed(RuntimeError):
@@ -52,20 +51,21 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
     io.lock(study, stage)
     try:
         io.recover(study, stage)
-        known: dict[str, str] = {}
-        fingerprint(study, stage, known)             # of what lies here before the run, not of later edits
-        if is_fresh(study, stage, known) and not force:
+        look = Look(study)                           # at what lies here before the run, not at later edits
+        why = ["--force"] if force else reasons(look, stage)
+        if not why:
             print(f"{study}/{stage}: up to date", flush=True)
             return False
         for earlier in STAGES[stage]:
-            if not is_fresh(study, earlier, known):
+            if not is_fresh(look, earlier):
                 raise Refused(f"{study}/{stage} needs {earlier}, which is missing or out of date: run "
                               f"`python -m lib.run {study} {earlier}`, or `make study STUDY={study}` for all")
-        start, inputs = time.monotonic(), input_hashes(params)
-        print(f"{study}/{stage}: running", file=sys.stderr, flush=True)
+        start, inputs = time.monotonic(), look.parts(stage) | {"inputs_whole": look.whole_inputs(stage)}
+        look.hashes.save()
+        print(f"{study}/{stage}: running: {'; '.join(why[:3])}", file=sys.stderr, flush=True)
         executed = _execute(study, stage, params)
-        manifest = _manifest(study, stage, params, known, executed) | {
-            "inputs": inputs, "wall_seconds": round(time.monotonic() - start, 1)}
+        manifest = _manifest(study, stage, look, executed) | inputs | {
+            "wall_seconds": round(time.monotonic() - start, 1)}
         try:
             io.commit(study, stage, manifest)
         except OSError:
@@ -79,26 +79,32 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
         io.unlock(study, stage)
 
 
-def is_fresh(study: str, stage: str, known: dict[str, str] | None = None) -> bool:
-    """Whether the finished output was made from what lies here now, and all its files are there."""
-    try:
-        manifest = io.read_manifest(study, stage)
-    except FileNotFoundError:
-        return False
-    return (manifest["fingerprint"] == fingerprint(study, stage, known)
-            and all(io.output_file(study, stage, key).exists() for key in manifest["files"]))
+def is_fresh(look: Look, stage: str) -> bool:
+    """Whether the finished output was made from what lies here now, and all its files are as the stage wrote them."""
+    return not reasons(look, stage)
 
 
 def sync_flags(study: str) -> None:
-    """Make `outputs/<study>/.done/<stage>` exist exactly for the stages that are up to date."""
-    known: dict[str, str] = {}
+    """Make `outputs/<study>/.done/<stage>` exist exactly for the stages that are up to date.
+
+    A stage that cannot run gets none: running it says why. Raises ValueError for a name that no study can have, Refused
+    for one without params, OSError when outputs cannot be written.
+    """
+    look = Look(study)
+    if not (io.ROOT / "params" / study).is_dir():
+        stage_params(study, next(iter(STAGES)))      # says which studies there are
     for stage in STAGES:
-        flag = io.ROOT / "outputs" / study / ".done" / stage
-        if is_fresh(study, stage, known):
+        flag = io.study_dir(study) / ".done" / stage
+        try:
+            fresh = is_fresh(look, stage)
+        except (Refused, FileNotFoundError):
+            fresh = False
+        if fresh and not flag.exists():
             flag.parent.mkdir(parents=True, exist_ok=True)
             flag.touch()
-        else:
+        elif not fresh:
             flag.unlink(missing_ok=True)
+    look.hashes.save()
 
 
 def _execute(study: str, stage: str, params: dict[str, Any]) -> Any:
@@ -192,19 +198,16 @@ def _five_lines(study: str, stage: str, error: Any) -> str:
 # Manifest ------------------------------------------------------------------------------------------------
 
 
-def _manifest(study: str, stage: str, params: dict[str, Any], known: dict[str, str],
-              executed: Any) -> dict[str, Any]:
-    """What a reader needs to trust or repeat the output, but for the inputs and the time it took."""
+def _manifest(study: str, stage: str, look: Look, executed: Any) -> dict[str, Any]:
+    """What a reader needs to trust or repeat the output, but for what it was made from and the time it took."""
     unit = 2**20 if sys.platform == "darwin" else 2**10      # ru_maxrss counts bytes there, KiB on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
     return {
         "study": study,
         "stage": stage,
-        "fingerprint": known[stage],
-        "params": params,
-        "params_hash": hash_of(params)[:12],
-        "seed": params.get("seed", parameter_defaults(notebook_path(stage)).get("seed")),
-        "upstream": {earlier: known[earlier] for earlier in STAGES[stage]},
+        "fingerprint": look.fingerprint(stage),
+        "params_hash": hash_of(look.parts(stage)["params"])[:12],
+        "seed": look.parts(stage)["params"].get("seed"),
         "git": _git(),
         "python": sys.version.split()[0],
         "versions": _versions(),

@@ -168,7 +168,7 @@ pd.DataFrame(inner).round(3)
 # haplotype: the mean difference itself would be the same features less a constant, and the same probe.
 
 # %%
-model = adapter.load(io.data_path(model_path))
+model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
 embedding = hunting.pooled_at(model, sequences, ["embed"], token_budget)["embed"]
 random_model = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
 twin = hunting.pooled_at(random_model, sequences, sorted(set(best.values())), token_budget)

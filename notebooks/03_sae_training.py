@@ -53,7 +53,6 @@ loss_units = 64                   # test units on which loss recovered is measur
 seed = 0
 
 # %%
-import json
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -76,7 +75,7 @@ if sae_site == "best":
 
     hunted = yaml.safe_load(io.stage_path(study, "02_layer_hunting", "layer_hunting_results.yaml").read_text())
     sae_site = next(iter(hunted.values()))["best_block"]
-identity = json.loads(io.stage_path(study, "01_extraction", "model.json").read_text())
+identity = io.read_json(study, "01_extraction", "model.json")
 store_path = io.stage_path(study, "01_extraction", "activations.h5")
 acts = store.open_store(store_path)
 units = io.read_table(study, "01_extraction", "units")
@@ -263,7 +262,7 @@ if len(seeds) > 1:
 # activation (mean ablation; zero ablation is in the table beside it). Explained variance counts every direction alike; this counts what the model itself uses.
 
 # %%
-model = adapter.load(io.data_path(model_path))
+model = adapter.load(io.data_path(model_path), expect=identity)
 test_units = np.unique(unit[split["test"]])[:loss_units]
 mu, directions = (torch.from_numpy(a).float() for a in (centre, basis))
 rebuilt = {"SAE": lambda a: sae(a.float())[0], "random dictionary": lambda a: random(a.float())[0],

@@ -64,7 +64,6 @@ card_windows = 5                     # top reference windows on each card
 seed = 0
 
 # %%
-import json
 
 import numpy as np
 import pandas as pd
@@ -88,8 +87,8 @@ from lib.sae import evaluate, format
 stage = io.open_stage(study, "04_annotation")
 
 # %%
-chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_text())
-identity = json.loads(io.stage_path(study, "01_extraction", "model.json").read_text())
+chosen = io.read_json(study, "03_sae_training", "chosen.json")
+identity = io.read_json(study, "01_extraction", "model.json")
 site = chosen["site"]
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, site, identity)
 acts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5"))
@@ -163,7 +162,7 @@ print(f"{len(np.unique(strata['test']))} strata of {len(tokens['test']):,} test 
 # against concepts permuted within strata. *Shuffled sequence*: the SAE on dinucleotide-shuffled windows.
 
 # %%
-model = adapter.load(io.data_path(model_path))
+model = adapter.load(io.data_path(model_path), expect=identity)
 twin = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
 ground = search.Ground(split, tokens, laid, strata, texts, n_shifts, pair_floor, f1_floor, seed)
 training = io.stage_path(study, "03_sae_training", "chosen.json").parent

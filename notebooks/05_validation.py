@@ -91,7 +91,7 @@ settings = json.loads(io.stage_path(study, "02_layer_hunting", "settings.json").
 chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_text())
 training = io.stage_path(study, "03_sae_training", "chosen.json").parent
 site = chosen["site"]
-model = adapter.load(io.data_path(model_path))
+model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
 sae = format.load(training / chosen["folder"], site, model.identity)
 decoder = sae.W_dec.detach().numpy()
 scores = pd.read_csv(io.private_path(study, "02_layer_hunting", "scores.csv"), dtype={"sample": str, "group": str})

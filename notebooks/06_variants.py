@@ -59,7 +59,7 @@ stage = io.open_stage(study, "06_variants")
 
 # %%
 chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_text())
-model = adapter.load(io.data_path(model_path))
+model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, chosen["site"], model.identity)
 genome = reference.Reference(inputs.find(study, genome_path))
 loci = windows.read_bed(inputs.find(study, loci_path), genome)

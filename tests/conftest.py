@@ -2,11 +2,12 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import jupytext
 import pytest
 
-from lib import io
+from lib import io, params
 
 HEADER = """# ---
 # jupyter:
@@ -42,8 +43,14 @@ def write_params(root: Path, stage: str, text: str, study: str = "toy") -> Path:
 def copy_lib(root: Path) -> None:
     """Give the toy project its own lib, for kernels and commands that start there."""
     (root / "lib").mkdir(parents=True)
-    for name in ("__init__.py", "fingerprint.py", "io.py", "params.py", "run.py"):
+    for name in ("__init__.py", "fingerprint.py", "hashes.py", "io.py", "modules.py", "params.py", "run.py", "stale.py",
+                 "verify.py"):
         shutil.copy(Path(io.__file__).parent / name, root / "lib" / name)
+
+
+def toy_stages(stages: dict[str, list[str]]):
+    """The stages of a toy project, in a `with`."""
+    return patch.dict(params.STAGES, stages, clear=True)
 
 
 @pytest.fixture

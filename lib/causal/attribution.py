@@ -240,7 +240,7 @@ def _runs(rows: Sequence[int], n: int) -> Iterator[Sequence[int]]:
 
 
 def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> None:
-    """One HDF5 group a method: values [sequence, length], wall time in seconds, convergence error."""
+    """One HDF5 group a method: values [sequence, length], convergence error. No times: the file is the same to the byte."""
     import h5py
 
     with h5py.File(path, "w") as f:
@@ -248,6 +248,5 @@ def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> 
         for a in attributions:
             group = f.create_group(a.method)
             group.create_dataset("values", data=a.values, track_times=False)
-            group.attrs["wall_seconds"] = a.seconds
             if a.delta is not None:
                 group.create_dataset("convergence_delta", data=a.delta, track_times=False)

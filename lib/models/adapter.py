@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lib import modules
 from lib.models import files, geneformer, helix, hyena, native, nt_v2, tahoe, tokens
 from lib.models.families import Family
 from lib.models.tokens import Encoded, TokenBatch, Tokenizer
@@ -40,8 +41,9 @@ class Adapter:
     What a record is, the tokenizer says: a sequence of upper-case A C G T N, an mRNA, a text, an expression row.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, identity: dict, device: str, family: Family):
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, identity: dict, device: str, family: Family, port: str = native.__name__):
         self.family = family
+        self.port = port  # the module that read it
         self.model = model.eval().to(device)
         self.tokenizer = tokenizer
         self.identity = identity
@@ -53,6 +55,11 @@ class Adapter:
         learned = getattr(model.config, "position_embedding_type", None) == "absolute"
         if model.config.model_type == "esm" and (learned or isinstance(model, nt_v2.NTv2ForMaskedLM)):
             self.max_tokens -= model.config.pad_token_id + 1  # ESM numbers its positions from pad + 1
+
+    def code(self) -> list[Path]:
+        """Files of the code that computes this model's activations: ours that this door and the model's port import."""
+        others = {port.__name__ for port in PORTS} - {self.port} | {modules.__name__}
+        return [*modules.behind([__name__], without=others), *modules.behind([self.port])]
 
     # ---- sites ----------------------------------------------------------------------------------------------
     def sites(self) -> list[Site]:
@@ -277,38 +284,53 @@ def load(
     random_init: bool = False,
     seed: int = 0,
     trust: dict[str, str] | None = None,
+    expect: dict | None = None,
 ) -> Adapter:
     """Load a model from a folder, or from a hub id "org/name" at a pinned revision. Only the latter uses a network.
 
     revision: the 40 hex digits of the hub's commit. dtype: of parameters and activations, a name of `DTYPES`. random_init:
     the same architecture and tokenizer with seeded random weights, the null called "random twin". trust: file ->
-    SHA-256 of every .py file that comes with the weights; only then is that code run.
+    SHA-256 of every .py file that comes with the weights; only then is that code run. expect: the identity it has to
+    have, for a model that was loaded before (`check_identity`).
     Raises FileNotFoundError for a model that is not there or has no weights, ValueError for a weights file cut short,
-    a pickle with code, an unknown family, code that is not trusted, or weights that do not fill the model.
+    a pickle with code, an unknown family, code that is not trusted, weights that do not fill the model, or another
+    identity than expected.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: wanted one of {', '.join(DTYPES)}")
     folder, revision = _folder(source, revision, trust is not None)
-    code = None if trust is None else files.check_code(folder, trust)
+    code, port = None if trust is None else files.check_code(folder, trust), native
     if code is not None:
         model, tokenizer, family, weights = native.read(folder, random_init, seed, trusted=True)
         native.check_trusted_class(model, code)
     else:
-        read = next((port.read for port in PORTS if port.recognises(folder)), native.read)
-        model, tokenizer, family, weights = read(folder, random_init, seed)
+        port = next((port for port in PORTS if port.recognises(folder)), native)
+        model, tokenizer, family, weights = port.read(folder, random_init, seed)
     identity = {
         "class": type(model).__name__,
         "module": type(model).__module__ if code is None else type(model).__module__.rpartition(".")[2],
         "model_type": model.config.model_type,
         "weights_sha256": f"random-init-{seed}" if random_init else files.weights_sha256(weights),
+        "tokenizer_sha256": files.tokenizer_sha256(weights.parent),
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": dtype,
         **({"revision": revision} if revision else {}),
         **({"code": code} if code else {}),
     }
+    if expect is not None:
+        check_identity(identity, expect, source)
     for parameter in model.parameters():  # not the buffers: rotary frequencies stay exact
         parameter.data = parameter.data.to(DTYPES[dtype])
-    return Adapter(model, tokenizer, identity, device, family)
+    return Adapter(model, tokenizer, identity, device, family, port.__name__)
+
+
+def check_identity(identity: dict, expected: dict, where: str | Path) -> None:
+    """Raise ValueError naming each part of a model's identity that is not as expected. where: named by the error."""
+    names = sorted(identity.keys() | expected.keys())
+    wrong = [f"{name} is {identity.get(name)}, wanted {expected.get(name)}" for name in names
+             if identity.get(name) != expected.get(name)]  # fmt: skip
+    if wrong:
+        raise ValueError(f"{where}: not the model that was read before: {'; '.join(wrong)}")
 
 
 def _folder(source: str | Path, revision: str | None, code: bool) -> tuple[Path, str | None]:

@@ -13,6 +13,12 @@ from pathlib import Path
 WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
+#: Files that say what the ids of a record are: of transformers' tokenizers, Geneformer's and Tahoe's.
+TOKENIZER = (
+    "added_tokens.json", "collator_config.yml", "drug_to_id.json", "gene_median.json", "merges.txt", "special_tokens_map.json",
+    "spiece.model", "token_dictionary.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
+    "vocab.txt",
+)  # fmt: skip
 WANTED = "config.json, a tokenizer, and model.safetensors or its shards with model.safetensors.index.json"
 
 
@@ -52,6 +58,12 @@ def weights_sha256(weights: Path) -> str:
     if weights.suffix != ".json":
         return sha256(weights)
     lines = (f"{shard.name} {sha256(shard)}\n" for shard in shards(weights))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """One hash for the names and hashes of those files of the folder that say what a record's ids are: `TOKENIZER`."""
+    lines = (f"{name} {sha256(folder / name)}\n" for name in TOKENIZER if (folder / name).is_file())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -57,6 +57,9 @@ def load(folder: Path, site: str, model: dict) -> SAE:
     if trained["weights_sha256"] != model["weights_sha256"]:
         wanted = f"{model['class']} {model['weights_sha256'][:16]}"
         raise ValueError(f"{folder}: trained on {found}, asked for {wanted}")
+    tokenizers = [m["tokenizer_sha256"] for m in (trained, model) if "tokenizer_sha256" in m]
+    if len(set(tokenizers)) > 1:
+        raise ValueError(f"{folder}: trained with tokenizer {tokenizers[0][:16]}, asked for {tokenizers[1][:16]}")
     config = _config(config, folder)
     return build(config, _read_tensors(folder, config.architecture), folder)
 

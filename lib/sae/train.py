@@ -24,7 +24,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lib import io
+from lib import io, modules
 from lib.progress import tqdm
 from lib.sae.model import SAE
 from lib.sae.optimise import Adam
@@ -35,6 +35,9 @@ STACK_BYTES = 2**29
 
 #: Batches over which the thresholds of BatchTopK and Matryoshka are measured once the weights are final.
 SETTLE = 8
+
+#: Modules that train and data import, but on which no weight depends: `data` says which rows of which model these are.
+BESIDE = ("lib.io", "lib.progress", "lib.modules", "lib.extract", "lib.models.adapter")
 
 #: What a log is sent of each run, and the module that each log needs.
 LOGGED = ("explained_variance", "l0", "dead_share", "loss", "tokens_s")
@@ -85,11 +88,11 @@ class Result:
 
 
 def resume_key(runs: list[Run], config: TrainConfig, data: str) -> str:
-    """A hash of all that the weights depend on: the runs, the settings, this package's code, and `data`, which says
-    what activations these are."""
-    text = json.dumps([[asdict(run) for run in runs], asdict(config), data])
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return hashlib.sha256(text.encode() + code).hexdigest()[:16]
+    """A hash of all that the weights depend on: the runs, the settings, the code behind this module and behind the order
+    of the data, and `data`, which says what activations these are."""
+    code = modules.hash_of_files(modules.behind(["lib.sae.train", "lib.sae.data"], without=BESIDE))
+    text = json.dumps([[asdict(run) for run in runs], asdict(config), data, code])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def geometric_median(x: Tensor, iterations: int = 50) -> Tensor:

@@ -1,0 +1,496 @@
+"""Forty changes to a small real project: twenty-six must make a stage run again, and are named; the others must not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import copy_lib, toy_stages, write_pair, write_params
+
+from lib import hashes, io, publish, run, stale, verify
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = {"01_extraction": [], "02_layer_hunting": ["01_extraction"]}
+LARGE, BLOCK = 100_000, 512  # bytes, in these tests
+
+FIRST = """# %% [markdown]
+# # Why?
+
+# %% tags=["parameters"]
+study = "toy"
+rate = 0.5          # per step
+n = 3
+layers = [0, 1]
+model_path = "models/a"
+genome_path = ""
+vcf_path = ""
+interval_paths = []
+truth_path = "simulated:truth.csv"
+large_path = ""
+
+# %%
+from lib import io, sums
+
+# %%
+stage = io.open_stage(study, "01_extraction")
+stage.write_text("t.txt", str(sums.add(rate, n)))
+stage.path("a.h5").write_bytes(bytes(range(256)) * 4)
+stage.path("large.h5").write_bytes(bytes(100_000))
+stage.private_path("people.txt").write_text("p")
+stage.figure_path("f.csv").write_text("1")
+stage.finish()
+"""
+
+SECOND = """# %% tags=["parameters"]
+study = "toy"
+k = 2
+
+# %%
+from lib import io
+from lib.genome import motifs
+
+# %%
+stage = io.open_stage(study, "02_layer_hunting")
+stage.write_text("u.csv", "auroc\\n0.61\\n")
+stage.finish()
+"""
+
+FILES = {
+    "lib/sums.py": '"""Sums."""\n\ndef add(a, b):\n    return a + b\n',
+    "lib/other.py": 'SCHEMA = "other.yaml"\n',
+    "lib/other.yaml": "a: 1\n",
+    "lib/genome/__init__.py": "",
+    "lib/genome/motifs.py": "def load():\n    from . import tables\n    return tables\n",
+    "lib/genome/tables.py": 'from importlib.resources import files\n\nN = 1\nTABLE = files("lib.genome") / "table.csv"\n'
+                            'RULES = "rules/strict.yaml"\n',
+    "lib/genome/table.csv": "a\n1\n",
+    "lib/genome/rules/strict.yaml": "limit: 1\n",
+    "lib/genome/unread.csv": "b\n1\n",
+    "models/a/config.json": "{}",
+    "models/a/model.safetensors": "weights",
+    "models/a/.cache/note": "x",
+    "data/g.fa": ">1\nACGT\n",
+    "data/g.fa.fai": "1\t4\t3\t4\t5\n",
+    "data/v.vcf.gz": "variants",
+    "data/v.vcf.gz.tbi": "index",
+    "data/one.bed": "chr1\t0\t1\n",
+    "data/two.bed": "chr1\t5\t6\n",
+}
+FIRST_PARAMS = ("rate: 0.25\ngenome_path: data/g.fa\nvcf_path: data/v.vcf.gz\ninterval_paths: [data/one.bed, data/two.bed]\n"
+                "large_path: data/large.vcf\n")
+YAML, SECOND_YAML = "params/toy/01_extraction.yaml", "params/toy/02_layer_hunting.yaml"
+OUT = "outputs/toy/01_extraction"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The toy project after both stages ran: two kernels for all tests below that copy it."""
+    root = tmp_path_factory.mktemp("finished")
+    copy_lib(root)
+    for name, text in FILES.items():
+        io.atomic_write(root / name, text)
+    io.atomic_write(root / "data/large.vcf", bytes(2 * LARGE))
+    write_pair(root, "01_extraction", FIRST)
+    write_pair(root, "02_layer_hunting", SECOND)
+    write_params(root, "01_extraction", FIRST_PARAMS)
+    write_params(root, "02_layer_hunting", "k: 3\n")
+    with pytest.MonkeyPatch.context() as patch, toy_stages(STAGES):
+        patch.setattr(io, "ROOT", root)
+        patch.setattr(hashes, "LARGE", LARGE)
+        patch.setattr(hashes, "BLOCK", BLOCK)
+        assert run.run_stage("toy", "01_extraction") and run.run_stage("toy", "02_layer_hunting")
+    return root
+
+
+@pytest.fixture
+def project(finished, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished toy project, times kept, taken for the real one."""
+    copy = tmp_path / "project"
+    shutil.copytree(finished, copy)
+    monkeypatch.setattr(io, "ROOT", copy)
+    monkeypatch.setattr(hashes, "LARGE", LARGE)
+    monkeypatch.setattr(hashes, "BLOCK", BLOCK)
+    with toy_stages(STAGES):
+        yield copy
+
+
+def dry(capsys) -> dict[str, list[str]]:
+    """What `make dry` says of each stage."""
+    capsys.readouterr()
+    stale.main(["toy"])
+    said: dict[str, list[str]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        stage, _, what = line.partition("  ")
+        said.setdefault(stage.strip(), []).append(what.strip())
+    return said
+
+
+FRESH = {"01_extraction": ["up to date"], "02_layer_hunting": ["up to date"]}
+
+
+def swap(file, old, new):
+    """Replace text in a file."""
+    def change(root):
+        text = (root / file).read_text()
+        assert old in text
+        (root / file).write_text(text.replace(old, new))
+    return change
+
+
+def swap_default(old, new):
+    """In both files of the pair."""
+    def change(root):
+        for end in (".py", ".ipynb"):
+            swap(f"notebooks/01_extraction{end}", old, new)(root)
+    return change
+
+
+def put(file, text):
+    """Write a file, there or not."""
+    return lambda root: io.atomic_write(root / file, text)
+
+
+def remove(file):
+    return lambda root: (root / file).unlink()
+
+
+def touch(file):
+    return lambda root: os.utime(root / file, ns=(1, 1))
+
+
+def flip(file, at, keep_time=True):
+    """Another byte, size kept; the time of modification is set back as an editor by hand would."""
+    def change(root):
+        path = root / file
+        before = path.stat()
+        with path.open("r+b") as handle:
+            handle.seek(at)
+            old = handle.read(1)
+            handle.seek(at)
+            handle.write(bytes([old[0] ^ 1]))
+        if keep_time:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return change
+
+
+def truncate(file, n):
+    return lambda root: os.truncate(root / file, n)
+
+
+def module_to_package(root):
+    (root / "lib/sums").mkdir()
+    (root / "lib/sums.py").rename(root / "lib/sums/__init__.py")
+
+
+def gap(root) -> int:
+    """A place of the large file that no sample covers."""
+    size = (root / "data/large.vcf").stat().st_size
+    places = hashes.random.Random(size)
+    last = size - hashes.BLOCK
+    starts = {0, last, *(places.randint(0, last) for _ in range(hashes.INSIDE))}
+    return next(at for at in range(size) if not any(s <= at < s + hashes.BLOCK for s in starts))
+
+
+def flip_in_the_gap(root):
+    flip("data/large.vcf", gap(root), keep_time=False)(root)
+
+
+BOTH = ("01_extraction", "02_layer_hunting")
+ONE, TWO = ("01_extraction",), ("02_layer_hunting",)
+MUST = {
+    "a value": (swap(YAML, "0.25", "0.75"), BOTH, "parameter rate was 0.25, is 0.75"),
+    "a value back to the default": (swap(YAML, "rate: 0.25\n", ""), BOTH, "parameter rate was 0.25, is 0.5"),
+    "a default": (swap_default("n = 3", "n = 4"), BOTH, "parameter n was 3, is 4"),
+    "a value of a later stage": (swap(SECOND_YAML, "3", "4"), TWO, "parameter k was 3, is 4"),
+    "a longer list": (swap(YAML, "data/two.bed]", "data/two.bed, data/one.bed]"), BOTH, "parameter interval_paths was ["),
+    "weights of a default model": (put("models/a/model.safetensors", "Weights"), BOTH, "file models/a/model.safetensors changed"),
+    "a new file of the model": (put("models/a/vocab.txt", "A"), BOTH, "file models/a/vocab.txt is new"),
+    "a file gone from the model": (remove("models/a/config.json"), BOTH, "file models/a/config.json is gone"),
+    "a .fai": (put("data/g.fa.fai", "1\t4\t3\t4\t6\n"), BOTH, "file data/g.fa.fai changed"),
+    "a new .gzi": (put("data/g.fa.gzi", "x"), BOTH, "file data/g.fa.gzi is new"),
+    "a .tbi": (put("data/v.vcf.gz.tbi", "another"), BOTH, "file data/v.vcf.gz.tbi changed"),
+    "a new .csi": (put("data/v.vcf.gz.csi", "x"), BOTH, "file data/v.vcf.gz.csi is new"),
+    "a file of a list": (flip("data/two.bed", 5), BOTH, "file data/two.bed changed"),
+    "the head of a large file": (flip("data/large.vcf", 3), BOTH, "file data/large.vcf changed"),
+    "a large file between samples": (flip_in_the_gap, BOTH, "file data/large.vcf changed"),
+    "a module": (swap("lib/sums.py", "a + b", "b + a"), BOTH, "module lib/sums.py changed"),
+    "a module that is a package now": (module_to_package, BOTH, "module lib/sums.py is gone"),
+    "a module imported in a function": (swap("lib/genome/tables.py", "N = 1", "N = 2"), TWO, "module lib/genome/tables.py changed"),
+    "a table beside a module": (put("lib/genome/table.csv", "a\n2\n"), TWO, "module lib/genome/table.csv changed"),
+    "a schema in a folder": (put("lib/genome/rules/strict.yaml", "limit: 2\n"), TWO, "module lib/genome/rules/strict.yaml changed"),
+    "notebook code": (swap("notebooks/02_layer_hunting.py", "0.61", "0.62"), TWO, "notebook notebooks/02_layer_hunting.py changed"),
+    "a truncated store": (truncate(f"{OUT}/a.h5", 512), ONE, "output a.h5 was edited"),
+    "a reversed array": (lambda r: (r / OUT / "a.h5").write_bytes((r / OUT / "a.h5").read_bytes()[::-1]), ONE, "output a.h5 was edited"),
+    "an AUROC of .99": (swap("outputs/toy/02_layer_hunting/u.csv", "0.61", "0.99"), TWO, "output u.csv was edited"),
+    "a large output": (flip(f"{OUT}/large.h5", 99_999), ONE, "output large.h5 was edited"),
+    "a per-person file that is gone": (remove("outputs/toy/private/01_extraction/people.txt"), ONE, "output private/people.txt is missing"),
+    "a figure's numbers": (put("figures/toy/f.csv", "2"), ONE, "output figures/f.csv was edited"),
+}  # fmt: skip
+
+
+def same_bytes_elsewhere(root):
+    """Another inode and time, the same content."""
+    shutil.copyfile(root / "data/one.bed", root / "data/copy")
+    os.replace(root / "data/copy", root / "data/one.bed")
+
+
+NOT = {
+    "a comment in the params": swap(YAML, "rate: 0.25", "rate: 0.25   # why"),
+    "params in another order": lambda r: (r / YAML).write_text("".join(sorted((r / YAML).read_text().splitlines(True)))),
+    "a default written out": swap(YAML, "rate: 0.25\n", 'rate: 0.25\nn: 3\nlayers: [0, 1]\nmodel_path: models/a\n'),
+    "the study's name written out": swap(YAML, "rate", "study: toy\nrate"),
+    "a default that the params set": swap_default("rate = 0.5 ", "rate = 0.6 "),
+    "a comment beside a default": swap_default("# per step", "# per token"),
+    "prose in a notebook": swap("notebooks/01_extraction.py", "# # Why?", "# # How?"),
+    "a comment in a cell": swap("notebooks/02_layer_hunting.py", "from lib import io", "# why\nfrom lib import io"),
+    "a comment in a module": swap("lib/sums.py", "return a + b", "# why\n    return a + b"),
+    "a docstring": swap("lib/sums.py", '"""Sums."""', '"""Sums of two."""'),
+    "layout": swap("lib/genome/tables.py", "N = 1", "N  =  (1)"),
+    "a module that no notebook imports": put("lib/other.py", "SCHEMA = 'x'\n"),
+    "a schema that only that module names": put("lib/other.yaml", "a: 2\n"),
+    "a table that no module names": put("lib/genome/unread.csv", "b\n2\n"),
+    "a new module": put("lib/genome/more.py", "M = 1\n"),
+    "the runner": swap("lib/run.py", "signal.SIGTERM", "signal.SIGINT"),
+    "a touched data file": touch("data/one.bed"),
+    "touched weights": touch("models/a/model.safetensors"),
+    "the same data in another file": same_bytes_elsewhere,
+    "a hidden file of the model": put("models/a/.cache/note", "y"),
+    "data of nobody": put("data/three.bed", "chr1\t7\t8\n"),
+    "params of another study": put("params/other/01_extraction.yaml", "n: 9\n"),
+    "a touched output": touch(f"{OUT}/a.h5"),
+    "a touched large output": touch(f"{OUT}/large.h5"),
+    "the executed notebook": put(f"{OUT}/01_extraction.ipynb", "{}"),
+    "no kept hashes": lambda r: (r / "outputs/.hashes.json").unlink(missing_ok=True),
+    "damaged hashes": put("outputs/.hashes.json", '{"/a": '),
+    "hashes of another form": put("outputs/.hashes.json", '["a"]'),
+}  # fmt: skip
+
+
+def test_there_are_twenty_of_each():
+    assert len(MUST) >= 20 and len(NOT) >= 20
+
+
+def test_an_untouched_study_is_up_to_date(project, capsys):
+    assert dry(capsys) == FRESH
+
+
+@pytest.mark.parametrize("case", MUST)
+def test_a_change_that_must_rerun_is_named(project, capsys, case):
+    change, stages, cause = MUST[case]
+    assert dry(capsys) == FRESH                      # and the hashes are kept from here on
+    change(project)
+    said = dry(capsys)
+    for stage in STAGES:
+        assert (said[stage] != ["up to date"]) == (stage in stages)
+    assert said[stages[0]][0].startswith(f"would run: {cause}")
+    if len(stages) == 2:
+        assert said["02_layer_hunting"] == ["would run: stage 01_extraction changed"]
+    run.sync_flags("toy")
+    left = {p.name for p in (project / "outputs/toy/.done").glob("*")}
+    assert left == set(STAGES) - set(stages)
+
+
+@pytest.mark.parametrize("case", NOT)
+def test_a_change_that_must_not_rerun(project, capsys, case):
+    NOT[case](project)
+    assert dry(capsys) == FRESH
+
+
+def test_hashes_are_kept_only_for_files_at_rest_and_trust_no_time_set_by_hand(tmp_path, monkeypatch):
+    file, store = tmp_path / "a", tmp_path / ".hashes.json"
+    file.write_text("one")
+    kept = hashes.Hashes(store)
+    first = kept.whole(file)
+    kept.save()
+    assert not store.exists()                        # changed a moment ago: a coarse clock could hide another change
+    monkeypatch.setattr(hashes, "SETTLED", -1e9)
+    assert kept.whole(file) == first
+    kept.save()
+    monkeypatch.setattr(hashes, "sha256", lambda path: "hashed again")
+    assert hashes.Hashes(store).whole(file) == first
+    before = file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert hashes.Hashes(store).whole(file) == "hashed again"
+
+
+def test_samples_tell_large_files_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(hashes, "LARGE", LARGE)
+    file = tmp_path / "a"
+    file.write_bytes(bytes(LARGE))
+    look = hashes.Hashes(tmp_path / "none")
+    first = look.quick(file)
+    assert first.startswith(f"sampled:{LARGE}:{file.stat().st_mtime_ns}:")
+    for at in (0, LARGE - 1):
+        flip("a", at)(tmp_path)
+        assert look.quick(file) != first
+        flip("a", at)(tmp_path)
+        assert look.quick(file) == first
+    os.truncate(file, LARGE - 1)
+    assert look.quick(file) == hashes.sha256(file)
+
+
+# What lies there, byte by byte ---------------------------------------------------------------------------
+
+
+def test_verify_finds_what_samples_miss_and_what_no_manifest_lists(project, capsys):
+    assert verify.main(["toy"]) == 0
+    assert "01_extraction: 14 files hashed whole, 0 differences" in capsys.readouterr().out
+    flip("data/large.vcf", gap(project))(project)                              # time set back, and no sample there
+    put(f"{OUT}/layer_00/extra.csv", "a\n")(project)
+    put("outputs/toy/private/01_extraction/more.txt", "a\n")(project)
+    swap("outputs/toy/02_layer_hunting/u.csv", "0.61", "0.99")(project)
+    remove("data/g.fa.fai")(project)
+    assert stale.main(["toy"]) == 0
+    assert verify.main(["toy"]) == 1
+    out = capsys.readouterr().out
+    assert "01_extraction: input data/large.vcf differs: found " in out
+    assert "01_extraction: output layer_00/extra.csv is in no manifest" in out
+    assert "01_extraction: output private/more.txt is in no manifest" in out
+    assert "01_extraction: input data/g.fa.fai is missing" in out
+    assert "02_layer_hunting: output u.csv differs" in out
+    shutil.rmtree(project / "outputs/toy")
+    assert verify.main(["toy"]) == 2
+
+
+def test_an_edited_output_is_made_again(project, capsys):
+    swap("outputs/toy/02_layer_hunting/u.csv", "0.61", "0.99")(project)
+    assert run.run_stage("toy", "02_layer_hunting")
+    assert "02_layer_hunting: running: output u.csv was edited" in capsys.readouterr().err
+    assert "0.61" in io.stage_path("toy", "02_layer_hunting", "u.csv").read_text()
+    assert dry(capsys) == FRESH
+
+
+@pytest.mark.parametrize("content, said", [
+    ("", "manifest.json is empty"),
+    ('{"stage": "01_extraction", "files": {', "manifest.json is no JSON: "),
+    ('["a"]', "manifest.json lacks ['stage', 'fingerprint', 'files']"),
+    ('{"stage": "01_extraction", "fingerprint": "x", "files": []}', "manifest.json lacks a table of files"),
+])
+def test_a_damaged_manifest_is_named_and_its_stage_not_finished(project, capsys, content, said):
+    put(f"{OUT}/manifest.json", content)(project)
+    assert dry(capsys)["01_extraction"][0].startswith(f"would run: {OUT}/{said}")
+    assert run.main(["toy", "02_layer_hunting"]) == 0          # up to date: made from what 01 would make again
+    with pytest.raises(FileNotFoundError, match=r"toy has no finished 01_extraction \(outputs/toy/01_extraction/manifest"):
+        io.stage_path("toy", "01_extraction", "a.h5")
+    assert verify.main(["toy"]) == 1
+    run.sync_flags("toy")
+    assert [p.name for p in (project / "outputs/toy/.done").iterdir()] == ["02_layer_hunting"]
+
+
+def test_an_older_or_hand_made_manifest_is_told_apart(project, capsys):
+    manifest = project / OUT / "manifest.json"
+    whole = json.loads(manifest.read_text())
+    for change, said in [({"fingerprint": "interactive"}, "would run: its output was made in an open notebook, not by the runner"),
+                         ({"fingerprint": "x"}, "would run: manifest.json was edited: its fingerprint is not that of its parts")]:
+        manifest.write_text(json.dumps(whole | change))
+        assert dry(capsys)["01_extraction"] == [said]
+    manifest.write_text(json.dumps({k: v for k, v in whole.items() if k != "modules"}))
+    assert dry(capsys)["01_extraction"] == ["would run: its output was made by an earlier version of the runner, which noted less"]
+
+
+def test_a_missing_input_is_said_for_every_stage_that_needs_it(project, capsys):
+    remove("data/one.bed")(project)
+    assert stale.main(["toy"]) == 2
+    out = capsys.readouterr().out
+    assert "01_extraction     cannot run: data/one.bed: " in out and "02_layer_hunting  cannot run: data/one.bed: " in out
+    run.sync_flags("toy")
+    assert list((project / "outputs/toy/.done").glob("*")) == []
+
+
+# Names, and where things are written ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", ["../../evil", "/tmp/evil", ".hidden", "a/b", "a b", "x; touch X", "", "-x", "a\n", "010", "1e3",
+                                   "1_000", "nan", "True", "a" * 101, "$(touch X)"])
+def test_what_is_no_name_is_refused_and_nothing_written(root, capsys, study):
+    assert run.main(["--", study, "01_extraction"]) == 2 and stale.main(["--", study]) == 2 and verify.main(["--", study]) == 2
+    assert capsys.readouterr().err.count("is no name of a study") == 3
+    with pytest.raises(ValueError, match="is no name of a study"):
+        io.open_stage(study, "01_extraction")
+    with pytest.raises(ValueError, match="is no name of a stage"):
+        io.open_stage("toy", study)
+    assert [p for p in root.rglob("*") if p.is_file() and ".lock" not in p.name] == []
+    assert not any(p.exists() for p in (root.parent.parent / "evil", Path("/tmp/evil"), root / "X"))
+
+
+@pytest.mark.parametrize("study", ["demo", "demo-1", "ibd_1kg", "1kg", "a.b", "smoke@scratch", "_x"])
+def test_names(root, study):
+    assert io.study_dir(study) == root / "outputs" / study
+
+
+def test_outputs_may_be_a_link_and_a_study_may_not(root, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    (root / "outputs").symlink_to(disk)
+    assert io.study_dir("toy") == root / "outputs/toy"
+    (disk / "evil").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(ValueError, match="outputs/evil is a link to .*: only the folder outputs as a whole may lie elsewhere"):
+        io.study_dir("evil")
+
+
+def test_outputs_that_cannot_be_written_end_in_one_line(finished, monkeypatch, capsys):
+    """As another user where this one may write anywhere."""
+    with tempfile.TemporaryDirectory() as folder, toy_stages(STAGES):
+        root = Path(folder) / "project"
+        shutil.copytree(finished, root)
+        monkeypatch.setattr(io, "ROOT", root)
+        shutil.rmtree(root / "outputs/toy/02_layer_hunting")
+        for path in (root / "outputs", root / "outputs/toy", root, root.parent):
+            path.chmod(0o555)
+        if me := not os.geteuid():
+            os.seteuid(65534)
+        try:
+            status = run.main(["toy", "02_layer_hunting"])
+            stale.main(["toy"])
+        finally:
+            if me:
+                os.seteuid(0)
+            for path in (root.parent, root, root / "outputs", root / "outputs/toy"):
+                path.chmod(0o755)
+    said = capsys.readouterr()
+    assert status == 1 and len(said.err.splitlines()) == 1
+    assert "toy/02_layer_hunting stopped, no output was changed: [Errno 13] Permission denied: " in said.err
+    assert "01_extraction     up to date" in said.out            # looking needs no writing
+
+
+# make ----------------------------------------------------------------------------------------------------
+
+
+MAKE = ["make", f"VENV={Path(sys.executable).parent.parent}"]
+
+
+@pytest.mark.parametrize("target", ["dry", "verify", "study", "figures", "publish"])
+@pytest.mark.parametrize("value", ["smoke; touch X #", "$(touch X)", "`touch X`", "$(shell touch X)", "a' ; touch X ; '",
+                                   'a" ; touch X ; "', "../../evil"])
+def test_a_study_given_to_make_is_data(tmp_path, target, value):
+    for name in ("Makefile", "Snakefile", "lib", "params", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    done = subprocess.run([*MAKE, target, f"STUDY={value}", "OUT=out"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no name of a study" in done.stdout + done.stderr
+    assert not (tmp_path / "X").exists() and not (tmp_path / "out").exists() and not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("target, name, said", [("publish", "OUT", "cohort.h5 does not exist"), ("check-model", "MODEL", "no such"),
+                                                ("check-model", "RECORDS", ""), ("study", "CORES", "number of cores")])
+@pytest.mark.parametrize("value", ["a; touch X #", "a'b; touch X", 'a"; touch X; "', "$(shell touch X)"])
+def test_other_values_given_to_make_are_data(tmp_path, target, name, said, value):
+    for file in ("Makefile", "Snakefile", "lib", "params", "notebooks"):
+        (tmp_path / file).symlink_to(ROOT / file)
+    values = {"STUDY": "smoke", "OUT": "out", "MODEL": "nosuch"} | {name: value}
+    done = subprocess.run([*MAKE, target, *(f"{k}={v}" for k, v in values.items())], cwd=tmp_path, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 2 and said in done.stdout + done.stderr
+    assert not (tmp_path / "X").exists()
+
+
+@pytest.mark.parametrize("out", ["outputs/toy/private/copy", "outputs/copy", "outputs/../outputs/x"])
+def test_nothing_is_published_into_outputs(root, capsys, monkeypatch, out):
+    monkeypatch.chdir(root)
+    assert publish.main(["--study", "toy", "--out", out]) == 4
+    assert "is inside outputs, which holds what must not leave" in capsys.readouterr().err
+    assert publish.main(["--study", "../toy", "--out", "out"]) == 4
+    assert list(root.iterdir()) == []
