@@ -16,8 +16,8 @@ WEIGHTS = (
 WANTED = "config.json, a tokenizer, and model.safetensors or its shards with model.safetensors.index.json"
 
 
-def fetch(repo: str, revision: str | None, code: bool = False) -> Path:
-    """A hub repository's folder in the local hub cache, downloaded when it is not there.
+def fetch(repo: str, revision: str | None, code: bool = False, into: Path | None = None) -> Path:
+    """A hub repository's folder in the local hub cache, or `into`, downloaded when it is not there.
 
     revision: the 40 hex digits of a commit, since a branch or tag can move. code: whether to take .py files too.
     Weights come as safetensors only. Raises ValueError for another revision, FileNotFoundError when files cannot be had.
@@ -30,7 +30,7 @@ def fetch(repo: str, revision: str | None, code: bool = False) -> Path:
         )
     patterns = ["*.safetensors", "*.json", "*.yml", "*.txt", "*.model", *(["*.py"] if code else [])]
     try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns, local_dir=into))
     except OSError as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FileNotFoundError(
