@@ -21,7 +21,7 @@ from lib.models.adapter import DTYPES, Adapter
 from lib.models.cells import Cell
 from lib.models.tokens import Encoded, TokenBatch
 
-SHORT = 32  # tokens: what depends on the site and not on the length is asked of so many, once a site
+SHORT = 16  # tokens: what depends on the site and not on the length is asked of so many, once a site
 PADDED = 300  # tokens, padding included, that precision is asked of: some processors compute float16 a hundredfold slower
 STILL = 1e-5  # a token that moves by less, as a share of its site's size, has not moved: float32 rounding is 1e-6
 
@@ -230,7 +230,7 @@ def site_dims(adapter: Adapter, records: Sequence) -> Found:
 
 def fires_once(adapter: Adapter, records: Sequence) -> Found:
     """Number of sites that are not reached exactly once in a forward, with the language-model head or without."""
-    batch, wrong = adapter.encode(records), set()
+    batch, wrong = _short(adapter, records), set()
     for head in (False, True):
         if head and getattr(adapter.model, "head_missing", None):
             continue
