@@ -189,6 +189,20 @@ def sense(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> pd.DataFra
     return pd.DataFrame(rows, columns=["question", "verdict", "gap", "low", "high", "n", "note"])
 
 
+def report(adapter: Adapter, path: Path, seed: int = 0) -> bool:
+    """Print what `sense` says on a FASTA file; whether there is no alarm. What cannot be asked is said and is no alarm."""
+    try:
+        table = sense(adapter, windows_of(adapter, path, seed), seed)
+    except ValueError as reason:
+        print(f"sense of the records: not asked: {reason}\n")
+        return True
+    shown = table.assign(**{name: table[name].map("{:.4f}".format) for name in ("gap", "low", "high")})
+    print(shown.to_string(index=False), "\n")
+    found = alarms(table)
+    print("\n".join(f"ALARM: {sentence}" for sentence in found) + "\n" * bool(found), end="")
+    return not found
+
+
 def alarms(table: pd.DataFrame) -> list[str]:
     """The answers of `sense` that are trouble, one sentence each; "cannot tell" is none."""
     said = {"letters": "the letters of the vocabulary look swapped", "rope_theta": "rope_theta of config.json looks wrong"}
