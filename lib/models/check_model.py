@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lib.models import adapter as door
-from lib.models import conformance
+from lib.models import conformance, knowledge_check
 from lib.models.adapter import Adapter
 from lib.models.cells import read_cells
 from lib.models.genes import GeneTokenizer
@@ -164,7 +164,7 @@ def report(adapter: Adapter, records: list) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exits with 0 when no check failed, 1 when one did, 2 for bad input."""
+    """Exits with 0 when no check failed and the records raised no alarm, 1 when one did, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m lib.models.conformance", description=__doc__)
     parser.add_argument("model", help="a folder, or a hub id org/name with --revision")
     parser.add_argument("--revision", help="the 40 hex digits of the hub's commit")
@@ -176,4 +176,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0 if report(adapter, records) else 1)
+    sound = report(adapter, records)
+    if given.records and kind_of(adapter) == "DNA":
+        print()
+        sound &= knowledge_check.report(adapter, given.records)
+    sys.exit(0 if sound else 1)

@@ -21,6 +21,8 @@ from lib.models.adapter import DTYPES, Adapter
 from lib.models.cells import Cell
 from lib.models.tokens import Encoded, TokenBatch
 
+SHORT = 16  # tokens: what depends on the site and not on the length is asked of so many, once a site
+PADDED = 300  # tokens, padding included, that precision is asked of: some processors compute float16 a hundredfold slower
 STILL = 1e-5  # a token that moves by less, as a share of its site's size, has not moved: float32 rounding is 1e-6
 
 
@@ -86,6 +88,19 @@ def _rows(batch: TokenBatch, x: Tensor, unit: int) -> Tensor:
     return x[torch.from_numpy(batch.unit == unit).to(x.device)]
 
 
+def _short(adapter: Adapter, records: Sequence) -> TokenBatch:
+    """The first tokens of two records, `SHORT` and three quarters of them, so that one is padded; specials in front stay."""
+    a, b = sorted((adapter.encode_one(r) for r in records), key=lambda e: len(e.ids))[:2]
+    return adapter.collate([_first(b, SHORT), _first(a, SHORT * 3 // 4)], [0, 1])
+
+
+def _few(adapter: Adapter, records: Sequence) -> TokenBatch:
+    """Whole records, the shortest first, as many as make a batch of at most `PADDED` tokens; one at least."""
+    encoded = sorted((adapter.encode_one(r) for r in records), key=lambda e: len(e.ids))
+    n = max(n for n in range(1, len(encoded) + 1) if n == 1 or n * len(encoded[n - 1].ids) <= PADDED)
+    return adapter.collate(encoded[:n], range(n))
+
+
 def _need_head(adapter: Adapter) -> None:
     if getattr(adapter.model, "head_missing", None):
         raise NotRun("the weights hold no language-model head")
@@ -134,16 +149,15 @@ def padding_invariance(adapter: Adapter, records: Sequence) -> Found:
     encoded = sorted((adapter.encode_one(r) for r in records), key=lambda e: len(e.ids))
     short, long = encoded[0], encoded[-1]
     if len(short.ids) == len(long.ids):
-        short = _first_half(short)
+        short = _first(short, (len(short.ids) + 1) // 2)
     batch, names = adapter.collate([short, long], [0, 1]), _names(adapter)
     alone, beside = adapter.run(adapter.collate([short], [0]), names), adapter.run(batch, names)
     found = _worst({name: _gap(_rows(batch, beside[name], 0), alone[name]) for name in names})
     return found._replace(note=f"{found.note}; {len(short.ids)} tokens beside {len(long.ids)}")
 
 
-def _first_half(e: Encoded) -> Encoded:
-    """The first half of a record's tokens, rounded up."""
-    n = (len(e.ids) + 1) // 2
+def _first(e: Encoded, n: int) -> Encoded:
+    """The first n of a record's tokens, or all of them."""
 
     def cut(columns: dict) -> dict:
         return {name: values[:n] for name, values in columns.items()}
@@ -216,7 +230,7 @@ def site_dims(adapter: Adapter, records: Sequence) -> Found:
 
 def fires_once(adapter: Adapter, records: Sequence) -> Found:
     """Number of sites that are not reached exactly once in a forward, with the language-model head or without."""
-    batch, wrong = adapter.encode(records), set()
+    batch, wrong = _short(adapter, records), set()
     for head in (False, True):
         if head and getattr(adapter.model, "head_missing", None):
             continue
@@ -235,7 +249,7 @@ def fires_once(adapter: Adapter, records: Sequence) -> Found:
 
 def early_exit(adapter: Adapter, records: Sequence) -> Found:
     """Largest difference, at any site, of the forward stopped there and the forward run on."""
-    batch, names = adapter.encode(records), _names(adapter)
+    batch, names = _short(adapter, records), _names(adapter)
     full = adapter.run(batch, names)
     return _worst({name: _gap(adapter.run(batch, [name])[name], full[name]) for name in names})
 
@@ -251,7 +265,7 @@ def two_runs(adapter: Adapter, records: Sequence) -> Found:
 def identity_replace(adapter: Adapter, records: Sequence) -> Found:
     """Largest change of the logits when a site's activations are replaced by themselves, at any site."""
     _need_head(adapter)
-    batch = adapter.encode(records)
+    batch = _short(adapter, records)
     plain = adapter.logits(batch)[batch.keep]
     return _worst({n: _gap(adapter.replace(batch, n, lambda x: x)[batch.keep], plain) for n in _names(adapter)})
 
@@ -259,7 +273,7 @@ def identity_replace(adapter: Adapter, records: Sequence) -> Found:
 def replace_is_felt(adapter: Adapter, records: Sequence) -> Found:
     """Smallest change of the logits when a site is set to zero, at any site."""
     _need_head(adapter)
-    batch = adapter.encode(records)
+    batch = _short(adapter, records)
     plain = adapter.logits(batch)[batch.keep]
     gaps = {n: _gap(adapter.replace(batch, n, torch.zeros_like)[batch.keep], plain) for n in _names(adapter)}
     return _worst(gaps, np.argmin)
@@ -271,7 +285,7 @@ def stream_is_whole(adapter: Adapter, records: Sequence) -> Found:
     Where the site is only a part of the residual stream, the other part carries the difference around it.
     """
     _need_head(adapter)
-    batch = _shortest(adapter, records)
+    batch = _short(adapter, records)
     kept = batch.ids[batch.keep]
     other = batch.ids.clone()
     other[batch.keep] = kept.flip(0) if len(kept.unique()) > 1 else torch.zeros_like(kept)
@@ -292,7 +306,7 @@ class _Deliberate(Exception):
 
 def no_state_left(adapter: Adapter, records: Sequence) -> Found:
     """Number of things on the model that reading, replacing, and an exception inside a replacement have changed."""
-    batch, name = adapter.encode(records), _stream(adapter)[-1]
+    batch, name = _short(adapter, records), _stream(adapter)[-1]
     before, first = _state(adapter), adapter.run(batch, [name])[name]
 
     def fail(_: Tensor) -> Tensor:
@@ -411,7 +425,7 @@ def _precision(dtype: str) -> Callable[[Adapter, Sequence], Found]:
     def relative_error(adapter: Adapter, records: Sequence) -> Found:
         if next(adapter.model.parameters()).dtype != torch.float32:
             raise NotRun("the model is not in float32 to compare with")
-        batch = adapter.encode(records)
+        batch = _few(adapter, records)
         wanted, routes = _routed(adapter, batch)
         half = copy.deepcopy(adapter, {id(adapter.tokenizer): adapter.tokenizer})
         for parameter in half.model.parameters():  # as `adapter.load` does

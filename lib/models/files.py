@@ -19,11 +19,13 @@ TOKENIZER = (
     "spiece.model", "token_dictionary.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
     "vocab.txt",
 )  # fmt: skip
+#: What a tokenizer of transformers reads its words from, best first.
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 WANTED = "config.json, a tokenizer, and model.safetensors or its shards with model.safetensors.index.json"
 
 
-def fetch(repo: str, revision: str | None, code: bool = False) -> Path:
-    """A hub repository's folder in the local hub cache, downloaded when it is not there.
+def fetch(repo: str, revision: str | None, code: bool = False, into: Path | None = None) -> Path:
+    """A hub repository's folder in the local hub cache, or `into`, downloaded when it is not there.
 
     revision: the 40 hex digits of a commit, since a branch or tag can move. code: whether to take .py files too.
     Weights come as safetensors only. Raises ValueError for another revision, FileNotFoundError when files cannot be had.
@@ -36,7 +38,7 @@ def fetch(repo: str, revision: str | None, code: bool = False) -> Path:
         )
     patterns = ["*.safetensors", "*.json", "*.yml", "*.txt", "*.model", *(["*.py"] if code else [])]
     try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns, local_dir=into))
     except OSError as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FileNotFoundError(
@@ -74,7 +76,7 @@ def read_json(folder: Path, name: str) -> dict:
     path = wanted(folder, name)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
     if isinstance(found, dict):
         return found
@@ -92,6 +94,34 @@ def wanted(folder: Path, name: str) -> Path:
         held = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
         raise FileNotFoundError(f"{folder}: no {name} (wanted {WANTED}; found {held})")
     return folder / name
+
+
+def check_tokenizer(folder: Path) -> Path:
+    """The file that holds the tokenizer's words. Raises FileNotFoundError, or ValueError where it is no UTF-8 or no JSON."""
+    for name in VOCABULARIES:
+        path = folder / name
+        if path.is_file():
+            if path.suffix == ".json":
+                read_json(folder, name)
+            elif path.suffix == ".txt":
+                _read_words(path)
+            return path
+    held = ", ".join(sorted(p.name for p in folder.iterdir()))
+    raise FileNotFoundError(f"{folder}: no tokenizer (wanted one of {', '.join(VOCABULARIES)}; found {held})")
+
+
+def _read_words(path: Path) -> None:
+    """Refuse a list of words that is empty, not UTF-8, or has one word on two lines. Raises ValueError."""
+    try:
+        words = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error}") from error
+    if not any(words):
+        raise ValueError(f"{path}: empty, wanted one word a line")
+    first: dict[str, int] = {}
+    for number, word in enumerate(words, 1):
+        if first.setdefault(word, number) != number:
+            raise ValueError(f"{path}: line {number} is {word!r}, as line {first[word]} is: a word has one number")
 
 
 def check_weights(folder: Path) -> Path:
@@ -140,7 +170,9 @@ def read_header(path: Path) -> dict:
         header = json.loads(text)
         end = 8 + length + max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, unreadable header)") from error
+        begins = head + text[:32] if length > size else head
+        pointer = "; a Git LFS pointer: the file itself was not fetched" if begins.startswith(b"version ") else ""
+        raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, unreadable header, begins with {begins!r}{pointer})") from error
     if end != size:
         raise ValueError(f"{path}: cut short or damaged: {size} bytes, its header promises {end}")
     return header

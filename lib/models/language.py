@@ -15,12 +15,13 @@ from lib.models.adapter import Adapter
 
 @torch.inference_mode()
 def token_losses(
-    adapter: Adapter, sequences: Sequence[str], share: float = 0.15, seed: int = 0, token_budget: int = 8192
+    adapter: Adapter, sequences: Sequence[str], share: float = 0.15, seed: int = 0, token_budget: int = 8192, once: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cross-entropy (nats) of every kept token, with its sequence number and start offset.
 
     Masked models: each token is masked exactly once, a random `share` of a sequence's tokens at a time. Causal
-    models: predicted from the tokens before it; a sequence's first kept token is left out.
+    models: predicted from the tokens before it; a sequence's first kept token is left out. once: of a masked model's
+    tokens only the first such share, in one forward.
     """
     rng = np.random.default_rng(seed)
     step = max(1, token_budget // max(map(len, sequences)))
@@ -31,7 +32,7 @@ def token_losses(
         if adapter.family.masked:
             parts = round(1 / share)
             part = torch.from_numpy(rng.integers(0, parts, batch.ids.shape))
-            for index in range(parts):
+            for index in range(1 if once else parts):
                 chosen = (part == index) & batch.keep
                 masked = torch.where(chosen, adapter.tokenizer.mask_token_id, batch.ids)
                 logits = adapter.logits(replace(batch, ids=masked))[chosen]

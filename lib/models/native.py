@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -43,6 +45,16 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
+@contextmanager
+def naming(file: Path, beside: str = "") -> Iterator[None]:
+    """Raise ValueError that names the file for whatever a library raises on it: it seldom says which file it read."""
+    try:
+        yield
+    except Exception as error:  # KeyError, TypeError, and classes of its own
+        said = " ".join(str(error).split()) or "no reason given"
+        raise ValueError(f"{file}{f' {beside}' if beside else ''}: cannot be read: {type(error).__name__}: {said[:400]}") from error
+
+
 def native_model(folder: Path, family: Family, random_init: bool, seed: int, trusted: bool = False) -> nn.Module:
     """A float32 model of the folder's class, filled from it or seeded.
 
@@ -51,17 +63,20 @@ def native_model(folder: Path, family: Family, random_init: bool, seed: int, tru
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     quiet()
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+    with naming(folder / "config.json"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     if (getattr(config, "pad_token_id", None) or 0) >= (config.vocab_size or float("inf")):
         config.pad_token_id = None  # a padding token without an embedding; padding is masked, so any id serves
     auto = AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
     if random_init:
         torch.manual_seed(seed)
-        return auto.from_config(config, trust_remote_code=trusted).float()
-    model, info = auto.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=trusted, config=config, dtype=torch.float32,
-        output_loading_info=True, ignore_mismatched_sizes=True,
-    )  # fmt: skip
+        with naming(folder / "config.json"):
+            return auto.from_config(config, trust_remote_code=trusted).float()
+    with naming(folder / "config.json", "or its weights"):
+        model, info = auto.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trusted, config=config, dtype=torch.float32,
+            output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
     _check_filled(folder, model, family, info)
     model.head_missing = sorted(k for k in info["missing_keys"] if not k.startswith(f"{family.trunk}."))
     return model
@@ -72,7 +87,7 @@ def _check_filled(folder: Path, model: nn.Module, family: Family, info: dict) ->
     blocks = f"{family.trunk}.{family.blocks}."
     wrong = {
         "missing": [k for k in info["missing_keys"] if k.startswith(f"{family.trunk}.") and "position_ids" not in k],
-        "of another shape": [k[0] for k in info["mismatched_keys"]],
+        "of another shape": [f"{name} {tuple(a)}, wanted {tuple(b)}" for name, a, b in info["mismatched_keys"]],
         "of no use": [k for k in info["unexpected_keys"] if blocks in f"{family.trunk}.{k}" and not BUFFERS.fullmatch(k)],
     }
     if any(wrong.values()):
@@ -88,11 +103,14 @@ def native_tokenizer(folder: Path, trusted: bool = False) -> Tokenizer:
         ours = kmers.from_vocabulary(folder)
         if ours is None:
             raise ValueError(
-                f"{folder}: its tokenizer is code ({files.auto_map(folder)['AutoTokenizer']}), which runs only when "
+                f"{folder}: no vocab.txt of words of bases, and its tokenizer is code ({files.auto_map(folder)['AutoTokenizer']}), which runs only when "
                 "every .py file's SHA-256 is given in trust"
             )
         return ours
-    ours = tokens.wrap(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted))
+    file = files.check_tokenizer(folder)
+    with naming(file, "or the tokenizer files beside it"):
+        hub = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+        ours = tokens.wrap(hub)
     if (ours.pad_token_id or 0) >= (files.read_config(folder).get("vocab_size") or float("inf")):
         ours.pad_token_id = None
     return ours

@@ -73,7 +73,8 @@ def read(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokeniz
     """The model filled from the folder, or seeded. Raises ValueError for weights that do not fit, naming them."""
     weights, config = files.check_weights(folder), config_of(folder)
     check_fit(config, weights)
-    tokenizer = wrap(EsmTokenizer.from_pretrained(folder, local_files_only=True))
+    with native.naming(files.check_tokenizer(folder), "or the tokenizer files beside it"):
+        tokenizer = wrap(EsmTokenizer.from_pretrained(folder, local_files_only=True))
     if random_init:
         torch.manual_seed(seed)
         return NTv2ForMaskedLM(config), tokenizer, NATIVE["esm"], weights
