@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.genome.reference import Reference
+from lib.genome.reference import Reference, other_spelling
 from lib.genome.sequence import IUPAC
 
 COLUMNS = ["file", "what", "count", "done"]
@@ -35,3 +35,16 @@ def of_genome(genome: Reference, loci: pd.DataFrame) -> Counter:
         (name, "bases of the loci that are IUPAC codes", "read as N"): sum(letters[c] + letters[c.lower()] for c in IUPAC),
         (name, "bases of the loci in lower case", "read as upper case"): sum(n for c, n in letters.items() if c.islower()),
     })  # fmt: skip
+
+
+def on_genome(genome: Reference, contig: str, path: str | Path, where: str, report: Counter) -> bool:
+    """Whether annotation lies on a contig of the genome; what does not is counted, for files of annotation cover more.
+
+    where: file and record, for errors. Raises ValueError for a contig in another spelling: the whole file would be left out.
+    """
+    if contig in genome.lengths:
+        return True
+    if other_spelling(contig, genome.lengths):
+        genome.check_contig(contig, where)
+    report[Path(path).name, "intervals on contigs that the genome lacks", "left out"] += 1
+    return False

@@ -106,7 +106,7 @@ def read_sites(
             if key not in vcf.header.info:
                 raise ValueError(f"{vcf_path}: no INFO key {key!r}; found {', '.join(vcf.header.info)}")
         readers = [_info_reader(vcf.header.info[key], key) for key in info_keys]
-        for record in files.records(vcf, reference, regions, report):
+        for record in files.records(vcf, reference, regions, report, annotation=True):
             alts = files.spelled(record, vcf.path.name, report)
             info = dict(part.partition("=")[::2] for part in record.info.split(";")) if alts else {}
             rows += [_row(record, alt) + [read(info, index, record.where) for read in readers] for index, alt in alts]

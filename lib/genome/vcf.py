@@ -99,14 +99,16 @@ class Vcf:
             raise ValueError(f"{self.path}: the line after {last} cannot be read ({error})") from error
 
 
-def records(vcf: Vcf, reference: Reference, regions: pd.DataFrame, report: Counter) -> Iterator[Record]:
+def records(
+    vcf: Vcf, reference: Reference, regions: pd.DataFrame, report: Counter, annotation: bool = False
+) -> Iterator[Record]:
     """Each record that overlaps a region, once, that passed its filters (PASS or "."); the others are counted.
 
-    report: counted in, see `lib.genome.report`. Raises ValueError, naming file and record, as `read_genotypes` says.
+    report: counted in, see `lib.genome.report`. annotation: the file may lack all contigs of the regions. Raises ValueError, naming file and record, as `read_genotypes` says.
     """
     if regions.empty:
         raise ValueError(f"{vcf.path}: no regions asked for")
-    shared = _check_contigs(vcf, reference, regions)
+    shared = _check_contigs(vcf, reference, regions, annotation)
     name = vcf.path.name
     without = ~regions.contig.isin(shared)
     report[name, "loci on contigs without a record", "read as the reference"] += int(without.sum())
@@ -214,7 +216,7 @@ def _merge(regions: pd.DataFrame) -> Iterator[tuple[str, int, int]]:
         yield contig, start, end
 
 
-def _check_contigs(vcf: Vcf, reference: Reference, regions: pd.DataFrame) -> set[str]:
+def _check_contigs(vcf: Vcf, reference: Reference, regions: pd.DataFrame, annotation: bool) -> set[str]:
     """Contigs with regions and records. Raises ValueError on another spelling or another build."""
     known = [*vcf.header.contigs, *vcf.indexed]
     in_header = set()
@@ -233,7 +235,7 @@ def _check_contigs(vcf: Vcf, reference: Reference, regions: pd.DataFrame) -> set
                 f"{vcf.path}: header says {contig} has {length} bases, {reference.path} has "
                 f"{reference.lengths[contig]}: another genome build?"
             )
-    if not in_header:
+    if not in_header and not annotation:
         raise ValueError(f"{vcf.path}: holds none of the regions' contigs ({', '.join(regions.contig.unique())})")
     return in_header & vcf.indexed
 
