@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -125,26 +124,25 @@ def _check_index(path: Path, compressed: bool) -> None:
     contigs = sorted(_read_fai(path), key=lambda row: row[2])
     if not contigs:
         raise ValueError(f"{path}: no contig; wanted FASTA, and an index made of it (samtools faidx)")
-    with closing(_Bytes(path, compressed)) as text:
-        end, before = 0, "the file's start"
-        for contig, length, offset, bases, width in contigs:
-            header = text.read(end, offset - end).strip()
-            if not header.startswith(b">") or b"\n" in header or header[1:].split()[:1] != [contig.encode()]:
-                there = _first_header(header)
-                raise ValueError(
-                    f"{path}: after {before} comes {there}, its index says {contig!r}: "
-                    "a contig twice, or an index older than the file; make it again: samtools faidx"
-                )
-            n_lines = (length - 1) // bases if length else 0  # before the last
-            end, before = offset + length + n_lines * (width - bases), f"contig {contig!r}"
-            if length and not text.read(end - 1, 1):
-                raise ValueError(f"{path}: truncated, contig {contig} should end at byte {end}")
-        rest = text.read(end, 200).strip()
-        if rest:
+    text, end, before = _Bytes(path, compressed), 0, "the file's start"
+    for contig, length, offset, bases, width in contigs:
+        header = text.read(end, offset - end).strip()
+        if not header.startswith(b">") or b"\n" in header or header[1:].split()[:1] != [contig.encode()]:
+            there = _first_header(header)
             raise ValueError(
-                f"{path}: after {before}, the index's last, comes {_first_header(rest)}: a contig twice, or an index "
-                "older than the file; make it again: samtools faidx"
+                f"{path}: after {before} comes {there}, its index says {contig!r}: "
+                "a contig twice, or an index older than the file; make it again: samtools faidx"
             )
+        n_lines = (length - 1) // bases if length else 0  # before the last
+        end, before = offset + length + n_lines * (width - bases), f"contig {contig!r}"
+        if length and not text.read(end - 1, 1):
+            raise ValueError(f"{path}: truncated, contig {contig} should end at byte {end}")
+    rest = text.read(end, 200).strip()
+    if rest:
+        raise ValueError(
+            f"{path}: after {before}, the index's last, comes {_first_header(rest)}: a contig twice, or an index "
+            "older than the file; make it again: samtools faidx"
+        )
 
 
 def _first_header(text: bytes) -> str:
@@ -172,19 +170,16 @@ class _Bytes:
         if compressed:
             pairs = np.fromfile(f"{path}.gzi", dtype="<u8")[1:]
             self.blocks = np.vstack([[[0, 0]], pairs[: len(pairs) // 2 * 2].reshape(-1, 2)]).astype(np.int64)
-        self.handle = pysam.BGZFile(str(path), "r") if compressed else path.open("rb")
-
-    def close(self) -> None:
-        self.handle.close()
 
     def read(self, start: int, length: int) -> bytes:
         if length <= 0:
             return b""
+        if self.blocks is not None:
+            block, first = self.blocks[np.searchsorted(self.blocks[:, 1], start, side="right") - 1].tolist()
+            start = block << 16 | (start - first)
         try:
-            if self.blocks is not None:
-                block, first = self.blocks[np.searchsorted(self.blocks[:, 1], start, side="right") - 1].tolist()
-                start = block << 16 | (start - first)
-            self.handle.seek(start)
-            return self.handle.read(length)
+            with self.path.open("rb") if self.blocks is None else pysam.BGZFile(str(self.path), "r") as handle:
+                handle.seek(start)
+                return handle.read(length)
         except (OSError, OverflowError) as error:
             raise ValueError(f"{self.path}: its index (.fai, .gzi) is not of this file; samtools faidx again") from error

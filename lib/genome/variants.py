@@ -68,10 +68,10 @@ def read_genotypes(vcf_path: str | Path, reference: Reference, regions: pd.DataF
         name, report, code = vcf.path.name, Counter(), _CallCodes()
         rows, calls, sets, call_row, alt_index = [], [], [], [], []
         for record in files.records(vcf, reference, regions, report):
-            alts = files.spelled(record, name, report)
+            alts, codes = files.spelled(record, name, report), _call_codes(record, code, vcf.samples)
             if not alts:
                 continue
-            calls.append(_call_codes(record, code, vcf.samples))
+            calls.append(codes)
             sets.append(_phase_sets(record))
             for index, alt in alts:
                 rows.append(_row(record, alt))
@@ -172,8 +172,11 @@ def _call_codes(record: files.Record, code: _CallCodes, samples: list[str]) -> n
     keys = record.form.split(":")
     if keys[0] != "GT":
         raise ValueError(f"{record.where}: FORMAT {record.form!r}, wanted GT first")
+    more = next((call for call in record.calls if call.count(":") >= len(keys)), None)
+    if more is not None:
+        raise ValueError(f"{record.where}: call {more!r} has more fields than FORMAT {record.form!r}")
     calls = [call.split(":", 1)[0] for call in record.calls] if len(keys) > 1 else record.calls
-    for gt in set(calls):
+    for gt in dict.fromkeys(calls):
         try:
             highest = max(code.copies[code[gt]])
             if highest > len(record.alts):

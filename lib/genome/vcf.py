@@ -180,6 +180,8 @@ def _alts(given: str, where: str) -> list[str]:
 
 
 def _bases(given: str, where: str, what: str) -> tuple[str, int]:
+    if not given:
+        raise ValueError(f"{where}: {what} is empty, wanted bases")
     try:
         return sq.normalise(given)
     except ValueError as error:
@@ -289,27 +291,30 @@ def _check_index(path: Path, index: Path, is_bcf: bool) -> None:
     """
     names, chunks = _read_index(index)
     again = f"an index of another file; make it again: {'bcftools index -f' if is_bcf else 'tabix -f -p vcf'} {path}"
-    with pysam.BGZFile(str(path), "r") as handle:
-        _seek(handle, max((int(row[:, 1].max()) for row in chunks if len(row)), default=0), index, again)
-        line = next((row for row in iter(handle.readline, b"") if is_bcf or row.strip() and not row.startswith(b"#")), b"")
-        if line and any(map(len, chunks)) | (not is_bcf):
-            what = "a record" if is_bcf else ":".join(line.decode(errors="replace").split("\t")[:2])
-            raise ValueError(f"{index}: the file goes on after the last record it knows, with {what}: {again}")
-        for name, rows in zip(names, chunks):
-            if len(rows) and not is_bcf:
-                _seek(handle, int(rows[:, 0].min()), index, again)
-                there = handle.readline().decode(errors="replace").split("\t")[0]
-                if there != name:
-                    raise ValueError(f"{index}: {name} should begin where {there[:40]!r} is: {again}")
+    try:
+        after = _line_at(path, max((int(rows[:, 1].max()) for rows in chunks if len(rows)), default=0))
+        first = [_line_at(path, int(rows[:, 0].min())) if len(rows) and not is_bcf else b"" for rows in chunks]
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"{index}: points at places that the file does not have: {again}") from error
+    if after and (any(map(len, chunks)) or not is_bcf):
+        what = "a record" if is_bcf else ":".join(_text(after).split("\t")[:2])
+        raise ValueError(f"{index}: the file goes on after the last record it knows, with {what}: {again}")
+    for name, line in zip(names, first):
+        if line and _text(line).split("\t")[0] != name:
+            raise ValueError(f"{index}: {name} should begin where {_text(line)[:40]!r} is: {again}")
     if index.stat().st_mtime_ns < path.stat().st_mtime_ns and not is_bcf and not _same_index(path, index, chunks):
         raise ValueError(f"{index}: older than the file, and another than it has now: {again}")
 
 
-def _seek(handle: pysam.BGZFile, offset: int, index: Path, again: str) -> None:
-    try:
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace")
+
+
+def _line_at(path: Path, offset: int) -> bytes:
+    """The first line from a virtual offset on that is no heading and not blank; nothing at the file's end."""
+    with pysam.BGZFile(str(path), "r") as handle:
         handle.seek(offset)
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"{index}: points beyond the file: {again}") from error
+        return next((line for line in iter(handle.readline, b"") if line.strip() and not line.startswith(b"#")), b"")
 
 
 def _same_index(path: Path, index: Path, chunks: list[np.ndarray]) -> bool:
