@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib import lines
 from lib.genome.reference import Reference
 from lib.genome.variants import Genotypes
 
@@ -29,21 +30,26 @@ def read_phenotype(path: str | Path, samples: list[str]) -> np.ndarray:
     return phenotype
 
 
+def read_genetic(path: str | Path, samples: list[str]) -> np.ndarray:
+    """The true score of each VCF sample, in the VCF's order: [n_sample] float.
+
+    The table has columns sample and genetic, a number each, separated by tabs or commas (others are ignored).
+    Raises what `read_phenotype` raises, a number that is none or not finite in place of a phenotype that is not 0 or 1.
+    """
+    table = read_rows(path, "genetic")
+    score = pd.to_numeric(table.genetic, errors="coerce").astype(float)
+    refuse_rows(path, table, ~np.isfinite(score), "genetic {genetic!r}, wanted a number")
+    refuse_rows(path, table, ~table["sample"].isin(samples), "sample {sample!r} is not in the VCF")
+    return in_order(path, table.assign(genetic=score), samples).genetic.to_numpy()
+
+
 def read_rows(path: str | Path, *columns: str) -> pd.DataFrame:
     """A table of people as text, separated by tabs or commas: column sample, and at least those named.
 
-    Row i is line i + 2 of the file.
-    Raises FileNotFoundError, or ValueError naming the file, for a missing column or a repeated sample.
+    The index is the line number in the file. Raises FileNotFoundError, or ValueError naming the file and the line, for a
+    repeated sample, and for what `lib.lines.table` refuses.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with path.open() as handle:
-        separator = "\t" if "\t" in handle.readline() else ","
-    table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    lacking = {"sample", *columns} - set(table.columns)
-    if lacking:
-        raise ValueError(f"{path}: no column {sorted(lacking)}; found {list(table.columns)}")
+    table = lines.table(path, "sample", *columns)
     refuse_rows(path, table, table["sample"].duplicated(), "sample {sample!r} a second time")
     return table
 
@@ -54,7 +60,7 @@ def refuse_rows(path: str | Path, table: pd.DataFrame, wrong: pd.Series, message
         at = int(wrong.to_numpy().argmax())
         row = table.iloc[at]
         person = "" if "{sample" in message else f", sample {row['sample']!r}"
-        raise ValueError(f"{path}, line {at + 2}{person}: {message.format(**row)}")
+        raise ValueError(f"{path}, line {table.index[at]}{person}: {message.format(**row)}")
 
 
 def in_order(path: str | Path, table: pd.DataFrame, samples: list[str]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 from lib import cohort
 
 COLUMNS = ("population", "family", "site", "sex")
+UNKNOWN = ("", ".", "-9", "na", "n/a", "nan", "null", "none")  # what tables write for a missing value, in lower case
 
 
 def components(dosage: np.ndarray, train_mask: np.ndarray, n: int) -> np.ndarray:
@@ -63,14 +64,15 @@ def read_people(path: str | Path, samples: list[str]) -> pd.DataFrame:
     The file has a column sample and at least one of population, family, site, sex (male or female), separated by
     tabs or commas. Other columns, and people who are not in the VCF, are ignored.
     Raises FileNotFoundError, or ValueError naming the file, and the line or sample, for: no such column, an empty
-    value, another sex, a repeated sample, and a VCF sample without a row.
+    value or one that says missing (NA), another sex, a repeated sample, and a VCF sample without a row.
     """
     table = cohort.read_rows(path)
     present = [name for name in COLUMNS if name in table]
     if not present:
         raise ValueError(f"{path}: none of the columns {', '.join(COLUMNS)}; found {list(table.columns)}")
     for name in present:
-        cohort.refuse_rows(path, table, table[name].str.strip() == "", f"{name} is empty")
+        unknown = table[name].str.strip().str.lower().isin(UNKNOWN)
+        cohort.refuse_rows(path, table, unknown, f"{name} is empty or missing: {{{name}!r}}")
     if "sex" in present:
         cohort.refuse_rows(
             path, table, ~table.sex.isin(["male", "female"]), "sex {sex!r}, wanted male or female"

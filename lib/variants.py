@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -177,11 +178,11 @@ def read_table(path: Path, reference, label_column: str) -> pd.DataFrame:
     return frame[["contig", "pos", "ref", "alt", "gene"]].assign(label=label)
 
 
-def read_clinvar(path: Path, reference, regions: pd.DataFrame) -> pd.DataFrame:
-    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, with their gene."""
+def read_clinvar(path: Path, reference, regions: pd.DataFrame, report: Counter) -> pd.DataFrame:
+    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, with their gene. report: see `lib.genome.report`."""
     from lib.genome import variants
 
-    sites = variants.read_sites(path, reference, regions, ["CLNSIG", "GENEINFO"])
+    sites = variants.read_sites(path, reference, regions, ["CLNSIG", "GENEINFO"], report)
     sites = sites.assign(label=clinvar_label(sites["CLNSIG"].astype(str)), gene=sites["GENEINFO"].astype(str))
     sites = sites[sites["label"].notna()].drop_duplicates(["contig", "pos", "ref", "alt"])
     return sites[["contig", "pos", "ref", "alt", "gene", "label"]].astype({"label": int}).reset_index(drop=True)
@@ -196,11 +197,11 @@ def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:
     return bioframe.count_overlaps(place, intervals, cols1=columns, cols2=columns)["count"].to_numpy() > 0
 
 
-def region(table: pd.DataFrame, exon_path: Path, reference) -> np.ndarray:
-    """ "exon" or "other" for each variant."""
+def region(table: pd.DataFrame, exon_path: Path, reference, report: Counter) -> np.ndarray:
+    """ "exon" or "other" for each variant. report: see `lib.genome.report`."""
     from lib.genome.windows import read_bed
 
-    return np.where(inside(table, read_bed(exon_path, reference, "exon", unique=False)), "exon", "other")
+    return np.where(inside(table, read_bed(exon_path, reference, "exon", unique=False, report=report)), "exon", "other")
 
 
 def balanced_sample(labelled: pd.DataFrame, max_per_class: int, seed: int) -> pd.DataFrame:

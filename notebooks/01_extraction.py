@@ -56,7 +56,7 @@ import numpy as np
 import pandas as pd
 
 from lib import extract, figstyle, inputs, io, store
-from lib.genome import haplotypes, reference, variants, windows
+from lib.genome import haplotypes, reference, report, variants, windows
 from lib.models import adapter, conformance, language
 
 stage = io.open_stage(study, "01_extraction")
@@ -88,7 +88,7 @@ f"{len(loci)} loci, {loci.end.sub(loci.start).sum():,} bp; {len(genotypes.sample
 # a locus, so that dictionaries learn from no one's genome and from no sequence they are later tested on.
 
 # %%
-cohort_windows = windows.drop_gaps(windows.tile(loci, window_bp, overlap_bp), genome)
+cohort_windows = windows.of_loci(loci, genome, window_bp, overlap_bp)
 cohort = haplotypes.build_units(cohort_windows, genome, genotypes)
 people = {"": (genotypes, cohort)}
 if external_vcf_path:
@@ -111,6 +111,15 @@ summary = pd.Series({
     "alleles_clipped_at_window_ends": cohort.n_clipped,
 })
 summary.to_frame("count")
+
+# %% [markdown]
+# What was made of the records of these files, counted (`docs/inputs.md` has the rules). Whatever is left out is here.
+
+# %%
+taken = [counts for called, part in people.values() for counts in (called.report, part.report)]
+input_report = report.table(report.of_genome(genome, loci), *taken)
+stage.write_table("input_report", input_report)
+input_report
 
 # %%
 ratio = cohort.n_person_haplotype_windows / cohort.n_units

@@ -125,8 +125,7 @@ if phenotype_path:
     y = cohort.read_phenotype(inputs.find(study, phenotype_path), samples)
     phenotypes = {arms[0]: y}
     if genetic_path:
-        score = pd.read_csv(inputs.find(study, genetic_path)).set_index("sample").genetic
-        genetic = {arms[0]: score.loc[samples].to_numpy()}
+        genetic = {arms[0]: cohort.read_genetic(inputs.find(study, genetic_path), samples)}
 else:
     for arm, kind, scale in zip(arms, arm_kinds, effect_scales, strict=True):
         simulated = cohort.simulate_arm(dosage, present, kind, scale, case_share, seed, population)

@@ -64,6 +64,7 @@ card_windows = 5                     # top reference windows on each card
 seed = 0
 
 # %%
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ from lib.annotate import (
     search,
     tracks,
 )
-from lib.genome import motifs, reference, windows
+from lib.genome import motifs, reference, report, windows
 from lib.models import adapter
 from lib.sae import evaluate, format
 
@@ -109,21 +110,23 @@ print(f"{chosen['run']} at {site}; decision: {io.read_manifest(study, '03_sae_tr
 
 # %%
 genome = reference.Reference(inputs.find(study, genome_path))
-starts = windows.read_bed(inputs.find(study, promoter_path), genome, "promoter", unique=False) if promoter_path else None
+counted = Counter()
+starts = windows.read_bed(inputs.find(study, promoter_path), genome, "promoter", False, counted) if promoter_path else None
 counts = confounders.KmerCounts(features.codes_of(texts))
 repeats = confounders.sequence_concepts(units, texts, counts)
 intervals = [repeats]
 if exon_path:
-    intervals.append(features.gene_intervals(inputs.find(study, exon_path), genome))
+    intervals.append(features.gene_intervals(inputs.find(study, exon_path), genome, counted))
 if promoter_path:
     intervals.append(features.bed_intervals(starts, "promoter", promoter_flank_bp))
 if interval_paths:
-    intervals += [tracks.read(inputs.find(study, path), genome) for path in interval_paths]
+    intervals += [tracks.read(inputs.find(study, path), genome, counted) for path in interval_paths]
 if variant_path:
-    intervals.append(features.clinvar_intervals(inputs.find(study, variant_path), genome, units))
+    intervals.append(features.clinvar_intervals(inputs.find(study, variant_path), genome, units, counted))
 if gwas_path:
-    intervals.append(features.gwas_intervals(inputs.find(study, gwas_path)))
+    intervals.append(features.gwas_intervals(inputs.find(study, gwas_path), genome, counted))
 intervals = pd.concat(intervals, ignore_index=True)
+stage.write_table("input_report", report.table(counted))
 planted = pd.read_csv(inputs.find(study, truth_path)) if truth_path else None
 laid, tokens, found_hits = {}, {}, {}
 for part in ("validation", "test"):

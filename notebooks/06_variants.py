@@ -45,12 +45,13 @@ seed = 0
 
 # %%
 import json
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 
 from lib import figstyle, inputs, io, variants
-from lib.genome import reference, windows
+from lib.genome import reference, report, windows
 from lib.models import adapter
 from lib.sae import format
 from lib.sae.model import random_dictionary
@@ -63,15 +64,16 @@ model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_ex
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, chosen["site"], model.identity)
 genome = reference.Reference(inputs.find(study, genome_path))
 loci = windows.read_bed(inputs.find(study, loci_path), genome)
-path = inputs.find(study, variants_path)
+path, counted = inputs.find(study, variants_path), Counter()
 if label_column:
     labelled = variants.read_table(path, genome, label_column)
 else:
-    labelled = variants.read_clinvar(path, genome, loci)
+    labelled = variants.read_clinvar(path, genome, loci, counted)
 label_kind = "simulated: destroys a planted site" if label_column else "ClinVar P/LP against B/LB"
 if test_contigs:
     labelled = labelled[labelled.contig.isin(test_contigs)].reset_index(drop=True)
-labelled["region"] = variants.region(labelled, inputs.find(study, exon_path), genome) if exon_path else "all"
+labelled["region"] = variants.region(labelled, inputs.find(study, exon_path), genome, counted) if exon_path else "all"
+stage.write_table("input_report", report.table(counted))
 sample = variants.balanced_sample(labelled, max_per_class, seed)
 assert not test_contigs or set(sample.contig) <= set(test_contigs)
 sample.groupby(["region", "label"]).size().rename("variants").reset_index()

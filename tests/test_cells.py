@@ -61,13 +61,36 @@ def test_memory_stays_flat_while_reading(tmp_path, monkeypatch, kind):
     assert peak < 0.4 * n * 12, f"{peak} bytes for {n * 12} of entries"
 
 
-def test_stored_zeros_and_split_entries_are_one_entry_or_none(tmp_path):
+def test_a_stored_zero_is_no_entry_and_order_does_not_matter(tmp_path):
+    path = spoiled(tmp_path, data=[2.0, 0.0, 1.0], indices=[2, 1, 0], indptr=[0, 2, 3])
+    assert as_dict(read_cells(path)) == {"cell0": {GENES[2]: 2.0}, "cell1": {GENES[0]: 1.0}}
+
+
+@pytest.mark.parametrize("encoding, parts, said", [
+    ("csr_matrix", {"data": [2.0, 3.0, 1.0], "indices": [2, 2, 0], "indptr": [0, 2, 3]}, "cell cell0: 2 entries of gene column 2"),
+    ("csr_matrix", {"indices": [-1, 0], "data": [1.0, 1.0], "indptr": [0, 1, 2]}, r"X/indices, entry 0: -1, wanted 0 to 2"),
+    ("csr_matrix", {"indices": [0, 3], "data": [1.0, 1.0], "indptr": [0, 1, 2]}, r"X/indices, entry 1: 3, wanted 0 to 2"),
+    ("csr_matrix", {"indices": [0, 1], "data": [1.0, 1.0], "indptr": [0, 2]}, r"X/indptr has 2 bounds, wanted 3"),
+    ("csr_matrix", {"indices": [0, 1], "data": [1.0, 1.0], "indptr": [0, 3, 2]}, r"X/indptr .*none smaller than the one before"),
+    ("csr_matrix", {"indices": [0, 1], "data": [1.0, 1.0], "indptr": [0, 1, 3]}, "promises 3 entries and holds 2"),
+    ("csc_matrix", {"indices": [0, -1], "data": [1.0, 1.0], "indptr": [0, 1, 2, 2]}, r"X/indices, entry 1: -1, wanted 0 to 1"),
+    ("csc_matrix", {"indices": [0, 2], "data": [1.0, 1.0], "indptr": [0, 1, 2, 2]}, r"X/indices, entry 1: 2, wanted 0 to 1"),
+    ("csc_matrix", {"indices": [1, 1], "data": [1.0, 1.0], "indptr": [0, 0, 2, 2]}, r"2 entries of cell 1, gene column 1"),
+])  # fmt: skip
+def test_entries_that_point_nowhere_or_twice_are_refused(tmp_path, encoding, parts, said):
+    with pytest.raises(ValueError, match=rf"a\.h5ad: .*{said}"):
+        list(read_cells(spoiled(tmp_path, encoding, **parts)))
+
+
+def spoiled(tmp_path, encoding="csr_matrix", **parts):
+    """Two cells and three genes, the parts of the matrix as given."""
     path = write_h5ad(tmp_path / "a.h5ad", np.eye(2, 3), {"index": GENES[:3]})
-    with h5py.File(path, "a") as f:  # cell0: gene 2 twice, unsorted, gene 1 a stored 0; cell1: gene 0
-        for name, values in {"data": [2.0, 0.0, 3.0, 1.0], "indices": [2, 1, 2, 0], "indptr": [0, 3, 4]}.items():
+    with h5py.File(path, "a") as f:
+        f["X"].attrs["encoding-type"] = encoding
+        for name, values in parts.items():
             del f["X"][name]
             f["X"][name] = np.array(values)
-    assert as_dict(read_cells(path)) == {"cell0": {GENES[2]: 5.0}, "cell1": {GENES[0]: 1.0}}
+    return path
 
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])

@@ -1,5 +1,7 @@
 """From associations to the catalogue: concepts from files, rivals that read the units again, scores against planted truth."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,16 +51,16 @@ def genome(tmp_path):
 def test_a_plain_bed_gives_exons_and_one_with_names_gives_parts(genome, tmp_path):
     plain = tmp_path / "plain.bed"
     plain.write_text("c\t10\t30\te1\nc\t10\t30\te2\n")
-    assert features.gene_intervals(plain, genome)[["start", "end", "concept"]].to_numpy().tolist() == [[10, 30, "exon"]]
+    assert features.gene_intervals(plain, genome, Counter())[["start", "end", "concept"]].to_numpy().tolist() == [[10, 30, "exon"]]
     named = tmp_path / "named.bed"
     named.write_text("c\t10\t40\tG|T|exon|1\t0\t+\nc\t100\t160\tG|T|exon|2\t0\t+\nc\t20\t130\tG|T|coding_region|\t0\t+\n")
-    found = features.gene_intervals(named, genome)
+    found = features.gene_intervals(named, genome, Counter())
     assert {"exon", "CDS +", "5' UTR +", "3' UTR +", "splice donor +", "splice acceptor +"} <= set(found["concept"])
     coding = found[found["concept"].str.startswith("codon base")]
     assert len(coding) == 50 and coding.loc[coding["start"] == 20, "concept"].tolist() == ["codon base 1 +"]
     gff = tmp_path / "a.gff3"
     gff.write_text("c\tx\texon\t11\t40\t.\t+\t.\tParent=T\n")
-    assert features.gene_intervals(gff, genome)["concept"].tolist() == ["exon"]
+    assert features.gene_intervals(gff, genome, Counter())["concept"].tolist() == ["exon"]
 
 
 def test_flanks_stop_at_the_contigs_start():

@@ -1,6 +1,7 @@
 """Parts of genes: by hand on a made gene, and on real genes by what the genome says there."""
 
 import gzip
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -102,7 +103,7 @@ def genome(tmp_path):
 def test_gff3_by_hand(tmp_path, genome, name):
     path = tmp_path / name
     path.write_bytes(gzip.compress(GFF.encode()) if name.endswith("gz") else GFF.encode())
-    table = genes.read_gff3(path, genome)
+    table = genes.read_gff3(path, genome, Counter())
     assert table[["start", "end", "transcript", "feature", "phase"]].values.tolist() == [
         [10, 20, "t1", "exon", -1], [10, 20, "t2", "exon", -1], [15, 20, "t1", "CDS", 0],
     ]  # fmt: skip
@@ -125,4 +126,4 @@ def test_gff3_by_hand(tmp_path, genome, name):
 def test_gff3_refuses_bad_rows_by_line(tmp_path, genome, old, new, said):
     (tmp_path / "a.gff3").write_text(GFF.replace(old, new))
     with pytest.raises(ValueError, match=said):
-        genes.read_gff3(tmp_path / "a.gff3", genome)
+        genes.read_gff3(tmp_path / "a.gff3", genome, Counter())

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,12 +111,44 @@ def test_two_different_alts_keep_their_order(reference):
 
 def test_overlap_keeps_the_first_and_is_counted(reference):
     # p0 carries the deletion of 2-4 and the SNV at 3 on one haplotype; p1 the SNV only
-    rows = [(1, "CGTT", "C", ["0/1", "0/0"]), (3, "T", "A", ["0/1", "0/1"])]
+    rows = [(1, "CGTT", "C", ["0|1", "0/0"]), (3, "T", "A", ["0|1", "0/1"])]
     units = build_units(tiles(), reference, genotypes(*rows))
     assert carried(units) == ["ACGTTGCAAC", "ACGCAAC"]
     assert carried(units, person="p1") == ["ACGTTGCAAC", "ACGATGCAAC"]
     assert units.n_overlapping_dropped == 1
     assert units.ref_pos(carried_unit(units, "p0")).tolist() == [0, 1, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("deletion, snv, want", [
+    ("0/1", "0/1", ["ACGCAAC", "ACGATGCAAC"]),  # one haplotype cannot carry both, so each has one
+    ("0|1", "0/1", ["ACGATGCAAC", "ACGCAAC"]),  # the phased one stays
+    ("0/1", "0|1", ["ACGCAAC", "ACGATGCAAC"]),
+    ("0/1", "1|0", ["ACGATGCAAC", "ACGCAAC"]),
+    ("1/1", "0/1", ["ACGCAAC", "ACGCAAC"]),  # three copies of two places: the second is dropped
+])  # fmt: skip
+def test_unphased_alleles_that_overlap_go_on_different_haplotypes(reference, deletion, snv, want):
+    units = build_units(tiles(), reference, genotypes((1, "CGTT", "C", [deletion]), (3, "T", "A", [snv])))
+    assert carried(units) == want
+    assert units.n_overlapping_dropped == (deletion == "1/1") == sum(units.report.values())
+
+
+def test_split_or_not_a_call_of_two_alts_gives_the_same_haplotypes(reference):
+    other = (6, "C", "G", ["0/1"])  # unphased beside it: with the second ALT, on haplotype 1
+    whole = [(1, "C", "T", ["1/0"]), (1, "C", "G", ["0/1"]), other]  # 1/2, as the reader gives it
+    split = [(1, "C", "T", ["0/1"]), (1, "C", "G", ["0/1"]), other]
+    one, two = (build_units(tiles(), reference, genotypes(*rows)) for rows in (whole, split))
+    assert carried(one) == carried(two) == ["ATGTTGCAAC", "AGGTTGGAAC"]
+    assert genotypes(*split).dosage.tolist() == [[1], [1], [1]]
+
+
+def test_calls_of_a_second_phase_set_are_unphased(reference):
+    rows = [(1, "C", "T", ["1|0"]), (3, "T", "A", ["1|0"]), (6, "C", "G", ["1|0"]), (12, "A", "C", ["1|0"])]
+    sets = np.array([[7], [8], [7], [8]])
+    units = build_units(tiles(), reference, replace(genotypes(*rows), phase_set=sets))
+    assert carried(units) == ["ATGTTGGAAC", "ACGATGCAAC"]  # of the second set: on haplotype 1
+    assert carried(units, window=1) == ["GGCTCCTTAA", BASES[10:]]  # the only set of its window
+    assert list(units.report.items()) == [(("", "ALT alleles of a window's second phase set", "unphased there"), 1)]
+    assert carried(build_units(tiles(), reference, genotypes(*rows)))[0] == "ATGATGGAAC"
 
 
 def carried_unit(units, person):

@@ -2,6 +2,7 @@
 
 import gzip
 import xml.etree.ElementTree as ET
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,9 @@ score   div. del. ins.  sequence  begin end   (left)   repeat    class/family  b
 @pytest.mark.parametrize("name", ["r.out", "r.out.gz"])
 def test_repeatmasker_by_hand(tmp_path, genome, name):
     (tmp_path / name).write_bytes(gzip.compress(RMSK.encode()) if name.endswith("gz") else RMSK.encode())
-    table = tracks.read(tmp_path / name, genome)
+    report = Counter()
+    table = tracks.read(tmp_path / name, genome, report)
+    assert report == {(name, "intervals on contigs that the genome lacks", "left out"): 1}
     assert table.values.tolist() == [["chr1", 10, 30, "SINE/Alu", "SINE"], ["chr2", 0, 8, "Simple_repeat", "Simple_repeat"]]
 
 
@@ -46,7 +49,7 @@ def test_repeatmasker_by_hand(tmp_path, genome, name):
     "old, new, said",
     [
         ("  11    30   (70) +  AluSx     SINE/Alu       1  471    (0)      1", "  11    300 (70) + AluSx SINE/Alu 1 471 (0) 1",
-         "line 4: chr1:10-300, wanted 0 <= start < end <= 100"),
+         "line 4: chr1:11-300, wanted 1 <= start <= end <= 100"),
         ("AluSx     SINE/Alu       1  471    (0)      1", "", "line 4: 9 columns"),
         ("   12   1.3", "  x12   1.3", "line 6: wanted a score first, found 'x12'"),
         ("chr", "other", "no repeat on the contigs"),
@@ -55,7 +58,7 @@ def test_repeatmasker_by_hand(tmp_path, genome, name):
 def test_repeatmasker_refuses_by_line(tmp_path, genome, old, new, said):
     (tmp_path / "r.out").write_text(RMSK.replace(old, new))
     with pytest.raises(ValueError, match=said):
-        tracks.read(tmp_path / "r.out", genome)
+        tracks.read(tmp_path / "r.out", genome, Counter())
 
 
 def test_bigbed_and_bed_give_the_same_intervals(tmp_path, genome):
@@ -63,25 +66,25 @@ def test_bigbed_and_bed_give_the_same_intervals(tmp_path, genome):
     (tmp_path / "a.bed").write_text("chr1\t3\t9\tpELS\nchr2\t0\t5\tPLS\n")
     want = [["chr1", 3, 9, "pELS", "pELS"], ["chr2", 0, 5, "PLS", "PLS"]]
     for name in ("a.bb", "a.bed"):
-        assert tracks.read(tmp_path / name, genome).values.tolist() == want
-    assert set(tracks.read(tmp_path / "a.bb", genome, "enhancer")["concept"]) == {"enhancer"}
+        assert tracks.read(tmp_path / name, genome, Counter()).values.tolist() == want
+    assert set(tracks.read(tmp_path / "a.bb", genome, Counter(), "enhancer")["concept"]) == {"enhancer"}
 
 
 def test_another_build_another_kind_and_a_cut_file_are_refused_by_name(tmp_path, genome):
     with pytest.raises(ValueError, match="a.bb: chr1 has 99 bases, in .*g.fa 100: another build"):
-        tracks.read(big(tmp_path / "a.bb", {"chr1": 99}, [("chr1", 3, 9, "x\t0\t.")]), genome)
+        tracks.read(big(tmp_path / "a.bb", {"chr1": 99}, [("chr1", 3, 9, "x\t0\t.")]), genome, Counter())
     with pytest.raises(ValueError, match="contig '1' is not in .*'chr' prefix"):
-        tracks.read(big(tmp_path / "b.bb", {"1": 100}, [("1", 3, 9, "x\t0\t.")]), genome)
+        tracks.read(big(tmp_path / "b.bb", {"1": 100}, [("1", 3, 9, "x\t0\t.")]), genome, Counter())
     wig = big(tmp_path / "w.bw", {"chr1": 100}, [("chr1", 3, 9, 1.0)]).rename(tmp_path / "w.bb")
     with pytest.raises(ValueError, match="w.bb: not a whole bigBed file"):
-        tracks.read(wig, genome)
+        tracks.read(wig, genome, Counter())
     (tmp_path / "cut.bb").write_bytes(wig.read_bytes()[:40])
     with pytest.raises(ValueError, match="cut.bb: not a whole bigBed file"):
-        tracks.read(tmp_path / "cut.bb", genome)
+        tracks.read(tmp_path / "cut.bb", genome, Counter())
     with pytest.raises(ValueError, match="a.txt: wanted .bed"):
-        tracks.read(tmp_path / "a.txt", genome)
+        tracks.read(tmp_path / "a.txt", genome, Counter())
     with pytest.raises(FileNotFoundError, match="none.bb"):
-        tracks.read(tmp_path / "none.bb", genome)
+        tracks.read(tmp_path / "none.bb", genome, Counter())
 
 
 def test_signal_is_the_mean_over_a_token_and_0_outside(tmp_path, genome):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from lib import stats
+from lib import lines, stats
 from lib.annotate import association, composition, genes, logos, pairs, tracks
 from lib.annotate.concepts import Concepts
 from lib.genome import sequence as sq
 from lib.genome import windows
 from lib.genome.reference import Reference
+from lib.genome.report import on_genome
 from lib.models.adapter import Adapter
 from lib.sae.model import SAE
 
@@ -25,13 +27,13 @@ def codes_of(texts: list[str]) -> list[np.ndarray]:
     return [sq.encode(text) for text in texts]
 
 
-def gene_intervals(path: Path, genome: Reference) -> pd.DataFrame:
+def gene_intervals(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
     """Parts of genes with their strands, and codon bases, from a GFF3 file or a BED file whose names are gene|transcript|exon|number;
-    another BED file gives "exon" alone. Returns contig, start, end, concept, family."""
+    another BED file gives "exon" alone. Returns contig, start, end, concept, family. report: see `lib.genome.report`."""
     if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
-        table = genes.read_gff3(path, genome)
+        table = genes.read_gff3(path, genome, report)
     else:
-        bed = windows.read_bed(path, genome, "exon", unique=False)
+        bed = windows.read_bed(path, genome, "exon", unique=False, report=report)
         if not bed["locus"].str.contains("|exon|", regex=False).any():
             return bed_intervals(bed, "exon")
         table = genes.from_bed(bed)
@@ -45,28 +47,41 @@ def bed_intervals(bed: pd.DataFrame, concept: str, flank_bp: int = 0) -> pd.Data
     return table.assign(start=start, end=table["end"] + flank_bp, concept=concept, family=concept)
 
 
-def clinvar_intervals(path: Path, genome: Reference, units: pd.DataFrame) -> pd.DataFrame:
-    """ClinVar alleles on the background windows: "ClinVar P/LP" and "ClinVar B/LB", one interval an allele."""
+def clinvar_intervals(path: Path, genome: Reference, units: pd.DataFrame, report: Counter) -> pd.DataFrame:
+    """ClinVar alleles on the background windows: "ClinVar P/LP" and "ClinVar B/LB", one interval an allele.
+    report: see `lib.genome.report`."""
     from lib import variants as effects
     from lib.genome import variants
 
     regions = units[["contig", "start", "end"]]
-    sites = variants.read_sites(path, genome, regions, ["CLNSIG"])
+    sites = variants.read_sites(path, genome, regions, ["CLNSIG"], report)
     label = effects.clinvar_label(sites["CLNSIG"].astype(str))
     sites = sites[label.notna()].assign(concept=label.map({1.0: "ClinVar P/LP", 0.0: "ClinVar B/LB"}))
     sites = sites.assign(start=sites["pos"], end=sites["pos"] + sites["ref"].str.len(), family="ClinVar")
     return sites[["contig", "start", "end", "concept", "family"]].drop_duplicates(ignore_index=True)
 
 
-def gwas_intervals(path: Path) -> pd.DataFrame:
-    """GWAS Catalog lead SNPs, one base each. Columns chr38 and pos38 (1-based, contig without "chr")."""
-    table = pd.read_csv(path, sep="\t", low_memory=False)
-    if missing := {"chr38", "pos38"} - set(table.columns):
-        raise ValueError(f"{path}: no column {', '.join(sorted(missing))}")
-    table = table.dropna(subset=["chr38", "pos38"]).drop_duplicates(["chr38", "pos38"])
-    start = table["pos38"].astype(int) - 1
-    contig = "chr" + table["chr38"].astype(str).str.removesuffix(".0").str.removeprefix("chr")
-    return pd.DataFrame({"contig": contig, "start": start, "end": start + 1, "concept": "GWAS lead SNP", "family": "GWAS"})
+def gwas_intervals(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
+    """GWAS Catalog lead SNPs, one base each. Columns chr38 and pos38 (1-based), the contig without "chr".
+
+    Rows without a place, and on contigs that the genome lacks, are left out and counted, see `lib.genome.report`. Raises
+    ValueError with the line for a position that is no number or off the contig, and for what `lib.lines.table` refuses.
+    """
+    rows, seen, name = [], set(), Path(path).name
+    for row in lines.table(path, "chr38", "pos38").itertuples():
+        where = f"{path}, line {row.Index}"
+        number, pos = row.chr38.removesuffix(".0").removeprefix("chr"), row.pos38.removesuffix(".0")
+        if {number.upper(), pos.upper()} & {"", "NA", "NAN"}:
+            report[name, "lead SNPs without a place", "left out"] += 1
+            continue
+        contig = f"chr{number}"
+        if (contig, pos) in seen or not on_genome(genome, contig, path, where, report):
+            continue
+        if not pos.isdecimal() or not 1 <= int(pos) <= genome.lengths[contig]:
+            raise ValueError(f"{where}: pos38 {row.pos38!r}, wanted a position from 1 to {genome.lengths[contig]}")
+        seen.add((contig, pos))
+        rows.append((contig, int(pos) - 1, int(pos)))
+    return pd.DataFrame(rows, columns=["contig", "start", "end"]).assign(concept="GWAS lead SNP", family="GWAS")
 
 
 def disjoint_units(units: pd.DataFrame) -> np.ndarray:

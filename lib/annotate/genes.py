@@ -6,14 +6,16 @@ where one on the plus strand reads GT.
 
 from __future__ import annotations
 
-import gzip
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 
+from lib import lines
 from lib.genome.reference import Reference
+from lib.genome.report import on_genome
 
 #: Bases before and after the end of an exon that make a donor, and before and after the start of one that make an
 #: acceptor: the windows of MaxEntScan (Yeo and Burge 2004).
@@ -48,36 +50,34 @@ def _phased(cds: pd.DataFrame) -> pd.DataFrame:
     return ordered.assign(feature="CDS", phase=-before % 3)
 
 
-def read_gff3(path: str | Path, reference: Reference) -> pd.DataFrame:
+def read_gff3(path: str | Path, reference: Reference, report: Counter) -> pd.DataFrame:
     """Exons and coding sequence of a GFF3 file, plain or gzip: the same table as `from_bed`.
 
-    Raises ValueError with the line for too few columns, a contig that the genome lacks, a start or end that is no integer,
+    Rows on contigs that the genome lacks are left out and counted, see `lib.genome.report`.
+    Raises ValueError with the line for too few columns, a contig in another spelling, a start or end that is no integer,
     off the contig, a strand that is not + or -, a CDS without phase, a row without Parent; also when there are no exons.
     """
-    path, rows = Path(path), []
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
-        for number, line in enumerate(handle, 1):
-            if line.startswith("##FASTA"):
-                break
-            if not line.strip() or line.startswith("#"):
-                continue
-            fields = line.rstrip("\r\n").split("\t")
-            where = f"{path}, line {number}"
-            if len(fields) != 9:
-                raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted 9")
-            if fields[2] in ("exon", "CDS"):
-                rows += _gff_rows(fields, where, reference)
+    rows = []
+    for number, line in lines.read(path):
+        if line.startswith("##FASTA"):
+            break
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields, where = line.split("\t"), f"{path}, line {number}"
+        if len(fields) != 9:
+            raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted 9")
+        if fields[2] in ("exon", "CDS") and on_genome(reference, fields[0], path, where, report):
+            rows += _gff_rows(fields, where, reference)
     if not any(row[6] == "exon" for row in rows):
-        raise ValueError(f"{path}: no exon in the file")
+        raise ValueError(f"{path}: no exon in the file that is on {reference.path}")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _gff_rows(fields: list[str], where: str, reference: Reference) -> list[list]:
     contig, _, feature, low, high, _, strand, phase, text = fields
-    reference.check_contig(contig, where)
-    if not (low.isdigit() and high.isdigit()) or not 1 <= int(low) <= int(high) <= reference.lengths[contig]:
+    if not (low.isdecimal() and high.isdecimal()) or not 1 <= int(low) <= int(high) <= reference.lengths[contig]:
         raise ValueError(f"{where}: {contig}:{low}-{high}, wanted 1 <= start <= end <= {reference.lengths[contig]}")
-    if strand not in "+-":
+    if strand not in ("+", "-"):
         raise ValueError(f"{where}: strand {strand!r}, wanted + or -")
     if feature == "CDS" and phase not in ("0", "1", "2"):
         raise ValueError(f"{where}: CDS with phase {phase!r}, wanted 0, 1 or 2")

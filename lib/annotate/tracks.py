@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+from collections import Counter
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -10,37 +10,34 @@ import numpy as np
 import pandas as pd
 import pybigtools
 
+from lib import lines
 from lib.genome import windows
 from lib.genome.reference import Reference
+from lib.genome.report import on_genome
 
 COLUMNS = ["contig", "start", "end", "concept", "family"]
 
 
-def read(path: str | Path, genome: Reference, concept: str = "") -> pd.DataFrame:
+def read(path: str | Path, genome: Reference, report: Counter, concept: str = "") -> pd.DataFrame:
     """Intervals of a BED, bigBed or RepeatMasker .out file: contig, start, end, concept, family.
 
+    report: counts what lies on contigs that the genome lacks, see `lib.genome.report`.
     concept: what all rows are; "" takes a row's own name (of a repeat, its class as family). Raises ValueError with the line or record that does not fit the
     genome, and for a file of another kind.
     """
     path = Path(path)
     name = path.name.removesuffix(".gz")
     if name.endswith((".bb", ".bigBed")):
-        table = _read_bigbed(path, genome)
+        table = _read_bigbed(path, genome, report)
     elif name.endswith(".out"):
-        table = _read_repeatmasker(path, genome)
+        table = _read_repeatmasker(path, genome, report)
     elif name.endswith(".bed"):
-        bed = windows.read_bed(path, genome, "interval", unique=False)
+        bed = windows.read_bed(path, genome, "interval", unique=False, report=report)
         table = bed.rename(columns={"locus": "concept"}).assign(family=bed["locus"])
     else:
         raise ValueError(f"{path}: wanted .bed, .bb, .bigBed or RepeatMasker's .out, .gz allowed for text")
     table = table[COLUMNS] if not concept else table.assign(concept=concept, family=concept)[COLUMNS]
     return table.drop_duplicates(ignore_index=True)
-
-
-def _check(genome: Reference, contig: str, start: int, end: int, where: str) -> None:
-    genome.check_contig(contig, where)
-    if not 0 <= start < end <= genome.lengths[contig]:
-        raise ValueError(f"{where}: {contig}:{start}-{end}, wanted 0 <= start < end <= {genome.lengths[contig]}")
 
 
 def _open(path: Path, kind: str):
@@ -61,34 +58,36 @@ def _same_build(lengths: dict[str, int], genome: Reference, path: Path) -> None:
         genome.check_contig(next(iter(lengths)), str(path))
 
 
-def _read_bigbed(path: Path, genome: Reference) -> pd.DataFrame:
+def _read_bigbed(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
     with _open(path, "bigBed") as handle:
-        _same_build(handle.chroms(), genome, path)
-        rows = []
-        for contig in sorted(handle.chroms().keys() & genome.lengths.keys()):
+        lengths, rows = handle.chroms(), []
+        _same_build(lengths, genome, path)
+        for contig in sorted(lengths.keys() - genome.lengths.keys()):
+            for _ in handle.records(contig, 0, lengths[contig]):
+                on_genome(genome, contig, path, str(path), report)
+        for contig in sorted(lengths.keys() & genome.lengths.keys()):
             for start, end, *rest in handle.records(contig, 0, genome.lengths[contig]):
                 rows.append((contig, start, end, rest[0] if rest else path.stem))
     table = pd.DataFrame(rows, columns=COLUMNS[:4])
     return table.assign(family=table["concept"])
 
 
-def _read_repeatmasker(path: Path, genome: Reference) -> pd.DataFrame:
+def _read_repeatmasker(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
     """RepeatMasker's table: three lines of heading, columns by white space, 1-based closed coordinates."""
     rows = []
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
-        for number, line in enumerate(handle, 1):
-            fields = line.split()
-            if not fields or not fields[0].isdigit():
-                if number > 3 and fields:
-                    raise ValueError(f"{path}, line {number}: wanted a score first, found {fields[0]!r}")
-                continue
-            where = f"{path}, line {number}"
-            if len(fields) < 14:
-                raise ValueError(f"{where}: {len(fields)} columns, wanted at least 14")
-            contig, start, end = fields[4], int(fields[5]) - 1, int(fields[6])
-            if contig in genome.lengths:  # these files cover whole assemblies, unplaced contigs too
-                _check(genome, contig, start, end, where)
-                rows.append((contig, start, end, fields[10], fields[10].split("/")[0]))
+    for number, line in lines.read(path):
+        fields, where = line.split(), f"{path}, line {number}"
+        if not fields or not fields[0].isdecimal():
+            if number > 3 and fields:
+                raise ValueError(f"{where}: wanted a score first, found {fields[0]!r}")
+            continue
+        if len(fields) < 14:
+            raise ValueError(f"{where}: {len(fields)} columns, wanted at least 14")
+        contig, low, high = fields[4:7]
+        if on_genome(genome, contig, path, where, report):  # these files cover whole assemblies, unplaced contigs too
+            if not (low.isdecimal() and high.isdecimal()) or not 1 <= int(low) <= int(high) <= genome.lengths[contig]:
+                raise ValueError(f"{where}: {contig}:{low}-{high}, wanted 1 <= start <= end <= {genome.lengths[contig]}")
+            rows.append((contig, int(low) - 1, int(high), fields[10], fields[10].split("/")[0]))
     if not rows:
         raise ValueError(f"{path}: no repeat on the contigs of {genome.path}")
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-import gzip
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lib import lines
 from lib.genome.reference import Reference
+from lib.genome.report import on_genome
 
 COLUMNS = ["contig", "start", "end", "locus", "score", "strand"]
 
 
 def read_bed(
-    path: str | Path, reference: Reference, name: str = "locus", unique: bool = True
+    path: str | Path, reference: Reference, name: str = "locus", unique: bool = True, report: Counter | None = None
 ) -> pd.DataFrame:
     """A BED file, plain or gzip: contig, start, end (0-based half-open), locus, score, strand, in file order.
 
     A file of three columns gets contig:start-end as locus, score 0 and strand ".". `name` is what an
     error calls a row; `unique=False` allows one name on several rows, as in exon tables.
+    report: for annotation, which may cover more than the genome: rows on contigs that it lacks are left out and counted
+    there (see `lib.genome.report`). Without one, as for loci, they are refused.
     Raises ValueError with the line number for too few columns, a non-integer, start >= end, a contig that
-    the genome lacks, a region off its end, a strand other than + - . or a repeated name; also when empty.
+    the genome lacks, a region off its end, a strand other than + - . or a repeated or empty name; also when empty.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
     rows, seen = [], {}
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip() or line.startswith(("#", "track", "browser")):
-                continue
-            where = f"{path}, line {number}"
-            row = _parse(line.rstrip("\r\n").split("\t"), where, reference)
-            if unique and row[3] in seen:
-                raise ValueError(f"{where}: {name} {row[3]!r} was already used on line {seen[row[3]]}")
-            seen[row[3]] = number
-            rows.append(row)
+    for number, line in lines.read(path):
+        if not line.strip() or re.match(r"#|(track|browser)(\s|$)", line):
+            continue
+        where = f"{path}, line {number}"
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted contig, start, end")
+        if report is not None and not on_genome(reference, fields[0], path, where, report):
+            continue
+        row = _parse(fields, where, reference)
+        if unique and row[3] in seen:
+            raise ValueError(f"{where}: {name} {row[3]!r} was already used on line {seen[row[3]]}")
+        seen[row[3]] = number
+        rows.append(row)
     if not rows:
-        raise ValueError(f"{path}: no {name} in the file")
+        raise ValueError(f"{path}: no {name} in the file{'' if report is None else f' that is on {reference.path}'}")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _parse(fields: list[str], where: str, reference: Reference) -> list:
-    if len(fields) < 3:
-        raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted contig, start, end")
-    contig = fields[0]
-    try:
-        start, end = int(fields[1]), int(fields[2])
-        score = float(fields[4]) if len(fields) > 4 and fields[4] != "." else 0.0
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}; wanted integer start and end, and a number as score") from error
+    contig, low, high = fields[:3]
     reference.check_contig(contig, where)
+    try:
+        score = float(fields[4]) if len(fields) > 4 and fields[4] != "." else 0.0
+    except ValueError:
+        score = np.nan
+    if not np.isfinite(score):
+        raise ValueError(f"{where}: score {fields[4]!r}, wanted a number as score")
+    if not (re.fullmatch(r"-?[0-9]+", low) and re.fullmatch(r"-?[0-9]+", high)):
+        raise ValueError(f"{where}: start {low!r} and end {high!r}, wanted integer start and end")
+    start, end = int(low), int(high)
     if start >= end:
         raise ValueError(f"{where}: start {start} is not below end {end}")
     if start < 0 or end > reference.lengths[contig]:
@@ -62,6 +70,8 @@ def _parse(fields: list[str], where: str, reference: Reference) -> list:
     if strand not in ("+", "-", "."):
         raise ValueError(f"{where}: strand {strand!r}, wanted + - or .")
     locus = fields[3] if len(fields) > 3 else f"{contig}:{start}-{end}"
+    if not locus.strip():
+        raise ValueError(f"{where}: the name, in column 4, is empty")
     return [contig, start, end, locus, score, strand]
 
 
@@ -105,6 +115,19 @@ def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 
         own = zip(kept.contig, kept.own_start, kept.own_end, strict=True)
         kept = kept[[reference.fetch(c, a, b).count("N") < b - a for c, a, b in own]]
     return kept.reset_index(drop=True)
+
+
+def of_loci(loci: pd.DataFrame, reference: Reference, window_bp: int, overlap_bp: int = 0) -> pd.DataFrame:
+    """The windows of `tile` but those in gaps, see `drop_gaps`. Raises ValueError for loci of which none is left."""
+    kept = drop_gaps(tile(loci, window_bp, overlap_bp), reference)
+    lost = loci[~loci.locus.isin(kept.locus)]
+    if len(lost):
+        row = lost.iloc[0]
+        raise ValueError(
+            f"locus {row.locus!r}, {row.contig}:{row.start}-{row.end}: most bases of each of its windows are N in "
+            f"{reference.path}, so are those of {len(lost) - 1} more loci; wanted loci with known sequence"
+        )
+    return kept
 
 
 def sample_windows(windows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

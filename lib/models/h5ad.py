@@ -73,7 +73,11 @@ class H5ad:
         with self._open() as f:
             matrix = f[self.matrix]
             kind = "dense" if isinstance(matrix, h5py.Dataset) else _sparse_kind(matrix)
-            yield from {"dense": _dense, "csr": _by_row, "csc": _by_column}[kind](matrix)
+            first = 0
+            for block in {"dense": _dense, "csr": _by_row, "csc": _by_column}[kind](matrix):
+                _refuse_twice(block, self, first)
+                yield block
+                first += block.shape[0]
 
 
 class InMemory:
@@ -100,7 +104,23 @@ class InMemory:
     def blocks(self) -> Iterator[sparse.csr_matrix]:
         rows = self.matrix.tocsr() if sparse.issparse(self.matrix) else self.matrix
         for start in range(0, len(self.cells), ROWS):
-            yield sparse.csr_matrix(rows[start : start + ROWS])
+            block = sparse.csr_matrix(rows[start : start + ROWS])
+            _refuse_twice(block, self, start)
+            yield block
+
+
+def _refuse_twice(block: sparse.csr_matrix, table: H5ad | InMemory, first: int) -> None:
+    """A cell has one count of a gene: two entries of one place would be added up. first: number of the block's first cell."""
+    if block.has_canonical_format:  # sorted, and each place once
+        return
+    for cell, (low, high) in enumerate(pairwise(block.indptr)):
+        columns, n = np.unique(block.indices[low:high], return_counts=True)
+        if len(columns) < high - low:
+            gene = columns[n > 1][0]
+            raise ValueError(
+                f"{table.name}: cell {table.cells[first + cell]}: {n.max()} entries of gene column {gene} "
+                f"({table.gene_column('index')[gene]}), wanted one"
+            )
 
 
 def _series(table, name: str) -> np.ndarray:
@@ -129,10 +149,25 @@ def _sparse_kind(group: h5py.Group) -> str:
     kind = str(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))[:3]
     if kind not in ("csr", "csc"):
         raise ValueError(f"{group.file.filename}: {group.name} is {kind!r}: wanted a dense, CSR or CSC matrix")
-    entries = int(group["indptr"][-1])
+    where, indptr = f"{group.file.filename}: {group.name}", group["indptr"][:].astype(np.int64)
+    lines = _shape(group)[kind == "csc"]
+    if len(indptr) != lines + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise ValueError(f"{where}/indptr has {len(indptr)} bounds, wanted {lines + 1} from 0, none smaller than the one before")
+    entries = int(indptr[-1])
     if len(group["data"]) != entries or len(group["indices"]) != entries:
-        raise ValueError(f"{group.file.filename}: {group.name} promises {entries} entries and holds {len(group['data'])}")
+        raise ValueError(f"{where} promises {entries} entries and holds {len(group['data'])}")
     return kind
+
+
+def _indices(group: h5py.Group, low: int, high: int, n: int) -> np.ndarray:
+    """Entries low to high of the indices, each checked to be 0 to n - 1."""
+    values = group["indices"][low:high]
+    wrong = np.flatnonzero((values < 0) | (values >= n))
+    if len(wrong):
+        raise ValueError(
+            f"{group.file.filename}: {group.name}/indices, entry {low + wrong[0]}: {values[wrong[0]]}, wanted 0 to {n - 1}"
+        )
+    return values
 
 
 def _shape(matrix: h5py.Group | h5py.Dataset) -> tuple[int, ...]:
@@ -153,7 +188,8 @@ def _by_row(group: h5py.Group) -> Iterator[sparse.csr_matrix]:
         bounds = indptr[start : start + ROWS + 1]
         part = slice(bounds[0], bounds[-1])
         shape = (len(bounds) - 1, n_columns)
-        yield sparse.csr_matrix((group["data"][part], group["indices"][part], bounds - bounds[0]), shape=shape)
+        indices = _indices(group, part.start, part.stop, n_columns)
+        yield sparse.csr_matrix((group["data"][part], indices, bounds - bounds[0]), shape=shape)
 
 
 def _by_column(group: h5py.Group) -> Iterator[sparse.csr_matrix]:
@@ -163,7 +199,7 @@ def _by_column(group: h5py.Group) -> Iterator[sparse.csr_matrix]:
     spans = list(pairwise([*range(0, int(indptr[-1]), ENTRIES), int(indptr[-1])]))
     held = np.zeros(n_rows, dtype=np.int64)
     for low, high in spans:
-        held += np.bincount(group["indices"][low:high], minlength=n_rows)
+        held += np.bincount(_indices(group, low, high, n_rows), minlength=n_rows)
     passes = np.flatnonzero(np.diff(np.cumsum(held) // ENTRIES, prepend=-1))
     for first, last in pairwise([*passes, n_rows]):
         rows, columns, values = [], [], []
@@ -174,4 +210,12 @@ def _by_column(group: h5py.Group) -> Iterator[sparse.csr_matrix]:
             columns.append((np.searchsorted(indptr, mine + low, side="right") - 1).astype(np.int32))
             values.append(group["data"][low:high][mine])
         value, row, column = (np.concatenate(p) if p else np.zeros(0, np.int32) for p in (values, rows, columns))
-        yield sparse.csr_matrix((value, (row, column)), shape=(last - first, n_columns))
+        block = sparse.csr_matrix((value, (row, column)), shape=(last - first, n_columns))
+        if block.nnz < len(value):  # scipy has added up what is there twice
+            places, n = np.unique(column.astype(np.int64) * n_rows + row, return_counts=True)
+            place = places[n > 1][0]
+            raise ValueError(
+                f"{group.file.filename}: {group.name}: {n.max()} entries of cell {first + place % n_rows}, "
+                f"gene column {place // n_rows}, wanted one"
+            )
+        yield block
