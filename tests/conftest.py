@@ -42,7 +42,7 @@ def write_params(root: Path, stage: str, text: str, study: str = "toy") -> Path:
 def copy_lib(root: Path) -> None:
     """Give the toy project its own lib, for kernels and commands that start there."""
     (root / "lib").mkdir(parents=True)
-    for name in ("__init__.py", "fingerprint.py", "io.py", "params.py", "run.py"):
+    for name in ("__init__.py", "fingerprint.py", "flat_yaml.py", "io.py", "params.py", "ranges.py", "run.py"):
         shutil.copy(Path(io.__file__).parent / name, root / "lib" / name)
 
 
