@@ -33,6 +33,9 @@ from lib.fingerprint import fingerprint, hash_of, input_hashes
 from lib.params import STAGES, Refused, check_pair, notebook_path, parameter_defaults, stage_params
 
 
+WHOLE = tuple(STAGES)  # the notebooks of a study that can be checked as a whole
+
+
 class StageFailed(RuntimeError):
     """The notebook started and did not finish."""
 
@@ -61,6 +64,7 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
             if not is_fresh(study, earlier, known):
                 raise Refused(f"{study}/{stage} needs {earlier}, which is missing or out of date: run "
                               f"`python -m lib.run {study} {earlier}`, or `make study STUDY={study}` for all")
+        _refuse_faults(study, stage)
         start, inputs = time.monotonic(), input_hashes(params)
         print(f"{study}/{stage}: running", file=sys.stderr, flush=True)
         executed = _execute(study, stage, params)
@@ -77,6 +81,14 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
         return True
     finally:
         io.unlock(study, stage)
+
+
+def _refuse_faults(study: str, stage: str) -> None:
+    """Before a first stage runs, raise Refused with everything that is wrong with the whole study."""
+    if not STAGES[stage] and all(notebook_path(name).exists() for name in WHOLE):
+        from lib import check
+
+        check.refuse(study)
 
 
 def is_fresh(study: str, stage: str, known: dict[str, str] | None = None) -> bool:

@@ -92,7 +92,8 @@ class Study:
         except FileNotFoundError as error:
             entry = self.entries[stage].get(name)
             cut = f" (YAML left out what follows in that line: {entry.comment!r})" if entry and entry.comment else ""
-            self.fault(stage, name, f"{error}{cut}", "a file or folder that exists", file=text)
+            found = str(error).removeprefix(f"{text}: ")
+            self.fault(stage, name, f"{found}{cut}", "a file or folder that exists", file=text)
             raise Unknown from None
 
     @contextmanager
