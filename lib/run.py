@@ -32,7 +32,6 @@ from lib import io
 from lib.fingerprint import fingerprint, hash_of, input_hashes
 from lib.params import STAGES, Refused, check_pair, notebook_path, parameter_defaults, stage_params
 
-
 WHOLE = tuple(STAGES)  # the notebooks of a study that can be checked as a whole
 
 
