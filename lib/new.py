@@ -85,7 +85,7 @@ def new(study: str, given: Given) -> Path:
     try:
         size, background, text = _windows(study, given, seen, partial)
         for stage, choices in choose(given, seen, background, text, size).items():
-            (partial / f"{stage}.yaml").write_text(_yaml(study, stage, choices), encoding="utf-8")
+            (partial / f"{stage}.yaml").write_text(_yaml(study, choices), encoding="utf-8")
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -224,7 +224,7 @@ def choose(given: Given, seen: Seen, background: pd.DataFrame, text: str, size: 
         "04_annotation": model | genome | held_out | _annotation(given),
         "05_validation": model | _validation(seen, stored, window_bp),
         "06_variants": model | genome | _variants(given, test, size),
-        "07_paper_figures": {"data_label": ("real sequence, genotypes and phenotype", "said on every figure")},
+        "07_paper_figures": {"data_label": (f"model {Path(given.model).name}", "said on every figure; add what your data are")},
     }
 
 
@@ -340,9 +340,9 @@ def _variants(given: Given, test: list[str], size: tuple[int, str]) -> Choices:
 # Writing ---------------------------------------------------------------------------------------------------
 
 
-def _yaml(study: str, stage: str, choices: Choices) -> str:
+def _yaml(study: str, choices: Choices) -> str:
     """A params file: a line each, with its reason as a comment."""
-    lines = [f"study: {study}"]
+    lines = [f"# {study}: written by rule from the files that it names; change what you like, then check again"]
     for name, (value, reason) in choices.items():
         line = f"{name}: {_scalar(value)}"
         lines.append(f"{line}   # {reason}" if reason else line)

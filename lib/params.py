@@ -41,9 +41,8 @@ def stage_params(study: str, stage: str) -> dict[str, Any]:
     values = check_params(notebook_path(stage), file)
     if values.get("study", study) != study:
         raise Refused(f"{short(file)}: study is {values['study']!r}, wanted {study!r}, the folder's name")
-    if "study" not in values and parameter_defaults(notebook_path(stage)).get("study", study) != study:
-        raise Refused(f"{short(file)}: study is missing; add `study: {study}`")
-    return values
+    defaults = parameter_defaults(notebook_path(stage))
+    return defaults | values | ({"study": study} if "study" in defaults else {})
 
 
 def check_params(notebook: Path, file: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from lib import inputs
 from lib.checks.study import Study, Unknown
 
-E, H, T, A, V, X, F = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation",
-                       "06_variants", "07_paper_figures")  # fmt: skip
+E, H, T, A, V, X = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation",
+                    "06_variants")  # fmt: skip
 #: name -> the stages that have to say the same, the first of them rules
 SAME = {
     "model_path": (E, H, T, A, V, X),
@@ -31,7 +31,7 @@ OPTIONAL = {
 
 def check(study: Study) -> None:
     """Every check of this module; each goes on where another stopped."""
-    for one in (same, simulated, paths, held_out, sites, dictionaries, second_cohort, second_model, counts, label):
+    for one in (same, simulated, paths, held_out, sites, dictionaries, second_cohort, second_model, counts):
         with suppress(Unknown):
             one(study)
 
@@ -148,15 +148,3 @@ def counts(study: Study) -> None:
     with suppress(Unknown):
         if study(X, "radius_bp") > study(X, "window_bp"):
             study.fault(X, "radius_bp", str(study(X, "radius_bp")), f"at most window_bp, {study(X, 'window_bp')}")
-
-
-def label(study: Study) -> None:
-    """Figures say "simulated" where something is, and not where nothing is."""
-    said, simulate = study(F, "data_label"), study.simulated
-    phenotype = simulate or not study(H, "phenotype_path")
-    if not said.strip():
-        study.fault(F, "data_label", repr(said), "a word on what the data are")
-    elif phenotype and "simulat" not in said:
-        study.fault(F, "data_label", repr(said), '"simulated" in it: ' + ("the data are" if simulate else "the phenotype is"))
-    elif not simulate and "data_label" not in study.entries[F]:
-        study.fault(F, "data_label", f"the demo's, {said!r}", "a word on what your data are")
