@@ -36,7 +36,7 @@ def _write_vcf(folder: Path, genome: dict[str, str], rng: np.random.Generator) -
     """Eight substitutions a locus; copies of ALT [variant, person]."""
     lines = ["##fileformat=VCFv4.2", *(f"##contig=<ID={c},length={LENGTH}>" for c in CONTIGS),
              '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">',
-             "\t".join("#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT".split() + PEOPLE)]  # fmt: skip
+             "\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"] + PEOPLE)]  # fmt: skip
     copies = []
     for contig, start, end, _ in LOCI:
         for position in sorted(rng.choice(np.arange(start, end), 8, replace=False).tolist()):

@@ -31,7 +31,7 @@ OPTIONAL = {
 
 def check(study: Study) -> None:
     """Every check of this module; each goes on where another stopped."""
-    for one in (same, simulated, paths, held_out, sites, dictionaries, second_cohort, second_model, counts):
+    for one in (same, simulated, paths, held_out, sites, dictionaries, second_cohort, second_model, arms, counts):
         with suppress(Unknown):
             one(study)
 
@@ -127,10 +127,15 @@ def second_cohort(study: Study) -> None:
 def second_model(study: Study) -> None:
     """The second model comes with its dictionary and site, or not at all."""
     names = ("second_model_path", "second_sae_path", "second_site")
-    given = [name for name in names if study(V, name)]
-    for name in names:
-        if given and name not in given:
-            study.fault(V, name, '""', f"a value, since {given[0]} has one")
+    given, absent = ([name for name in names if bool(study(V, name)) is there] for there in (True, False))
+    if given and absent:
+        study.fault(V, given[0], f"{study(V, given[0])!r} without {' and '.join(absent)}", 'all three, or "" for all three')
+
+
+def arms(study: Study) -> None:
+    """One table of phenotypes is one arm."""
+    if study(H, "phenotype_path") and len(study(H, "arms")) != 1:
+        study.fault(H, "arms", f"{len(study(H, 'arms'))} arms, {study(H, 'arms')}", "one, for the one phenotype of phenotype_path")
 
 
 def counts(study: Study) -> None:

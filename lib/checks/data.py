@@ -164,6 +164,8 @@ def phenotypes(study: Study, data: Data) -> None:
     names = ("arms", "arm_kinds", "effect_scales", "germline_limits", "phenotype_path", "genetic_path", "match_published")
     with suppress(Unknown):
         given = [study(H, name) for name in names]
+        if study.has_fault("arms"):
+            raise Unknown
         try:
             hunting.check_arms(*given)
         except ValueError as error:
