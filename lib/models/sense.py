@@ -11,43 +11,56 @@ from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded
 
 UNKNOWN = 0.01  # largest share of known bases that may come as unknown tokens
+UNKNOWN_TEXT = 0.1  # the same of letters of a text, where a rare sign may be unknown
 COVERED = 0.9  # least share of known bases that has to lie under a kept token; a frame may leave some out
 PADDED = 256  # embedding rows without a word that a vocabulary padded for speed may have
 
 
-def token_sense(adapter: Adapter, records: Sequence[str]) -> pd.DataFrame:
+def token_sense(adapter: Adapter, records: Sequence[str], dna: bool = True) -> pd.DataFrame:
     """What the tokenizer makes of sequences, a row each: finding, found, wanted, passed.
 
     records: sequences of A C G T N, upper case; an N may be unknown to the model, a base may not. Findings: the share of bases
     under an unknown token, the share under a kept one, tokens that tell the four bases apart, the vocabulary against
-    the rows of the embedding, and the alphabet's case. A model only on the meta device is enough.
+    the rows of the embedding, and the alphabet's case. A model only on the meta device is enough. dna: False takes records
+    as text, of which only the unknown share and the vocabulary are judged.
     Raises ValueError without records, or for one that the tokenizer refuses.
     """
     if not records:
         raise ValueError("no records to look at")
     encoded = [adapter.tokenizer.encode(record) for record in records]
-    unknown, covered = shares(adapter, records, encoded)
-    rows = [
+    unknown, covered = shares(adapter, records, encoded, "N" if dna else "")
+    if not dna:
+        return _table([("letters under an unknown token (share)", unknown, f"at most {UNKNOWN_TEXT}", unknown <= UNKNOWN_TEXT),
+                       _vocabulary(adapter)])
+    return _table([
         ("bases under an unknown token (share)", unknown, f"at most {UNKNOWN}", unknown <= UNKNOWN),
         ("bases under a kept token (share)", covered, f"at least {COVERED}", covered >= COVERED),
         _four_bases(adapter),
         _vocabulary(adapter),
         _case(adapter, unknown, records),
-    ]
+    ])
+
+
+def _table(rows: list[tuple | None]) -> pd.DataFrame:
     return pd.DataFrame([row for row in rows if row], columns=["finding", "found", "wanted", "passed"])
 
 
-def shares(adapter: Adapter, records: Sequence[str], encoded: Sequence[Encoded]) -> tuple[float, float]:
-    """Of all bases that are not N: the share under an unknown token, and the share under a kept one."""
+def shares(adapter: Adapter, records: Sequence[str], encoded: Sequence[Encoded], gap: str = "N") -> tuple[float, float]:
+    """Of all bases but the gap letter: the share under an unknown token, and the share under a kept one.
+
+    A word with a gap in it may be unknown; the bases that it alone holds are not counted.
+    """
     n_bases = n_unknown = n_kept = 0
     for record, e in zip(records, encoded, strict=True):
-        base = np.frombuffer(record.encode("latin-1", "replace"), dtype=np.uint8) != ord("N")
-        placed = e.start >= 0
-        missing = placed & (e.ids == adapter.tokenizer.unk_token_id)
-        n_bases += int(base.sum())
-        n_unknown += int((base & _under(e, missing, len(record))).sum())
-        n_kept += int((base & _under(e, e.keep & ~missing, len(record))).sum())
-    return (n_unknown / n_bases, n_kept / n_bases) if n_bases else (0.0, 0.0)
+        base = np.array([letter != gap for letter in record], dtype=bool)
+        n_before = np.append(0, (~base).cumsum())
+        missing = (e.start >= 0) & (e.ids == adapter.tokenizer.unk_token_id)
+        holds_n = (e.start >= 0) & (n_before[e.end] > n_before[e.start])
+        kept = _under(e, e.keep & ~missing, len(record))
+        unknown = _under(e, missing & ~holds_n, len(record))
+        counted = base & (kept | unknown | ~_under(e, missing & holds_n, len(record)))
+        n_bases, n_unknown, n_kept = n_bases + counted.sum(), n_unknown + (counted & unknown).sum(), n_kept + (counted & kept).sum()
+    return (float(n_unknown / n_bases), float(n_kept / n_bases)) if n_bases else (0.0, 0.0)
 
 
 def _under(e: Encoded, tokens: np.ndarray, length: int) -> np.ndarray:
