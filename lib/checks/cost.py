@@ -14,12 +14,10 @@ from lib.checks import fit
 from lib.checks.agreement import E, H, T
 from lib.checks.data import Data, looked_at
 from lib.checks.study import Study, Unknown
-from lib.genome import haplotypes
 from lib.models.adapter import Adapter
 
 FLOPS = {"cpu": 20e9, "cuda": 5e12, "mps": 1e12}  # products a second that a notebook gets, measured on two cores for the CPU
 OTHERS = 2.0  # the other notebooks together, in times of extraction and training
-COUNTED = 300  # windows of the loci whose haplotypes are counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,9 @@ class Cost:
 def estimate(study: Study, data: Data, model: Adapter) -> Cost:
     """The cost of a study. Raises Unknown where a file that it depends on has a fault."""
     n_people = len(data.genotypes().samples)
-    n_cohort, n_background = _haplotypes(data), data.n_background()
+    counted = data.haplotypes()
+    n_cohort = round(counted.n_units / counted.units.window.nunique() * len(data.cohort_windows()))
+    n_background = data.n_background()
     tokens = round((n_cohort + n_background) * fit.n_tokens(model, looked_at(study, data)[::10]).mean())
     tokens *= len(study(E, "frames"))
     dims = {site.name: site.dim for site in model.sites()}
@@ -56,15 +56,6 @@ def estimate(study: Study, data: Data, model: Adapter) -> Cost:
     train = 6.0 * study(T, "steps") * study(T, "batch") * dim * dim * (sum(study(T, "run_expansions")) + extra)
     return Cost(n_cohort + n_background, tokens, 2.0 * tokens * width * 1.1 + pooled, memory,
                 (forward / FLOPS["cpu"] + 30, train / FLOPS[study(T, "device")] + 30))
-
-
-def _haplotypes(data: Data) -> int:
-    """Distinct haplotypes of the loci: counted in a sample of windows, times their number."""
-    cohort_windows = data.cohort_windows()
-    some = cohort_windows.iloc[:: 1 + len(cohort_windows) // COUNTED]
-    some = some.drop_duplicates(["contig", "start", "end"])
-    counted = haplotypes.build_units(some, data.genome(), data.genotypes()).n_units
-    return round(counted / len(some) * len(cohort_windows))
 
 
 def check(study: Study, data: Data, model: Adapter) -> None:

@@ -16,12 +16,13 @@ from lib.checks import fit, lines
 from lib.checks import model as of_model
 from lib.checks.agreement import A, E, H, T, V, X
 from lib.checks.study import Study, Unknown
-from lib.genome import reference, variants, windows
+from lib.genome import haplotypes, reference, variants, windows
 from lib.models import sense
 from lib.models.adapter import Adapter
 
-EVERY = 10_000  # background windows up to which each is looked at for N; of more, a seeded sample
-TOKENISED = 1_000  # windows whose tokens are counted
+EVERY = 6_000  # background windows up to which each is looked at for N; of more, a seeded sample
+TOKENISED = 600  # windows whose tokens are counted
+COUNTED = 300  # windows of the loci whose haplotypes are made
 SEEN = 200  # records that the tokenizer's sense is judged by
 
 
@@ -100,6 +101,14 @@ class Data:
         if most := study(E, "max_background_windows"):
             looked_at = windows.sample_windows(looked_at, most, study(E, "seed"))
         return looked_at
+
+    def haplotypes(self) -> haplotypes.UnitSet:
+        """The distinct haplotypes of `COUNTED` windows of the loci."""
+        return self.once("haplotypes", self._haplotypes)
+
+    def _haplotypes(self) -> haplotypes.UnitSet:
+        some = windows.sample_windows(self.cohort_windows().drop_duplicates(["contig", "start", "end"]), COUNTED, 0)
+        return haplotypes.build_units(some, self.genome(), self.genotypes())
 
     def n_background(self) -> int:
         """Background windows of the whole study, exact up to `EVERY`."""
@@ -261,7 +270,8 @@ def _exons(path: Path, genome: reference.Reference) -> pd.DataFrame:
     if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
         return genes.read_gff3(path, genome)
     bed = windows.read_bed(path, genome, "exon", unique=False)
-    return genes.from_bed(bed) if bed["locus"].str.contains("|exon|", regex=False).any() else bed
+    named = bed["locus"].str.contains("|exon|", regex=False)
+    return genes.from_bed(bed[named]) if named.any() else bed
 
 
 def _features():
@@ -295,7 +305,7 @@ def _intervals(study: Study, data: Data) -> None:
 def _clinvar(study: Study, data: Data) -> None:
     if study(A, "variant_path"):
         genome, tiles = data.genome(), data.tiles()
-        data.read(A, "variant_path", lambda path: _features().clinvar_intervals(path, genome, tiles.iloc[:: 1 + len(tiles) // 500]))
+        data.read(A, "variant_path", lambda path: _features().clinvar_intervals(path, genome, tiles.iloc[:: 1 + len(tiles) // 100]))
 
 
 def labelled(study: Study, data: Data) -> None:
@@ -331,7 +341,10 @@ def looked_at(study: Study, data: Data | None) -> list[str]:
             chosen.append(windows.sample_windows(read(), TOKENISED, 0))
     if not chosen:
         raise Unknown
-    return fit.sequences(pd.concat(chosen), data.genome())
+    texts = fit.sequences(pd.concat(chosen), data.genome())
+    with suppress(Unknown):
+        texts += data.haplotypes().sequences[:TOKENISED]  # an insertion makes a window longer
+    return texts
 
 
 def context(study: Study, data: Data | None, model: Adapter) -> None:
@@ -375,7 +388,7 @@ def makes_sense(study: Study, data: Data | None, model: Adapter) -> None:
     """What the tokenizer makes of the records."""
     folder = study(E, "model_path")
     with study.reading(E, "model_path", folder):
-        table = sense.token_sense(model, looked_at(study, data)[:: 1 + TOKENISED // SEEN] or ["ACGT"])
+        table = sense.token_sense(model, looked_at(study, data)[:: 1 + 3 * TOKENISED // SEEN])
     for row in table[~table.passed].itertuples():
         found = f"{row.found:.3f}" if isinstance(row.found, float) else str(row.found)
         study.fault(E, "model_path", f"{row.finding}: {found}", row.wanted, file=folder)
