@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lib import io
+from lib import flat_yaml, io, ranges
+from lib.flat_yaml import Entry, Problem
+from lib.ranges import Range
 
 STAGES: dict[str, list[str]] = {
     "01_extraction": [],
@@ -51,37 +55,48 @@ def stage_params(study: str, stage: str) -> dict[str, Any]:
 def check_params(notebook: Path, file: Path) -> dict[str, Any]:
     """The values of a params file, once each is known to fit the notebook's `parameters` cell.
 
-    notebook: the .ipynb; file: flat YAML. Raises Refused for an unknown or repeated name, for a type other
-    than the default's (an int may stand for a float, a bool never for an int, list elements likewise; any
-    type where the default is None), and as in `parameter_defaults`.
+    notebook: the .ipynb; file: flat YAML. Raises Refused with every problem that `read_params` names, a line each.
     """
-    import yaml
-    defaults = parameter_defaults(notebook)
+    entries, problems = read_params(notebook, file)
+    if problems:
+        raise Refused("\n".join(sentence(file, problem) for problem in problems))
+    return {entry.name: entry.value for entry in entries}
+
+
+def read_params(notebook: Path, file: Path) -> tuple[list[Entry], list[Problem]]:
+    """The entries of a params file that fit, and all that is wrong with the others.
+
+    Wrong is an unknown or repeated name; a type other than the default's (an int may stand for a float, a bool never for
+    an int, list elements likewise; elements of a list that is empty by default are texts; any type where the default is
+    None); a value outside the range that the notebook's comment gives (lib.ranges); and what YAML reads other than it
+    looks (lib.flat_yaml). Raises Refused as `parameter_defaults` does, and when there is no such file.
+    """
+    defaults, allowed = parameter_defaults(notebook), parameter_ranges(notebook)
     if not file.exists():
         raise Refused(f"there is no {short(file)}; wanted one line per parameter of {notebook.name}: "
                       f"{', '.join(defaults)}")
-    text = file.read_text(encoding="utf-8")
-    try:
-        root, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Refused(f"{short(file)} is not YAML: {error}") from None
-    if root is None:
-        return {}
-    if not isinstance(values, dict):
-        raise Refused(f"{short(file)}: found a {type(values).__name__}, wanted lines of `name: value`")
-    seen: dict[str, int] = {}
-    for key, _ in root.value:
-        line = key.start_mark.line + 1
-        where = f"{short(file)}, line {line}: {key.value}"
-        if key.value in seen:
-            raise Refused(f"{where} is there twice, first in line {seen[key.value]}")
-        if key.value not in defaults:
-            raise Refused(f"{where} is no parameter of {notebook.name}; known: {', '.join(defaults)}")
-        seen[key.value] = line
-        problem = _misfit(values[key.value], defaults[key.value])
-        if problem:
-            raise Refused(f"{where} {problem}")
-    return values
+    entries, problems = flat_yaml.read(file)
+    values = defaults | {entry.name: entry.value for entry in entries if entry.name in defaults}
+    fitting = []
+    for entry in entries:
+        if entry.name not in defaults:
+            found, wanted = f"no parameter of {notebook.name}", _nearest(entry.name, defaults)
+        else:
+            found, wanted = _misfit(entry.value, defaults[entry.name])
+            if not wanted:
+                found, wanted = _out_of_range(entry.value, allowed[entry.name], values)
+        if wanted:
+            problems.append(Problem(entry.line, entry.name, found, wanted))
+        else:
+            fitting.append(entry)
+    return fitting, sorted(problems, key=lambda problem: problem.line)
+
+
+def sentence(file: Path, problem: Problem) -> str:
+    """A problem as one sentence with its place."""
+    where = f"{short(file)}, line {problem.line}" if problem.line else short(file)
+    what = f"{problem.name} is" if problem.name else "found"
+    return f"{where}: {what} {problem.found}, wanted {problem.wanted}"
 
 
 def parameter_defaults(notebook: Path) -> dict[str, Any]:
@@ -89,14 +104,8 @@ def parameter_defaults(notebook: Path) -> dict[str, Any]:
 
     Raises Refused without exactly one such cell, or when it holds anything but assignments of literals.
     """
-    if not notebook.exists():
-        raise Refused(f"there is no notebook {short(notebook)}")
-    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-             if "parameters" in cell["metadata"].get("tags", [])]
-    if len(cells) != 1:
-        raise Refused(f"{short(notebook)} has {len(cells)} cells tagged `parameters`, wanted one")
     defaults = {}
-    for node in ast.parse("".join(cells[0]["source"])).body:
+    for node in ast.parse(_parameters_cell(notebook)).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         try:
             defaults[target.id] = ast.literal_eval(node.value)
@@ -104,6 +113,21 @@ def parameter_defaults(notebook: Path) -> dict[str, Any]:
             raise Refused(f"{short(notebook)}, parameters cell, line {node.lineno}: found "
                           f"`{ast.unparse(node)}`, wanted `name = literal`") from None
     return defaults
+
+
+def _parameters_cell(notebook: Path) -> str:
+    if not notebook.exists():
+        raise Refused(f"there is no notebook {short(notebook)}")
+    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+             if "parameters" in cell["metadata"].get("tags", [])]
+    if len(cells) != 1:
+        raise Refused(f"{short(notebook)} has {len(cells)} cells tagged `parameters`, wanted one")
+    return "".join(cells[0]["source"])
+
+
+def parameter_ranges(notebook: Path) -> dict[str, Range]:
+    """Name and range of each parameter, by the comments of the notebook's `parameters` cell. Raises Refused."""
+    return ranges.of_source(_parameters_cell(notebook))
 
 
 def check_pair(notebook: Path) -> None:
@@ -121,23 +145,50 @@ def check_pair(notebook: Path) -> None:
                       f"jupytext --sync {short(script)}")
 
 
-def _misfit(value: Any, default: Any) -> str:
-    """Why `value` cannot stand for `default`, or nothing."""
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    return (f"{near[0]}, if that was meant; " if near else "") + f"known: {', '.join(known)}"
+
+
+def _misfit(value: Any, default: Any) -> tuple[str, str]:
+    """What was found and wanted where `value` cannot stand for `default`, else two empty texts."""
     if default is None:
-        return ""
+        return "", ""
     if isinstance(default, (list, tuple)):
         if not isinstance(value, list):
-            return f"is {value!r} ({type(value).__name__}), wanted a list like {list(default)!r}"
-        model = next((d for d in default if isinstance(d, float)), default[0] if default else None)
-        problems = (f"element {i + 1} {_misfit(v, model)}" for i, v in enumerate(value) if _misfit(v, model))
-        return next(problems, "")
+            return f"{value!r} ({type(value).__name__})", f"a list like {list(default)!r}"
+        model = next((d for d in default if isinstance(d, float)), default[0] if default else "text")
+        wrong = ((f"a list with element {i + 1} {found}", wanted)
+                 for i, (found, wanted) in enumerate(_misfit(v, model) for v in value) if wanted)
+        return next(wrong, ("", ""))
     if type(value) is type(default) or (type(default) is float and type(value) is int):
-        return ""
+        return "", ""
     hint = ""
     if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_number(value) else " (text)"
-    return (f"is {value!r} ({type(value).__name__}){hint}, wanted {type(default).__name__} "
-            f"like the default {default!r}")
+    return f"{value!r} ({type(value).__name__}){hint}", f"{type(default).__name__} like the default {default!r}"
+
+
+def _out_of_range(value: Any, allowed: Range, values: dict[str, Any]) -> tuple[str, str]:
+    """What was found and wanted where a value of the right type is not in its range, else two empty texts.
+
+    values: those of the other parameters, for a list that has to be as long as another.
+    """
+    if not isinstance(value, list):
+        return (repr(value), allowed.wanted(value)) if allowed.wanted(value) else ("", "")
+    for i, element in enumerate(value):
+        if wanted := allowed.wanted(element):
+            return f"a list with element {i + 1} {element!r}", wanted
+    if allowed.filled and not value:
+        return "an empty list", "one element or more"
+    if allowed.distinct and len(set(value)) < len(value):
+        twice = next(v for i, v in enumerate(value) if v in value[:i])
+        return f"a list with {twice!r} twice", "each element once"
+    other = values.get(allowed.as_many)
+    if isinstance(other, list) and len(value) != len(other):
+        return f"a list of {len(value)}", f"{len(other)} elements, one for each of {allowed.as_many}"
+    return "", ""
 
 
 def _is_number(text: str) -> bool:

@@ -31,6 +31,8 @@ from lib.fingerprint import Look, hash_of
 from lib.params import STAGES, Refused, check_pair, notebook_path, stage_params
 from lib.stale import reasons
 
+WHOLE = tuple(STAGES)  # the notebooks of a study that can be checked as a whole
+
 
 class StageFailed(RuntimeError):
     """The notebook started and did not finish."""
@@ -60,6 +62,7 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
             if not is_fresh(look, earlier):
                 raise Refused(f"{study}/{stage} needs {earlier}, which is missing or out of date: run "
                               f"`python -m lib.run {study} {earlier}`, or `make study STUDY={study}` for all")
+        _refuse_faults(study, stage)
         start, inputs = time.monotonic(), look.parts(stage) | {"inputs_whole": look.whole_inputs(stage)}
         look.hashes.save()
         print(f"{study}/{stage}: running: {'; '.join(why[:3])}", file=sys.stderr, flush=True)
@@ -77,6 +80,14 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
         return True
     finally:
         io.unlock(study, stage)
+
+
+def _refuse_faults(study: str, stage: str) -> None:
+    """Before a first stage runs, raise Refused with everything that is wrong with the whole study."""
+    if not STAGES[stage] and all(notebook_path(name).exists() for name in WHOLE):
+        from lib import check
+
+        check.refuse(study)
 
 
 def is_fresh(look: Look, stage: str) -> bool:

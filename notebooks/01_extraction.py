@@ -30,26 +30,26 @@
 # %% tags=["parameters"]
 study = "demo"
 simulate = True                        # simulate the data first (files named "simulated:…"); False reads your own
-simulate_people = 300                  # people in the simulated cohort
-simulate_external = 500                # people in the simulated second cohort
-simulate_background_bp = 48000         # bases per simulated background region, one region on each of 8 contigs
+simulate_people = 300                  # [4, 1e6] people in the simulated cohort
+simulate_external = 500                # [4, 1e6] people in the simulated second cohort
+simulate_background_bp = 48000         # [128, 1e8] bases per simulated background region, one region on each of 8 contigs
 genome_path = "simulated:genome.fa"    # FASTA with .fai; bgzip (.gz) needs .gzi too
 vcf_path = "simulated:cohort.vcf.gz"   # genotypes, bgzip and tabix; phased or not
 external_vcf_path = "simulated:external.vcf.gz"  # genotypes of a second cohort, on which nothing is fitted; "" for none
 loci_path = "simulated:loci.bed"       # BED: the loci whose haplotypes are read
 background_path = "simulated:background.bed"  # BED: reference sequence on which dictionaries are trained
 model_path = "params/demo/model"       # folder with config.json, model.safetensors and tokenizer files
-sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where activations are read
-window_bp = 128                        # bases per window; at most the model's context
-overlap_bp = 0                         # bases that neighbouring windows of a locus share as context; each base is stored once
-frames = [0]                           # offsets of the words, for a model of k-mers; every unit is run once a frame
-max_background_windows = 0             # 0 keeps all, else a seeded random subset
-subset_units = 1000                    # also write a small store of this many background units (0: none)
-token_budget = 2048                    # tokens per batch, padding included; 1 runs every unit alone
+sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where activations are read; one or more, none twice
+window_bp = 128                        # [8, 1e6] bases per window; at most the model's context
+overlap_bp = 0                         # [0, 1e6] bases that neighbouring windows of a locus share as context; each base is stored once
+frames = [0]                           # [0, 63] offsets of the words, for a model of k-mers; every unit is run once a frame; one or more, none twice
+max_background_windows = 0             # [0, 1e9] 0 keeps all, else a seeded random subset
+subset_units = 1000                    # [0, 1e9] also write a small store of this many background units (0: none)
+token_budget = 2048                    # [1, 1e9] tokens per batch, padding included; 1 runs every unit alone
 reuse = True                           # copy the rows of units that this study's last extraction holds
-audit_share = 0.01                     # share of the rows that are computed again, each unit alone in float32
-knowledge_bp = 49152                   # bases of fresh sequence for the knowledge check
-seed = 0
+audit_share = 0.01                     # [0, 1] share of the rows that are computed again, each unit alone in float32
+knowledge_bp = 49152                   # [1024, 1e9] bases of fresh sequence for the knowledge check
+seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
 import numpy as np

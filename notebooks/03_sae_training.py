@@ -33,24 +33,24 @@
 study = "demo"
 model_path = "params/demo/model"  # the model of 01_extraction, for loss recovered and its randomly initialised twin
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
-layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # sites where the chosen run is trained too, for 04 layer by layer
-validation_contigs = ["sim7"]     # chromosomes on which a run is chosen
-test_contigs = ["sim8"]           # chromosomes read once
-run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated", "gated"]  # one entry a run
-run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # d_sae / d_model
-run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175, 0.02]  # L0 (k), or weight of the L1 term for standard and gated
-compared_l0 = [16.0, 30.0]        # latents a token at which the architectures stand beside each other
-n_seeds = 3                       # trainings of the chosen run, each from another seed
-steps = 800                       # optimiser steps; all runs see the same batches
-batch = 1024                      # tokens a step
-lr = 0.004                        # peak learning rate; 0.0: 2e-4 / sqrt(d_sae / 16384), for trainings of 100,000 steps
-checkpoint_every = 500            # steps between checkpoints; an interrupted training goes on from the last, to the same bits
-device = "cpu"                    # or "cuda"
+layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # sites where the chosen run is trained too, for 04 layer by layer; none twice
+validation_contigs = ["sim7"]     # chromosomes on which a run is chosen; one or more, none twice
+test_contigs = ["sim8"]           # chromosomes read once; one or more, none twice
+run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated", "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
+run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # [1, 256] d_sae / d_model; as many as run_architectures
+run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175, 0.02]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
+compared_l0 = [16.0, 30.0]        # (0, 1e4] latents a token at which the architectures stand beside each other; one or more, none twice
+n_seeds = 3                       # [1, 100] trainings of the chosen run, each from another seed
+steps = 800                       # [1, 1e8] optimiser steps; all runs see the same batches
+batch = 1024                      # [1, 1e6] tokens a step
+lr = 0.004                        # [0, 1] peak learning rate; 0.0: 2e-4 / sqrt(d_sae / 16384), for trainings of 100,000 steps
+checkpoint_every = 500            # [1, 1e8] steps between checkpoints; an interrupted training goes on from the last, to the same bits
+device = "cpu"                    # {cpu, cuda, mps} where dictionaries are trained
 bf16 = False                      # products in bfloat16, for GPUs
-log_to = ""                       # "tensorboard" or "wandb" follows the training there, if installed; W&B may send the curves out
-n_boot = 1000                     # bootstrap resamples, over units
-loss_units = 64                   # test units on which loss recovered is measured
-seed = 0
+log_to = ""                       # {"", tensorboard, wandb} follows the training there, if installed; W&B may send the curves out
+n_boot = 1000                     # [10, 1e6] bootstrap resamples, over units
+loss_units = 64                   # [1, 1e6] test units on which loss recovered is measured
+seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
 from dataclasses import asdict, replace

@@ -32,16 +32,16 @@ genome_path = "simulated:genome.fa"  # FASTA of the reference
 variants_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO, or a table with contig, pos, ref, alt, …
 label_column = "destroys_site"       # column of a table that is the label when not empty; "" for a VCF
 truth_path = "simulated:truth/sites.csv"  # planted sites, for the row "substitutions in sites"; "" on real data
-test_contigs = []                    # chromosomes whose variants are read, e.g. those the SAE never saw; empty: all
+test_contigs = []                    # chromosomes whose variants are read, e.g. those the SAE never saw; empty: all; none twice
 loci_path = "simulated:loci.bed"     # regions of the VCF that are read
 exon_path = ""                       # BED of exons: variants are split into exon and other; "" leaves them together
-window_bp = 128                      # window around a variant; at most the model's context
-radius_bp = 10                       # tokens within this many bases of the variant are compared
-max_per_class = 500                  # labelled variants per class, a seeded sample
-n_boot = 1000                        # bootstrap resamples, over genes
-min_per_class = 10                   # labelled variants a class needed before a group is read at all
-min_calibration = 100                # labelled variants a class needed before a code may be given
-seed = 0
+window_bp = 128                      # [8, 1e6] window around a variant; at most the model's context
+radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
+max_per_class = 500                  # [1, 1e6] labelled variants per class, a seeded sample
+n_boot = 1000                        # [10, 1e6] bootstrap resamples, over genes
+min_per_class = 10                   # [2, 1e6] labelled variants a class needed before a group is read at all
+min_calibration = 100                # [2, 1e6] labelled variants a class needed before a code may be given
+seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
 import json

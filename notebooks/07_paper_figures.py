@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 study = "demo"
 data_label = "simulated genome, cohort and phenotype; enlarged effects"  # said on every figure
-seed = 0
+seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
 

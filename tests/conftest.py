@@ -43,8 +43,8 @@ def write_params(root: Path, stage: str, text: str, study: str = "toy") -> Path:
 def copy_lib(root: Path) -> None:
     """Give the toy project its own lib, for kernels and commands that start there."""
     (root / "lib").mkdir(parents=True)
-    for name in ("__init__.py", "fingerprint.py", "hashes.py", "io.py", "modules.py", "params.py", "run.py", "stale.py",
-                 "verify.py"):
+    for name in ("__init__.py", "fingerprint.py", "flat_yaml.py", "hashes.py", "io.py", "modules.py", "params.py",
+                 "ranges.py", "run.py", "stale.py", "verify.py"):
         shutil.copy(Path(io.__file__).parent / name, root / "lib" / name)
 
 

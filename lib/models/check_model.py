@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lib.models import adapter as door
-from lib.models import conformance, knowledge_check
+from lib.models import conformance, knowledge_check, sense
 from lib.models.adapter import Adapter
 from lib.models.cells import read_cells
 from lib.models.genes import GeneTokenizer
@@ -160,7 +160,16 @@ def report(adapter: Adapter, records: list) -> bool:
     print(shown.to_string(index=False), "\n")
     passed, failed, missing = table.passed.sum(), (~table.passed).sum(), table.passed.isna().sum()
     print(f"{passed} passed, {failed} failed, {missing} not run")
-    return failed == 0
+    return (failed == 0) & _makes_sense(adapter, records)
+
+
+def _makes_sense(adapter: Adapter, records: list) -> bool:
+    """Print what the tokenizer makes of DNA or text; whether that is sense. Other records are not judged."""
+    if (kind := kind_of(adapter)) not in ("DNA", "text"):
+        return True
+    table = sense.token_sense(adapter, records, dna=kind == "DNA")
+    print("\n" + table.assign(passed=table.passed.map({True: "yes", False: "NO"})).to_string(index=False))
+    return bool(table.passed.all())
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,326 @@
+"""The check before a run: sixty wrong values and broken files, each named with what to change; good studies pass."""
+
+import os
+import random
+import re
+import shutil
+import string
+import time
+
+import own_data
+import pytest
+import yaml
+
+from lib import check, io, new, params, ranges
+
+#: where a value is, and the text that stands there in YAML: all wrong for the study of `own_data`
+WRONG = [
+    ("01_extraction", "simulate", "maybe"), ("01_extraction", "simulate", "1"), ("01_extraction", "window_bp", "100000"),
+    ("01_extraction", "window_bp", "-128"), ("01_extraction", "window_bp", "010"), ("01_extraction", "window_bp", "1:30"),
+    ("01_extraction", "window_bp", "128.5"), ("01_extraction", "overlap_bp", "100000"), ("01_extraction", "token_budget", "-1"),
+    ("01_extraction", "token_budget", "0"), ("01_extraction", "audit_share", "-1.0"), ("01_extraction", "audit_share", ".nan"),
+    ("01_extraction", "sites", "[]"), ("01_extraction", "sites", "[resid_post.1, resid_post.1, resid_post.3]"),
+    ("01_extraction", "sites", "[resid_post.9, resid_post.2, resid_post.3]"), ("01_extraction", "frames", "[1]"),
+    ("01_extraction", "genome_path", "/data/genome #1.fa"), ("01_extraction", "genome_path", "nowhere.fa"),
+    ("01_extraction", "vcf_path", '""'), ("01_extraction", "vcf_path", "no"), ("01_extraction", "loci_path", "2024-01-01"),
+    ("01_extraction", "model_path", "params/demo"), ("01_extraction", "background_path", "simulated:background.bed"),
+    ("01_extraction", "seed", "-1"), ("01_extraction", "seed", "0x1F"), ("01_extraction", "max_background_windows", "-5"),
+    ("01_extraction", "subset_units", "1e3"),
+    ("02_layer_hunting", "n_folds", "0"), ("02_layer_hunting", "n_folds", "30"), ("02_layer_hunting", "n_boot", "0"),
+    ("02_layer_hunting", "C_grid", "[-1.0]"), ("02_layer_hunting", "C_grid", "[]"), ("02_layer_hunting", "kmer_k", "40"),
+    ("02_layer_hunting", "case_share", "1.0"), ("02_layer_hunting", "n_components", "39"), ("02_layer_hunting", "n_bins", "1"),
+    ("02_layer_hunting", "arms", "[a, b]"), ("02_layer_hunting", "arm_kinds", "[dominant]"),
+    ("02_layer_hunting", "effect_scales", "[1.0, 3.0]"), ("02_layer_hunting", "germline_limits", "[0.0]"),
+    ("02_layer_hunting", "match_published", "true"), ("02_layer_hunting", "matched_repeats", "200"),
+    ("02_layer_hunting", "genetic_path", "simulated:truth/liability.csv"),
+    ("03_sae_training", "steps", "0"), ("03_sae_training", "run_sparsities", "[16.0]"), ("03_sae_training", "device", "gpu"),
+    ("03_sae_training", "device", "mps"), ("03_sae_training", "sae_site", "resid_post.7"),
+    ("03_sae_training", "sae_site", "mlp_out.2"), ("03_sae_training", "layer_sites", "[resid_post.2, resid_post.8]"),
+    ("03_sae_training", "validation_contigs", "[chr77]"), ("03_sae_training", "batch", "900000"),
+    ("03_sae_training", "lr", "-0.1"), ("03_sae_training", "log_to", "mlflow"),
+    ("03_sae_training", "run_architectures", "[topk, topk, topk, topk, topk, topk, topk, topk, topk9]"),
+    ("04_annotation", "test_contigs", "[chr1]"), ("04_annotation", "fimo_p", "0.0"), ("04_annotation", "f1_floor", "1.5"),
+    ("04_annotation", "exon_path", "exons.bed"), ("04_annotation", "n_shifts", "true"),
+    ("05_validation", "patch_site", "resid_post.0"), ("05_validation", "least_moved", "500"), ("05_validation", "n_checked", "5000"),
+    ("05_validation", "ism_span", "4000"), ("05_validation", "second_site", "resid_post.1"), ("05_validation", "hit_p", "2.0"),
+    ("06_variants", "window_bp", "2500"), ("06_variants", "test_contigs", "[chr77]"), ("06_variants", "radius_bp", "0"),
+    ("06_variants", "model_path", "params/demo/other"), ("07_paper_figures", "seed", "first"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project with one study of its own data, which has no fault."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("made")
+        data = own_data.write(folder / "data")
+        root = own_data.project(folder / "project", patch)
+        given = new.Given("params/demo/model", *(str(data / name) for name in ("genome.fa", "cohort.vcf.gz", "loci.bed", "phenotype.tsv")))
+        new.new("own", given)
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path, monkeypatch):
+    """A copy of that project, taken for the real one; its data are a copy too."""
+    shutil.copytree(made.parent / "data", tmp_path / "data")
+    root = own_data.project(tmp_path / "project", monkeypatch)
+    shutil.copytree(made / "params/own", root / "params/own")
+    for file in (root / "params/own").glob("*.yaml"):
+        file.write_text(file.read_text().replace(str(made.parent / "data"), str(tmp_path / "data")))
+    return root
+
+
+def put(root, stage, name, text):
+    """Give a parameter another text in its params file."""
+    file = root / f"params/own/{stage}.yaml"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}:")]
+    file.write_text("\n".join([*lines, f"{name}: {text}", ""]))
+
+
+def faults_of(name):
+    return [fault for fault in check.check("own").faults if fault.change.startswith(f"{name} ")]
+
+
+def test_there_are_sixty_cases():
+    assert len(set(WRONG)) >= 60
+
+
+@pytest.mark.parametrize("stage, name, text", WRONG)
+def test_a_wrong_value_is_named(root, stage, name, text):
+    """File, line, found, wanted and parameter, in seconds; and the first stage refuses to start."""
+    put(root, stage, name, text)
+    start = time.monotonic()
+    faults = faults_of(name)
+    assert time.monotonic() - start < 10
+    assert any(f"params/own/{stage}.yaml, line" in fault.change for fault in faults)
+    assert all(fault.found and fault.wanted and fault.file for fault in faults)
+    with pytest.raises(params.Refused, match=name):
+        check.refuse("own")
+
+
+def test_a_good_study_has_no_fault(root):
+    of = check.check("own")
+    assert of.faults == [] and any(note.startswith("estimate: ") for note in of.notes)
+    check.refuse("own")
+
+
+def test_all_faults_come_at_once(root, capsys):
+    for stage, name, text in (("01_extraction", "window_bp", "010"), ("03_sae_training", "steps", "0"), ("05_validation", "patch_site", "x")):
+        put(root, stage, name, text)
+    (root.parent / "data/phenotype.tsv").write_text("sample\tphenotype\n" + "".join(f"{p}\t2\n" for p in own_data.PEOPLE[:3]))
+    assert check.main(["own"]) == 1
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("window_bp (params", "steps (params", "patch_site (params", "phenotype_path (params"))
+    assert [int(n) for n in re.findall(r"phenotype.tsv, line (\d)", said)] == [2, 3, 4]  # every faulty line, each by its number
+
+
+@pytest.mark.parametrize("text, found, wanted", [
+    ("window_bp: 128\nwindow_bp: 64\n", "window_bp there twice, first in line 1", "one line a name"),
+    ("window: 128\n", "window no parameter of", "window_bp, if that was meant; known: study, "),
+    ("window_bp:\t128\n", "not YAML", "spaces, not tabs"),
+    ("sites: &a [embed]\nlayer: *a\n", "an anchor, &a", "the value without it"),
+    ("sites: [[embed]]\n", "a list or mapping inside another", "one list"),
+    ("sites: {a: 1}\n", "a mapping", "a list"),
+    ("window_bp: !!int 3\n", "a tag", "without it"),
+    ("window_bp:\n", "None (NoneType)", "int like the default"),
+    ("window_bp: 1_000\n", "1_000, which YAML reads as 1000", "plain decimal"),
+    ("- window_bp\n", "a list", "lines of `name: value`"),
+    ("[" * 3000, "a list or mapping inside another", "one list"),
+])
+def test_yaml_that_means_other_than_it_looks(root, text, found, wanted):
+    (root / "params/own/01_extraction.yaml").write_text(text)
+    faults = [fault for fault in check.check("own").faults if fault.file == "params/own/01_extraction.yaml"]
+    assert any(found in fault.found and wanted in fault.wanted and fault.record.startswith("line ") for fault in faults)
+
+
+def test_text_that_is_not_utf_8(root):
+    (root / "params/own/01_extraction.yaml").write_bytes(b"seed: 0\nmodel_path: \xff\xfe\n")
+    assert ("line 2", "a text file in UTF-8") in [(fault.record, fault.wanted) for fault in check.check("own").faults]
+
+
+def test_a_good_file_of_yaml_keeps_its_values(root):
+    put(root, "01_extraction", "token_budget", "512   # a comment")
+    put(root, "01_extraction", "model_path", '"params/demo/model" # quoted')
+    assert check.check("own").faults == []
+
+
+@pytest.mark.parametrize("file, text, name, record", [
+    ("loci.bed", "chr1\t500\t200\tA\n", "loci_path", "line 1"),
+    ("loci.bed", "chr9\t5\t200\tA\n", "loci_path", "line 1"),
+    ("loci.bed", "", "loci_path", ""),
+    ("genome.fa.fai", None, "genome_path", ""),
+    ("cohort.vcf.gz.tbi", None, "vcf_path", ""),
+    ("phenotype.tsv", "sample\tphenotype\n" + "".join(f"{p}\t1\n" for p in own_data.PEOPLE), "phenotype_path", ""),
+    ("phenotype.tsv", "person\tphenotype\nP00\t1\n", "phenotype_path", ""),
+])
+def test_a_broken_file_is_named_with_its_parameter(root, file, text, name, record):
+    path = root.parent / "data" / file
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    faults = faults_of(name)
+    assert faults and any(fault.record == record for fault in faults)
+
+
+def test_faulty_lines_of_a_bed_file_are_all_named(root):
+    """Lines 2 and 4 are wrong; the lines between keep their numbers."""
+    (root.parent / "data/loci.bed").write_text("chr1\t200\t800\tA\nchr1\t9\t3\tB\nchr2\t400\t1000\tC\nchrQ\t1\t2\tD\n")
+    assert [fault.record for fault in faults_of("loci_path")] == ["line 2", "line 4"]
+
+
+def test_a_second_cohort_of_the_same_people(root):
+    put(root, "01_extraction", "external_vcf_path", str(root.parent / "data/cohort.vcf.gz"))
+    assert "40 of its 40 samples are in vcf_path too" in [fault.found for fault in faults_of("external_vcf_path")]
+
+
+def test_a_phenotype_of_a_second_cohort_that_is_not_there(root):
+    put(root, "02_layer_hunting", "external_phenotype_path", str(root.parent / "data/phenotype.tsv"))
+    assert faults_of("external_phenotype_path")
+
+
+def test_genetic_scores_that_are_no_numbers(root):
+    path = root.parent / "data/genetic.csv"
+    path.write_text("sample,genetic\n" + "".join(f"{p},{'nan' if i in (4, 7) else 0.5}\n" for i, p in enumerate(own_data.PEOPLE)))
+    put(root, "02_layer_hunting", "genetic_path", str(path))
+    assert [fault.record for fault in faults_of("genetic_path")] == ["line 6", "line 9"]
+
+
+def test_few_families_set_the_folds(root):
+    (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\tF{i % 3}\n" for i, p in enumerate(own_data.PEOPLE)))
+    put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
+    assert [fault.wanted for fault in faults_of("n_folds")] == ["at most 3: there are 3 families"]
+
+
+def test_a_study_that_is_not_there(root, capsys):
+    assert check.main(["other"]) == 2
+    assert "unknown study 'other'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("study", ["demo", "demo-1", "smoke"])
+def test_committed_studies_that_need_no_data_pass(study):
+    assert check.check(study).faults == []
+
+
+@pytest.mark.skipif(not os.environ.get("DATA_DIR"), reason="the real data are in DATA_DIR")
+def test_the_real_study_passes_and_the_one_to_fill_in_says_so():
+    assert check.check("ibd-1kg").faults == []
+    missing = {fault.change.split(" ")[0] for fault in check.check("ibd-nt").faults}
+    assert {"genome_path", "vcf_path", "loci_path", "background_path", "model_path", "phenotype_path"} <= missing
+
+
+# Ranges --------------------------------------------------------------------------------------------------
+
+
+def parameters():
+    for stage in params.STAGES:
+        notebook = params.notebook_path(stage)
+        allowed = params.parameter_ranges(notebook)
+        for name, default in params.parameter_defaults(notebook).items():
+            yield stage, name, default, allowed[name]
+
+
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def test_every_number_has_a_range_that_its_default_is_in():
+    for stage, name, default, allowed in parameters():
+        elements = default if isinstance(default, list) else [default]
+        if any(map(is_number, elements)):
+            assert allowed.interval is not None, f"{stage}: {name} has no range"
+        assert not [allowed.wanted(element) for element in elements if allowed.wanted(element)], f"{stage}: {name}"
+
+
+def test_committed_studies_are_in_their_ranges():
+    for folder in sorted((io.ROOT / "params").iterdir()):
+        for stage in params.STAGES:
+            assert params.read_params(params.notebook_path(stage), folder / f"{stage}.yaml")[1] == []
+
+
+@pytest.mark.parametrize("comment, inside, outside", [
+    ("[1, 1e6] resamples", [1, 1_000_000], [0, 1_000_001, float("nan"), float("inf")]),
+    ("(0, 1] share", [0.001, 1], [0, 1.001]),
+    ("[0, 1) share", [0, 0.999], [1, -0.001]),
+    ("(0, 1) share", [0.5], [0, 1]),
+    ("[-2.5, -1e-3] x", [-2.5, -0.001], [-2.6, 0]),
+    ('{"", cpu, cuda} where', ["", "cpu"], ["gpu", "cp"]),
+    ("bases, [1, 2] is no range here", [0, 7], [float("inf")]),
+])
+def test_what_a_comment_allows(comment, inside, outside):
+    allowed = ranges.of_comment(comment)
+    assert [allowed.wanted(value) for value in inside] == [""] * len(inside)
+    assert all(allowed.wanted(value) for value in outside)
+
+
+def test_a_comment_belongs_to_its_own_line():
+    found = ranges.of_source('a = 1  # [0, 2] x\n# [5, 6] prose\nb = [\n    3,\n]  # [3, 4] y; as many as a, one or more\nc = "#"\n')
+    assert found["a"].interval[1:3] == (0, 2) and found["b"].interval[1:3] == (3, 4)
+    assert found["b"].as_many == "a" and found["b"].filled and found["c"] == ranges.Range()
+
+
+# Params by grammar ---------------------------------------------------------------------------------------
+
+GOOD = [p for p in parameters() if is_number(p[2]) or isinstance(p[2], list | bool) or p[3].choices]
+
+
+def drawn(rng):
+    """A parameter with a text in YAML that fits it, or one that does not: stage, name, text, whether it fits."""
+    stage, name, default, allowed = rng.choice(GOOD)
+    fits = rng.random() < 0.5
+    if isinstance(default, list):
+        element = default[0] if default else "text"
+        value = [_element(rng, element, allowed, True, True) for _ in default or [0]]
+        if not fits:
+            value[rng.randrange(len(value))] = _element(rng, element, allowed, False, True)
+        return stage, name, "[" + ", ".join(dict.fromkeys(value) if allowed.distinct else value) + "]", fits
+    return stage, name, _element(rng, default, allowed, fits), fits
+
+
+def _element(rng, default, allowed, fits, listed=False):
+    wrong_type = {bool: ["1", "maybe", "yes"], int: ["1.5", "true", "many", "1_0", "0o7", "0x1", "1:30", ".inf", "", "2020-02-02"],
+                  float: ["true", "much", "1e-3", ".nan", "-.inf", "1:30.5", "~"],
+                  str: ["1", "true", "off", "2020-02-02", "x #y", "{a: b}", "null"]}  # fmt: skip
+    if listed:
+        wrong_type[str] = [text for text in wrong_type[str] if not re.search("[#{]", text)]  # those end the list itself
+    if not fits and (isinstance(default, bool) or rng.random() < 0.5 or not (allowed.interval or allowed.choices)):
+        return rng.choice(wrong_type[type(default)])
+    if isinstance(default, bool):
+        return rng.choice(["true", "false"])
+    if allowed.choices:
+        return f'"{rng.choice(allowed.choices)}"' if fits else "not-" + "".join(rng.sample(string.ascii_letters, 5))
+    if isinstance(default, str):
+        return "".join(rng.sample(string.ascii_letters, 8)) + ".x"
+    return _number(rng, allowed.interval, isinstance(default, int), fits)
+
+
+def _number(rng, interval, whole, fits):
+    _, low, high, *_ = interval
+    if fits:
+        value = rng.uniform(low + (high - low) * 1e-3, high - (high - low) * 1e-3)
+        return str(min(int(high), max(int(low) + 1, int(value)))) if whole else f"{value:.12f}"
+    value = rng.choice([low - rng.uniform(1e-6, 1e6), high + rng.uniform(1e-3, 1e6) * max(1, high)])
+    return str(int(low) - 1 - rng.randrange(99) if value < low else int(high) + 1 + rng.randrange(99)) if whole else f"{value:.12f}"
+
+
+def agrees(root, seed):
+    """Whether one drawn text is named, with its line, exactly when it does not fit; and then reads as YAML reads it."""
+    stage, name, text, fits = drawn(random.Random(seed))
+    file = root / "drawn.yaml"
+    file.write_text(f"# drawn\n{name}: {text}\n")
+    entries, problems = params.read_params(params.notebook_path(stage), file)
+    if fits:
+        assert not problems and entries[0].value == yaml.safe_load(file.read_text())[name], (seed, stage, name, text, problems)
+    else:
+        assert [(p.line, p.name) for p in problems] == [(2, name)] and problems[0].found and problems[0].wanted, (seed, stage, name, text)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_params_by_grammar(tmp_path, seed):
+    agrees(tmp_path, seed)
+
+
+@pytest.mark.long
+def test_two_thousand_params_by_grammar(tmp_path):
+    for seed in range(2000):
+        agrees(tmp_path, 1000 + seed)
