@@ -37,7 +37,7 @@
 # **Warning.** With published effects, losing all of NOD2 costs 0.013 to 0.028 of AUROC. An arm without a necessary latent is an answer.
 #
 # Reads 01 to 04. Leaves `necessity.csv`, `totals.csv`, `modes.csv`, `sufficiency.csv`, `refits.csv`, `set_curves.csv`,
-# `null_phenotypes.csv`, `planted.csv`, `catalogue.csv` (plausible and faithful), `patching.csv`, `steering.csv`, `explanations.csv`,
+# `null_phenotypes.csv`, `planted.csv`, `rule.json`, `catalogue.csv` (plausible and faithful), `patching.csv`, `steering.csv`, `explanations.csv`,
 # `agreement.csv`, `attributions.h5`, `replication_*.csv` (seeds, families, halves, layers, models), `decisions.md`.
 
 # %% tags=["parameters"]
@@ -253,6 +253,7 @@ necessary = necessity.verdicts([test(arm, kind).drop(columns="latent") for arm i
 whole = {arm: hunting.estimate(y, runs[arm].score, 1000, seed, families) for arm, y in phenotypes.items()}
 necessary["share"] = necessary.share.where(necessary.arm.map({arm: e.low > 0.5 for arm, e in whole.items()}).astype(bool))  # a share of nothing is no number
 stage.write_table("necessity", necessary)
+stage.write_json("rule.json", {"arms": arms, "bar": bar})  # for the figure
 counts = necessary.groupby(["arm", "kind"], sort=False)[["needed", "necessary", "strongly_necessary"]].sum()
 counts["tested"] = necessary.groupby(["arm", "kind"], sort=False).size()
 counts["largest"] = necessary.groupby(["arm", "kind"], sort=False).delta.max().round(4)

@@ -37,7 +37,7 @@ def steer(
     leaves the 99th percentile of the clean tokens' norms, where a dose counts no more.
     Raises ValueError when a latent's sd is not above 0.
     """
-    latents, sd = np.asarray(latents), np.asarray(sd)
+    latents, sd = np.asarray(latents, dtype=int), np.asarray(sd)
     if not (sd[latents] > 0).all():
         raise ValueError(
             f"latents {latents[~(sd[latents] > 0)].tolist()} have no spread: a dose is in their sd"
