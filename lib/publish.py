@@ -325,6 +325,8 @@ def _check_table(table: pd.DataFrame, schema: dict, threshold: int, reference: d
         for c in schema.get("columns", [])
         if not any(re.fullmatch(c, t) for t in table)
     ]
+    if refusals:  # the rules below read these columns
+        return refusals
     refusals += _windows(table, schema, reference)
     for rule in (_counts, _variants, _roc, _quantiles):
         refusals += rule(table, schema, threshold)

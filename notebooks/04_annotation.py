@@ -210,9 +210,10 @@ for where in [name for name in acts.acts if name in at_layer]:
         null = best_there[(best_there.method != "SAE") & best_there.concept.isin(shown)].groupby("concept").f1.max()
         part = search.f1_intervals(mine, latents_there["test"], laid["test"], tokens["test"].unit.to_numpy(), n_boot, seed)
         cells.append(part.assign(site=where, best_null=part.concept.map(null)))
-layer_ladder, cells = pd.concat(by_layer, ignore_index=True), pd.concat(cells, ignore_index=True)
+columns = ["site", "kind", "concept", "family", "latent", "f1", "low", "high", "claimed", "best_null"]
+layer_ladder, cells = pd.concat(by_layer, ignore_index=True), pd.concat(cells)[columns] if cells else pd.DataFrame(columns=columns)
 stage.write_table("layer_ladder", layer_ladder)
-stage.write_table("layer_concepts", cells[["site", "kind", "concept", "family", "latent", "f1", "low", "high", "claimed", "best_null"]])
+stage.write_table("layer_concepts", cells)
 layer_ladder.pivot_table(index=["kind", "method"], columns="site", values="profiles_found", sort=False)
 
 # %% [markdown]

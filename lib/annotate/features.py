@@ -255,7 +255,7 @@ def best_pairs(reading: association.Reading, screened: association.Screen, laten
     scored, first = [], 0
     for block in [latents] if sparse.issparse(latents) else latents:
         mine = chosen[chosen["latent"].between(first, first + block.shape[1] - 1)]
-        if len(mine):
+        if len(mine) or not (scored or len(chosen)):  # without a concept the columns still come from the first block
             scored.append(pd.concat([mine, _scored(block, concepts, mine, mine["latent"].to_numpy() - first)], axis=1))
         first += block.shape[1]
     table = pd.concat(scored).sort_index()
@@ -282,7 +282,7 @@ def _scored(block: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, 
 
 def profile(concept: pd.Series) -> pd.Series:
     """A concept's name without its strand."""
-    return concept.str.removesuffix(" +").str.removesuffix(" -")
+    return concept.astype(str).str.removesuffix(" +").str.removesuffix(" -")  # of no concept the column has no text
 
 
 def shown_concepts(best: pd.DataFrame, kind: str, n: int) -> list[str]:
