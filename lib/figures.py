@@ -336,7 +336,7 @@ def necessity(
     for ax, arm, letter in zip(axes, arms, ascii_lowercase, strict=False):
         at, ticks = 0, []
         for kind, colour, marker in (("latent", "SAE", "o"), ("family", "gated", "s"), ("closure", "jumprelu", "D")):
-            mine = table[(table["arm"] == arm) & (table["kind"] == kind)].nlargest(n_shown, "delta")
+            mine = table[(table["arm"] == arm) & (table["kind"] == kind)].sort_values("delta", ascending=False, kind="stable").head(n_shown)
             place = at + np.arange(len(mine))
             ticks.append((at + (len(mine) - 1) / 2, {"family": "families"}.get(kind, kind + "s")))
             for flag, shade, name in ((True, fs.COLOURS[colour], f"{kind}, needed"), (False, "0.7", "not shown to be needed")):

@@ -29,7 +29,7 @@ STUDIES: dict[str, dict[str, dict]] = {
                             "run_architectures": ["topk"], "run_expansions": [1], "run_sparsities": [16.0], "steps": 30},
         "04_annotation": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38"},
         "05_validation": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38", "external_phenotype_path": "", "together": 0.001,
-                          "least_moved": 1, "n_null": 1, "n_boot": 50, "patch_site": "resid_post.3"},
+                          "least_moved": 1, "n_null": 1, "n_boot": 50},
         "06_variants": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38"},
     },
 }  # fmt: skip

@@ -543,10 +543,20 @@ def strongest(table: pd.DataFrame) -> tuple[stats.Estimate, float, str]:
     return stats.Estimate(best["delta"], best["low"], best["high"], len(table)), round(limit, 5), note
 
 
+#: Why a kind may have no set.
+_MOVES = "is off its reference value in as many people as least_moved asks"
+NO_SET = {
+    "latent": f"no latent {_MOVES}",
+    "family": f"no latent that 04 names {_MOVES}",
+    "closure": f"no latent that 04 names {_MOVES}",
+    "group": f"no two latents of which each {_MOVES} move together",
+}
+
+
 def untested(table: pd.DataFrame, kind: str) -> str:
     """Why the rule could not be tried on the sets of a kind, or "". table: their rows of `verdict`."""
     if table.empty:
-        return f"no {kind} has a latent that is off its reference value in as many people as least_moved asks"
+        return NO_SET[kind]
     if table["rate_matched_99"].isna().all():
         return f"no {kind} has enough rate-matched latents outside it for a null"
     if table["random_99"].isna().all():
