@@ -1,9 +1,16 @@
-"""The paper's figures, each from tidy tables: layout only, no statistics. Every function saves PDF, PNG and CSV."""
+"""The paper's figures, each from tidy tables: layout only, no statistics. Every function saves PDF, PNG and CSV.
+
+label: what the study is (`lib.labels`), said under every figure. stop: what stops the claims that it shows
+(`lib.stops`), said above the label, or in a panel where it stops one arm. A figure is always made: an empty table
+leaves a panel that says so.
+"""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from itertools import product
+from string import ascii_lowercase
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,13 +20,40 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lib import figstyle as fs
 
-
-def _label(figure: plt.Figure, text: str) -> None:
-    figure.supxlabel(text, fontsize=5.5, color="0.45", x=0.99, ha="right")
+STOPPED = "#B00020"
 
 
-def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFrame, label: str) -> plt.Figure:
-    """Fig. 1: sequences to run, losses of the model against its control, activation norms by site."""
+def _label(figure: plt.Figure, text: str, stop: str = "") -> None:
+    said = f"stopped by {stop}\n{text}" if stop else text
+    figure.supxlabel(said, fontsize=5.5, color=STOPPED if stop else "0.45", x=0.99, ha="right")
+
+
+def _stop(ax: plt.Axes, stop: str) -> None:
+    """Say inside a panel what stops its claims; nothing when nothing does."""
+    if stop:
+        said = textwrap.fill(f"stopped by {stop}", 38)
+        ax.text(0.5, 0.98, said, transform=ax.transAxes, ha="center", va="top", fontsize=5.5, color=STOPPED)
+
+
+def _untested(ax: plt.Axes, why: str) -> None:
+    """A panel without a drawing: the reason in its place."""
+    said = textwrap.fill(f"could not be tested: {why}", 34)
+    ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", fontsize=6, color="0.3")
+    ax.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)  # of this panel, where axes are shared
+
+
+def _legend(figure: plt.Figure, axes, **kwargs) -> None:
+    """One legend above the panels, of all that any of them draws; none when nothing is drawn."""
+    handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", columnspacing=1, **kwargs)
+
+
+def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFrame, label: str, loss: str = "cross-entropy") -> plt.Figure:
+    """Fig. 1: sequences to run, losses of the model against its control, activation norms by site.
+
+    loss: what to call the loss on sequence that was not simulated (`labels.loss`); no panel without a head to have one.
+    """
     figure, (a, b, c) = fs.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
     counts = [headline["person_haplotype_windows"], headline["units"]]
     bars = a.bar(["person-\nhaplotype\nwindows", "units, with\nbackground"], counts, color=["0.7", fs.COLOURS["SAE"]])
@@ -33,30 +67,34 @@ def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFra
         b.set(ylabel="masked cross-entropy\n(nats per base)")
     else:
         where, bars = ["real", "shuffled"], {"model": [row.real, row.shuffled]}
-        b.set(ylabel="cross-entropy, refitted head\n(nats per token)")
+        b.set(ylabel=f"{loss}\n(nats per token)")
+    if np.isnan(list(bars.values())).any():
+        bars = {}
+        _untested(b, "the weights hold no language-model head")
     for i, (name, values) in enumerate(bars.items()):
         drawn = b.bar(np.arange(len(where)) + i * width, values, width, color=[fs.COLOURS["SAE"], "0.7"][i], label=name)
         b.bar_label(drawn, [f"{v:.2f}" for v in values], fontsize=6)
-    b.set_xticks(np.arange(len(where)) + (len(bars) - 1) * width / 2, where)
-    b.set_ylim(0, 1.35 * max(map(max, bars.values())))
-    b.legend(loc="upper left", ncols=2, columnspacing=1, handlelength=1)
+    if bars:
+        b.set_xticks(np.arange(len(where)) + (len(bars) - 1) * width / 2, where)
+        b.set_ylim(0, 1.35 * max(map(max, bars.values())))
+        b.legend(loc="upper left", ncols=2, columnspacing=1, handlelength=1)
     fs.panel(b, "b", "model knowledge")
     c.plot(quality["site"].str.removeprefix("resid_post."), quality["norm_median"], "o-", color=fs.COLOURS["SAE"])
     c.set(xlabel="block (resid_post)", ylabel="median norm\n(activation units)", ylim=(0, 1.1 * quality["norm_median"].max()))
     fs.panel(c, "c", "activations")
     _label(figure, label)
     losses = [{"site": f"{name}, {place}", "loss": v} for name, values in bars.items() for place, v in zip(where, values, strict=True)]
-    table = pd.concat([quality, pd.DataFrame(losses),
+    table = pd.concat([quality, pd.DataFrame(losses, columns=["site", "loss"]),
                        pd.DataFrame({"site": ["person-haplotype windows", "units"], "count": counts})])  # fmt: skip
     fs.save(figure, stage, "fig1_overview", table)
     return figure
 
 
-def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
-    """Fig. 2: AUROC by layer, with dosage, k-mers, the random twin and shuffled labels as bands."""
+def layers(stage, table: pd.DataFrame, label: str, stopped: dict[str, str] | None = None) -> plt.Figure:
+    """Fig. 2: AUROC by layer, with dosage, k-mers, the random twin and shuffled labels as bands. stopped: arm -> by what."""
     arms = list(dict.fromkeys(table["arm"]))
     figure, axes = fs.panels(len(arms), 2.2, sharey=True)
-    for ax, arm, letter in zip(axes, arms, "abcdef", strict=False):
+    for ax, arm, letter in zip(axes, arms, ascii_lowercase, strict=False):
         t = table[table["arm"] == arm]
         for row in t[t["kind"] == "oracle"].itertuples():
             ax.axhline(row.value, color="black", lw=0.8, ls=":", label="true genetic score")
@@ -69,6 +107,7 @@ def layers(stage, table: pd.DataFrame, label: str) -> plt.Figure:
         fs.intervals(ax, block[block["kind"] == "nested"].assign(block="in\nfolds"), "block", "black", "layer chosen inside folds", "D")
         ax.set(xlabel="block (resid_post)", ylabel=f"AUROC (n = {int(t['n'].max())} people)")
         ax.label_outer()
+        _stop(ax, (stopped or {}).get(arm, ""))
         fs.panel(ax, letter, arm)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1)
     _label(figure, label)
@@ -120,12 +159,17 @@ def density(stage, latents: pd.DataFrame, curves: pd.DataFrame, label: str) -> p
     return figure
 
 
-def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
+NO_CONCEPT = "no concept has enough instances on validation and test chromosomes"
+
+
+def concepts(stage, best: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
     """Fig. 5: test F1 of the best unit per concept, ranked, for the SAE and its nulls; one panel a kind."""
     sizes = best.groupby("kind", sort=False)["concept"].nunique()
     kinds = [kind for kind, n in sizes.items() if n >= 3] or list(sizes.index)  # the CSV holds the others too
-    figure, axes = fs.axes(1, len(kinds), height=2.7, squeeze=False, sharey=True)
-    for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
+    figure, axes = fs.axes(1, max(1, len(kinds)), height=2.7, squeeze=False, sharey=True)
+    if not kinds:
+        _untested(axes[0][0], NO_CONCEPT)
+    for ax, kind, letter in zip(axes[0], kinds, ascii_lowercase, strict=False):
         mine = best[best["kind"] == kind]
         n = mine["concept"].nunique()
         for method, group in mine.groupby("method", sort=False):
@@ -138,21 +182,23 @@ def concepts(stage, best: pd.DataFrame, label: str) -> plt.Figure:
             ax.set_xscale("log")
         fs.panel(ax, letter, kind)
     axes[0][0].set_ylabel("test F1 of the chosen unit")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, columnspacing=1)
-    _label(figure, label)
+    _legend(figure, axes[0][:1], ncols=5)
+    _label(figure, label, stop)
     fs.save(figure, stage, "fig5_concepts", best[["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]])
     return figure
 
 
-def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str) -> plt.Figure:
+def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
     """Fig. 6: share of concepts claimed by the unit chosen on validation, SAE against every null at the same thresholds
     (bars: Wilson 95 %), one panel a kind; last panel, precision and recall of the best pairs."""
     kinds = [kind for kind, n in ladder.groupby("kind", sort=False)["concepts"].max().items() if n >= 10] or list(ladder["kind"].unique())
-    figure, axes = fs.axes(1, len(kinds) + 1, height=2.4, squeeze=False, width_ratios=[1] * len(kinds) + [1.15])
+    figure, axes = fs.axes(1, max(1, len(kinds)) + 1, height=2.4, squeeze=False, width_ratios=[1] * max(1, len(kinds)) + [1.15])
+    if not kinds:
+        _untested(axes[0][0], NO_CONCEPT)
     methods = list(dict.fromkeys(ladder["method"]))
     drawn = ladder.assign(value=ladder["found"] / ladder["concepts"])
     drawn["low"], drawn["high"] = proportion_confint(drawn["found"], drawn["concepts"], method="wilson")
-    for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
+    for ax, kind, letter in zip(axes[0], kinds, ascii_lowercase, strict=False):
         mine = drawn[drawn["kind"] == kind].set_index("method").reindex(methods)
         at = np.arange(len(methods))
         ax.barh(at, mine["value"], color=[fs.COLOURS[m] for m in methods], height=0.7,
@@ -166,21 +212,26 @@ def against_nulls(stage, ladder: pd.DataFrame, curves: pd.DataFrame, label: str)
         for i, (_, pair) in enumerate(curves[curves["method"] == method].groupby(["latent", "concept"], sort=False)):
             ax.plot(pair["recall"], pair["precision"], color=fs.COLOURS[method], lw=0.8, alpha=0.8, label=None if i else name)
     ax.set(xlabel="recall of instances", ylabel="precision of tokens", xlim=(0, 1), ylim=(0, 1.02))
-    ax.legend(loc="lower left")
-    fs.panel(ax, "abcdef"[len(kinds)], "best pairs, test")
-    _label(figure, label)
+    if len(curves):
+        ax.legend(loc="lower left")
+    else:
+        _untested(ax, "no latent is claimed for a concept")
+    fs.panel(ax, ascii_lowercase[max(1, len(kinds))], "best pairs, test")
+    _label(figure, label, stop)
     fs.save(figure, stage, "fig6_nulls", pd.concat([drawn, curves]))
     return figure
 
 
-def layer_concepts(stage, cells: pd.DataFrame, label: str) -> plt.Figure:
+def layer_concepts(stage, cells: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
     """Fig. 7: test F1 of each concept's latent at each layer, its interval under it; bold where it is claimed and its lower
     bound is above the best null's F1 at that layer."""
     kinds = [kind for kind, n in cells.groupby("kind", sort=False)["concept"].nunique().items() if n >= 5] or list(cells["kind"].unique())
     rows = {kind: list(dict.fromkeys(cells.loc[cells["kind"] == kind, "concept"])) for kind in kinds}
     sites = list(dict.fromkeys(cells["site"]))
-    figure, axes = fs.axes(1, len(kinds), height=0.8 + 0.23 * max(map(len, rows.values())), squeeze=False)
-    for ax, kind, letter in zip(axes[0], kinds, "abcdef", strict=False):
+    figure, axes = fs.axes(1, max(1, len(kinds)), height=0.8 + 0.23 * max([3, *map(len, rows.values())]), squeeze=False)
+    if not kinds:
+        _untested(axes[0][0], NO_CONCEPT)
+    for ax, kind, letter in zip(axes[0], kinds, ascii_lowercase, strict=False):
         mine = cells[cells["kind"] == kind].set_index(["concept", "site"])
         grid = mine["f1"].unstack().reindex(index=rows[kind], columns=sites)
         image = ax.imshow(grid, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -198,13 +249,14 @@ def layer_concepts(stage, cells: pd.DataFrame, label: str) -> plt.Figure:
         ax.set(xlabel="block (resid_post)")
         ax.spines[:].set_visible(False)
         fs.panel(ax, letter, kind)
-    figure.colorbar(image, ax=axes[0][-1], label="test F1", shrink=0.6)
-    _label(figure, label)
+    if kinds:
+        figure.colorbar(image, ax=axes[0][-1], label="test F1", shrink=0.6)
+    _label(figure, label, stop)
     fs.save(figure, stage, "fig7_layer_concepts", cells)
     return figure
 
 
-def decoder_map(stage, table: pd.DataFrame, label: str, n_families: int = 8) -> plt.Figure:
+def decoder_map(stage, table: pd.DataFrame, label: str, stop: str = "", n_families: int = 8) -> plt.Figure:
     """Fig. 9: decoder directions laid on a plane by UMAP, the commonest claimed families coloured."""
     figure, ax = fs.axes(1, 1, height=2.8)
     known = table[table["plausible"].astype(bool)]
@@ -218,7 +270,7 @@ def decoder_map(stage, table: pd.DataFrame, label: str, n_families: int = 8) -> 
         ax.scatter(part["x"], part["y"], s=11, color=colour, lw=0, label=f"{family} ({len(part)})")
     ax.set(xticks=[], yticks=[], xlabel="UMAP 1 (cosine)", ylabel="UMAP 2")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="best claimed family", title_fontsize=6.5, markerscale=1.5)
-    _label(figure, label)
+    _label(figure, label, stop)
     fs.save(figure, stage, "fig9_decoder_map", table)
     return figure
 
@@ -234,7 +286,7 @@ def _aligned_logo(windows: pd.DataFrame, flank: int) -> pd.DataFrame:
     return p.mul(2 + (p * np.log2(p)).sum(axis=1), axis=0)
 
 
-def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt.Figure:
+def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
     """Fig. 8: one row a latent: activation along its top window, logo of the top windows, the profile it matches."""
     import logomaker
 
@@ -270,20 +322,21 @@ def cards(stage, table: pd.DataFrame, features: pd.DataFrame, label: str) -> plt
             ax.axis("off")
     else:
         axes[0][1].set_title("top windows, bits", fontsize=6, fontweight="normal")
-    _label(figure, label + "; reference sequence only")
+    _label(figure, label + "; reference sequence only", stop)
     fs.save(figure, stage, "fig8_feature_cards", table)
     return figure
 
 
-def necessity(stage, table: pd.DataFrame, label: str, bar: float = 0.03, n_shown: int = 8) -> plt.Figure:
-    """Fig. 10: fall of AUROC per ablated latent, family and closure, largest first, with nulls and the bar."""
-    arms = list(dict.fromkeys(table["arm"]))
+def necessity(
+    stage, table: pd.DataFrame, arms: list[str], bar: float, label: str, stopped: dict[str, str] | None = None, stop: str = "", n_shown: int = 8
+) -> plt.Figure:  # fmt: skip
+    """Fig. 10: fall of AUROC per ablated latent, family and closure, largest first, with nulls and the bar. stopped: arm -> by what."""
     figure, axes = fs.panels(len(arms), 2.5, sharey=True)
     drawn = []
-    for ax, arm, letter in zip(axes, arms, "abcdef", strict=False):
+    for ax, arm, letter in zip(axes, arms, ascii_lowercase, strict=False):
         at, ticks = 0, []
         for kind, colour, marker in (("latent", "SAE", "o"), ("family", "gated", "s"), ("closure", "jumprelu", "D")):
-            mine = table[(table["arm"] == arm) & (table["kind"] == kind)].nlargest(n_shown, "delta")
+            mine = table[(table["arm"] == arm) & (table["kind"] == kind)].sort_values("delta", ascending=False, kind="stable").head(n_shown)
             place = at + np.arange(len(mine))
             ticks.append((at + (len(mine) - 1) / 2, {"family": "families"}.get(kind, kind + "s")))
             for flag, shade, name in ((True, fs.COLOURS[colour], f"{kind}, needed"), (False, "0.7", "not shown to be needed")):
@@ -299,15 +352,17 @@ def necessity(stage, table: pd.DataFrame, label: str, bar: float = 0.03, n_shown
         ax.set(ylabel="fall of AUROC when ablated")
         ax.label_outer()
         ax.tick_params(labelbottom=True)
+        _stop(ax, (stopped or {}).get(arm, ""))
+        if not (table["arm"] == arm).any():
+            _untested(ax, "no latent is off its reference value in enough people")
         fs.panel(ax, letter, arm)
-    handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, columnspacing=1)
-    _label(figure, label)
+    _legend(figure, axes, ncols=3)
+    _label(figure, label, stop)
     fs.save(figure, stage, "fig10_necessity", pd.concat(drawn))
     return figure
 
 
-def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separation: pd.DataFrame, label: str) -> plt.Figure:
+def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separation: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
     """Fig. 11: rank agreement of explanations; what they point at and what they move; AUROC of labelled variants."""
     figure, axes = fs.axes(2, 2, height=4.2)
     (a, b), (c, d) = axes
@@ -332,6 +387,8 @@ def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separatio
             ax.plot(drawn["name"], drawn[null], "_", color="0.2", ms=9, label="null, 95 %")
             ax.margins(y=0.2)
             ax.legend(loc="upper center")  # over integrated gradients, far from the intervals: its sample looks like a null
+        if drawn["value"].isna().all():
+            _untested(ax, "no window holds a site and other bases too")
         ax.axhline(0.5 if null else 0, color="0.7", lw=0.6)
         ax.set_ylabel("AUROC of |value|" if null else "area over random order\n(RMS of whole replacement)")
         ax.tick_params(axis="x", rotation=20)
@@ -340,13 +397,17 @@ def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separatio
     for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
         fs.intervals(d, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
+    if not groups:
+        _untested(d, "no region holds enough labelled variants of each class")
+        groups = [("", "")]
     d.axhline(0.5, color="0.7", lw=0.6)
     d.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
                                          for k, r in groups], fontsize=6)  # fmt: skip
     d.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5), ylim=(min(0.35, separation["low"].min() - 0.02), None))
-    d.legend(loc="lower left", fontsize=5.5)
+    if len(separation):
+        d.legend(loc="lower left", fontsize=5.5)
     fs.panel(d, "d", "variants")
-    _label(figure, label)
+    _label(figure, label, stop)
     fs.save(figure, stage, "fig11_explanations_variants", pd.concat([scores, separation]))
     return figure
 

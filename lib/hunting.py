@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from lib import calibration, cohort, io, probe, stats
+from lib import calibration, cohort, probe, stats
 from lib.stats import Estimate
 
 EXEMPT = "exempt: above 0.5, as components of a few loci carry causal alleles, but dosage and the layer are above it"
+
+NO_CEILING = "no limit is given, and nothing in this cohort has a true genetic effect"
 
 
 @dataclass(frozen=True)
@@ -335,7 +337,7 @@ def alarms(
     dosage: np.ndarray,
     shuffles: np.ndarray,
     confounders: dict[str, np.ndarray],
-    germline_limit: float | np.ndarray,
+    germline_limit: float | np.ndarray | None,
     n_boot: int,
     seed: int,
     groups: np.ndarray | None = None,
@@ -348,7 +350,7 @@ def alarms(
     any other confounder      AUROC interval above 0.5
     probe minus dosage        AUROC difference above 0.05 with an interval above 0
     germline ceiling          AUROC above the limit, a number; or, where the true genetic score [person] is given,
-                              significantly above its AUROC (paired)
+                              significantly above its AUROC (paired); None: cannot fire, and the note says why
 
     Scores are [repeat, person] or [person]; a confounder of no column is None and cannot fire. shuffles: [n_shuffles];
     groups: [person], resampled whole.
@@ -367,24 +369,32 @@ def alarms(
     gap = difference(y, nested, dosage, *resampling)
     rows.append(("probe minus dosage", gap, 0.05, gap.value > 0.05 and gap.low > 0, ""))
     reached = estimate(y, nested, *resampling)
-    if np.ndim(germline_limit):
+    if germline_limit is None:
+        limit, fired = None, False
+    elif np.ndim(germline_limit):
         limit = float(stats.auroc(y, germline_limit))
         fired = difference(y, nested, germline_limit, *resampling).low > 0
     else:
         limit, fired = germline_limit, reached.value > germline_limit
-    rows.append(("germline ceiling", reached, limit, fired, ""))
+    rows.append(("germline ceiling", reached, limit, fired, NO_CEILING if limit is None else ""))
     return pd.DataFrame([
         {"alarm": name, **e._asdict(), "limit": limit, "fired": bool(fired), "note": note}
         for name, e, limit, fired, note in rows
     ])  # fmt: skip
 
 
-def claim(
-    stage: io.Stage, stopped: str, text: str, e: Sequence, null: str | float, holds: bool, note: str
-) -> None:
-    """Record a claim, which an alarm stops. stopped: the alarms that fired, or ""; e: value, low, high, n."""
-    stop = f"stopped by alarm: {stopped}; " if stopped else ""
-    stage.claim(text, *e, null, bool(holds) and not stop, stop + note)
+#: When each alarm goes off, in words; of any other confounder, as of population.
+ALARM_RULES = {
+    "label shuffle": "the mean AUROC of the shuffles lies within 0.45 to 0.55",
+    "principal components": "the AUROC interval reaches 0.5, or dosage and the layer are both significantly above them",
+    "probe minus dosage": "the AUROC difference is at most 0.05, or its interval reaches 0",
+    "germline ceiling": "the AUROC is at most the limit, or not significantly above the true genetic score",
+}
+
+
+def alarm_rule(alarm: str) -> str:
+    """In words, when an alarm stays silent."""
+    return ALARM_RULES.get(alarm, "the AUROC interval reaches 0.5")
 
 
 def left_out_groups(
@@ -398,7 +408,8 @@ def left_out_groups(
     families: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Does the probe hold within a group, and in one that it never saw? A row a group whose cases, and controls,
-    are in two families or more; none when fewer than two groups are such.
+    are in two families or more; none when fewer than two groups are such, or when without one of them fewer than three
+    families of cases or of controls are left to fit on.
 
     group, n; within: AUROC among its people of the nested scores [repeat, person]; left_out: AUROC of a probe fitted
     on the other groups' people; each with _low and _high. X: [person, feature]; groups, families: [person];
@@ -412,9 +423,12 @@ def left_out_groups(
         for i in range(len(names))
         if all(len(np.unique(family[(number == i) & (y == c)])) > 1 for c in (0, 1))
     ]
-    if len(mixed) < 2:  # nothing to fit on when one of them is left out
-        return pd.DataFrame(columns=columns)
     kept = np.isin(number, mixed)
+    left = [
+        len(np.unique(family[kept & (number != i) & (y == c)])) for i in mixed for c in (0, 1)
+    ]  # whom a probe is fitted on when a group is left out
+    if len(mixed) < 2 or min(left) < 3:
+        return pd.DataFrame(columns=columns)
     unseen = np.zeros(len(y))
     unseen[kept] = probe.cross_validate(X[kept], y[kept], number[kept], grid, seed, family[kept]).score
     rows = []
@@ -439,9 +453,12 @@ def transport(
     """A frozen probe in another cohort: its AUROC there, its calibration slope, and whether it transports.
 
     It does when the AUROC's interval overlaps the one at home and both lie above 0.5. The slope is NaN where the
-    score is constant or separates the classes.
+    score is constant or separates the classes. With fewer than 2 people of a class there, nothing can be said of it:
+    stats.NOTHING, NaN, False.
     inside: the nested AUROC at home. y, log_odds: [person] of the other cohort; groups: [person], resampled whole.
     """
+    if min(np.sum(y == 1), np.sum(y == 0)) < 2:
+        return stats.NOTHING, np.nan, False
     there = estimate(y, log_odds, n_boot, seed, groups)
     overlap = there.low <= inside.high and inside.low <= there.high
     try:

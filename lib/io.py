@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(os.environ.get("SAE_DNA_ROOT") or Path(__file__).resolve().parent.parent)
-CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "null", "verdict", "note"]
+CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "of", "null", "rule", "verdict", "note"]
+#: What the n of a claim may count. "families" are of people; both are suppressed when few (publish_schemas.yaml).
+COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets", "pairs", "concepts",
+           "motif families", "motifs", "variants", "phenotypes", "runs", "shuffles")
 _LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a cell can be run twice
 
 
@@ -119,15 +122,26 @@ class Stage:
         path.write_text(text, encoding="utf-8", newline="\n")
         return path
 
-    def claim(self, claim: str, value: float, low: float | None, high: float | None, n: int,
-              null: str | float, holds: bool, note: str = "") -> None:
-        """Record whether `claim` holds: a row of claims.csv, and never a crash.
+    def claim(self, claim: str, value: float | None, low: float | None, high: float | None, n: int,
+              null: str | float | None, holds: bool, note: str = "", *, of: str, rule: str, stopped: str = "",
+              because: str = "") -> None:
+        """Record whether `claim` holds: a row of claims.csv, and never a crash over what was measured.
 
-        value, low, high: estimate and interval in the claim's unit; n: what was counted; null: the value
-        or control it was held against; note: the kind of interval, what was resampled.
+        value, low, high: estimate and interval in the claim's unit; n: how many were counted, of: of what, one
+        of COUNTED; null: the strongest null or rival, as a value or a name; rule: when it holds, in words; note:
+        the kind of interval, what was resampled. stopped: what stops it ("alarm: population"), or "". because:
+        why it could not be tested, or "". Raises ValueError for another `of`, or without a rule.
         """
-        verdict = "holds" if holds else "does not hold"
-        self._claims.append(dict(zip(CLAIM_COLUMNS, [claim, value, low, high, n, null, verdict, note])))
+        if of not in COUNTED:
+            raise ValueError(f"claim {claim!r} counts {of!r}, wanted one of {', '.join(COUNTED)}")
+        if not rule:
+            raise ValueError(f"claim {claim!r} has no rule, wanted in words when it holds")
+        said = verdict(value, holds, stopped, because)
+        reasons = [stopped and f"stopped by {stopped}"]
+        reasons += [f"because {because or 'there is no value'}"] if said == VERDICTS[3] else []
+        note = "; ".join(filter(None, [*reasons, note]))
+        row = [claim, value, low, high, n, of, null, rule, said, note]
+        self._claims.append(dict(zip(CLAIM_COLUMNS, row)))
 
     def headline(self, **numbers: float | str) -> None:
         """The few numbers that say how the stage went; shown in the manifest and in progress.md."""
@@ -146,6 +160,16 @@ class Stage:
                                            "fingerprint": "interactive", "headline": plain(self._headline)})
             unlock(self.study, self.name)
         unlock(self.study, self.name, kind="kernel")
+
+
+VERDICTS = ("holds", "does not hold", "stopped", "could not be tested")
+
+
+def verdict(value: float | None, holds: bool, stopped: str = "", because: str = "") -> str:
+    """One of VERDICTS. What has a reason against testing, or no value, is not tested, whatever stops it too."""
+    if because or value is None or math.isnan(value):
+        return VERDICTS[3]
+    return VERDICTS[2] if stopped else VERDICTS[0] if holds else VERDICTS[1]
 
 
 # Commit and recovery -------------------------------------------------------------------------------------

@@ -325,6 +325,8 @@ def _check_table(table: pd.DataFrame, schema: dict, threshold: int, reference: d
         for c in schema.get("columns", [])
         if not any(re.fullmatch(c, t) for t in table)
     ]
+    if refusals:  # the rules below read these columns
+        return refusals
     refusals += _windows(table, schema, reference)
     for rule in (_counts, _variants, _roc, _quantiles):
         refusals += rule(table, schema, threshold)
@@ -384,11 +386,11 @@ def _counts(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
 
 
 def _of_people(table: pd.DataFrame, schema: dict) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that count people, counts as numbers, and the columns that do; `unless` names the other rows."""
+    """The rows that count people, counts as numbers, and the columns that do; `unless` says which rows count something else."""
     counts = [c for c in schema.get("counts", []) if c in table]
     counted = np.ones(len(table), dtype=bool)
-    for column, pattern in schema.get("unless", {}).items():
-        counted &= ~table[column].str.contains(pattern).to_numpy()
+    for column, values in schema.get("unless", {}).items():
+        counted &= ~table[column].isin(values).to_numpy()
     return _numbers(table[counted], counts), counts
 
 
@@ -602,7 +604,7 @@ def _numbers(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def _suppress_text(table: pd.DataFrame, schema: dict, threshold: int) -> tuple[pd.DataFrame, int]:
     """The table with suppressed counts blank, the `of_people` of their rows too, and `shares` of few people rounded.
 
-    Rows that fit an `unless` (column: pattern) count something else. Returns it with the number of blanked cells.
+    Rows with one of the values of `unless` (column: values) count something else. Returns it with the number of blanked cells.
     """
     rows, counts = _of_people(table, schema)
     hidden = suppress(rows, counts, schema.get("by", []), threshold, schema.get("sums")).isna() & rows.notna()

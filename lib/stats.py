@@ -19,6 +19,10 @@ class Estimate(NamedTuple):
     n: int
 
 
+#: What is left to say where nothing could be measured.
+NOTHING = Estimate(np.nan, np.nan, np.nan, 0)
+
+
 def auroc(y: np.ndarray, score: np.ndarray) -> np.ndarray:
     """P(score of a case > score of a control), ties counted half. y: [n] 0/1; score: [..., n]. Returns [...]."""
     y = np.asarray(y, dtype=bool)
@@ -86,13 +90,25 @@ def mean_interval(values: np.ndarray, n_boot: int = 1000, seed: int = 0) -> Esti
     rng = np.random.default_rng(seed)
     values = np.asarray(values, dtype=float)
     if not len(values):
-        return Estimate(np.nan, np.nan, np.nan, 0)
+        return NOTHING
     means = values[rng.integers(0, len(values), (n_boot, len(values)))].mean(1)
     return Estimate(float(values.mean()), *np.quantile(means, [0.025, 0.975]).tolist(), len(values))
 
 
+def share(count: int, n: int) -> Estimate:
+    """count of n as a share with its 95 % Wilson interval; NOTHING of none."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    return Estimate(count / n, *proportion_confint(count, n, method="wilson"), int(n)) if n else NOTHING
+
+
 def ratio_interval(part: np.ndarray, whole: np.ndarray, n_boot: int = 1000, seed: int = 0) -> Estimate:
-    """1 - sum(part) / sum(whole) with its bootstrap over units: explained variance from per-unit sums. [n], [n]."""
+    """1 - sum(part) / sum(whole) with its bootstrap over units: explained variance from per-unit sums. [n], [n].
+
+    NOTHING without units.
+    """
+    if not len(part):
+        return NOTHING
     rng = np.random.default_rng(seed)
     pick = rng.integers(0, len(part), (n_boot, len(part)))
     shares = 1 - part[pick].sum(1) / whole[pick].sum(1)

@@ -178,6 +178,12 @@ def read_table(path: Path, reference, label_column: str) -> pd.DataFrame:
     return frame[["contig", "pos", "ref", "alt", "gene"]].assign(label=label)
 
 
+def none() -> pd.DataFrame:
+    """No labelled variant: the columns of `read_table` and no row, for a study that has none."""
+    columns = {"contig": object, "pos": int, "ref": object, "alt": object, "gene": object, "label": int}
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+
+
 def read_clinvar(path: Path, reference, regions: pd.DataFrame, report: Counter) -> pd.DataFrame:
     """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, with their gene. report: see `lib.genome.report`."""
     from lib.genome import variants

@@ -55,7 +55,7 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 import numpy as np
 import pandas as pd
 
-from lib import extract, figstyle, inputs, io, store
+from lib import extract, figstyle, inputs, io, labels, stats, store
 from lib.genome import haplotypes, reference, report, variants, windows
 from lib.models import adapter, conformance, language
 
@@ -125,7 +125,7 @@ input_report
 ratio = cohort.n_person_haplotype_windows / cohort.n_units
 stage.claim("units are at least 10 times fewer than person-haplotype windows", ratio, None, None,
             cohort.n_person_haplotype_windows, "1 (one forward per person-haplotype window)", ratio >= 10,
-            "a count, so no interval")
+            "a count, so no interval", of="windows", rule="at least 10")
 print(f"{ratio:.0f} person-haplotype windows for each unit that the model has to read")
 
 # %% [markdown]
@@ -150,19 +150,24 @@ checks
 # dinucleotide-shuffled. If the model did not beat its control, nothing downstream could be about biology.
 
 # %%
+about = labels.of_data(genome_path, vcf_path, io.data_path(model_path))
+no_head = "" if model.has_head else "the weights hold no language-model head"
+known = {"losses": {"real": np.nan, "shuffled": np.nan}, "gaps": {}}
 if simulate:
-    known = language.planted_knowledge(model, seed=seed + 1, n_bases=knowledge_bp, window_bp=window_bp)
+    if not no_head:
+        known = language.planted_knowledge(model, seed=seed + 1, n_bases=knowledge_bp, window_bp=window_bp)
     wanted = {"background minus site (nats)": 0.30, "Markov-5 minus model, in sites (nats)": 0.20,
               "two-sided Markov minus model, in sites (nats)": 0.0}
     note = "fresh simulated sequence, held out; bootstrap over windows"
 else:
-    known = language.shuffle_knowledge(model, plain.sequences[:: max(1, plain.n_units // 200)], seed)
+    if not no_head:
+        known = language.shuffle_knowledge(model, plain.sequences[:: max(1, plain.n_units // 200)], seed)
     wanted = {"shuffled minus real (nats per token)": 0.0}
-    note = "not held out: the model was pretrained on this genome; head refitted if the params say so; bootstrap over windows"
+    note = f"{labels.loss(about)}; not held out if the model was pretrained on this genome; bootstrap over windows"
 for name, least in wanted.items():
-    gap = known["gaps"][name]
-    stage.claim(f"model knowledge: {name} above {least:.2f}", gap.value, gap.low, gap.high, gap.n, least,
-                gap.low > least, note)
+    gap = known["gaps"].get(name, stats.NOTHING)
+    stage.claim(f"model knowledge: {name} above {least:.2f}", *gap, least, gap.low > least, note,
+                of="windows", rule=f"the interval lies above {least:.2f}", because=no_head)
 stage.write_table("knowledge", pd.DataFrame([known["losses"]]))
 pd.Series(known["losses"]).to_frame("value")
 
@@ -201,6 +206,7 @@ for prefix, (called, part) in people.items():
     inputs.write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
 stage.write_table("variants", genotypes.variants, private=True)
 stage.write_json("model.json", model.identity)
+stage.write_json("study.json", about)  # what the figures may say of these data
 if subset_units:
     chosen = np.sort(np.random.default_rng(seed).choice(plain.n_units, min(subset_units, plain.n_units), replace=False))
     store.subset(stage.path("activations.h5"), stage.path("subset.h5"), chosen)
@@ -243,7 +249,7 @@ stage.write_table("audit", audit)
 worst = audit.loc[audit.largest_relative_difference.idxmax()]
 stage.claim("stored activations are those of each unit alone in float32, within 1 %", worst.largest_relative_difference, None,
             None, int(audit.n_rows.sum()), 0.01, worst.largest_relative_difference < 0.01,
-            "largest over rows and sites of max |x - stored| / max |x|; no interval")
+            "largest over rows and sites of max |x - stored| / max |x|; no interval", of="tokens", rule="below 0.01")
 audit
 
 # %%
@@ -257,7 +263,7 @@ axis[1].tick_params(axis="x", rotation=30)
 
 # %%
 stage.headline(units=len(units), person_haplotype_windows=cohort.n_person_haplotype_windows,
-               tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(known["gaps"][k].value, 3) for k in wanted})
+               tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(gap.value, 3) for k, gap in known["gaps"].items()})
 extract.forget(study, "01_extraction")
 stage.finish()
 

@@ -68,7 +68,21 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 import numpy as np
 import pandas as pd
 
-from lib import calibration, cohort, figstyle, hunting, inputs, io, probe, publish, stats, store, structure
+from lib import (
+    calibration,
+    cohort,
+    figstyle,
+    hunting,
+    inputs,
+    io,
+    labels,
+    probe,
+    publish,
+    stats,
+    stops,
+    store,
+    structure,
+)
 from lib.genome import reference, variants, windows
 from lib.models import adapter
 
@@ -255,7 +269,7 @@ parts = []
 for arm, y in phenotypes.items():
     names = ["principal components", "missing calls"] + ["population"] * (population is not None)
     confounders = {name: runs[arm][name].score if name in runs[arm] else None for name in names}
-    ceiling = limits[arm] or genetic[arm]
+    ceiling = limits[arm] or genetic.get(arm)  # neither where no published variant is in the cohort
     found = hunting.alarms(y, nested[arm].score, runs[arm]["dosage"].score, shuffles[arm], confounders, ceiling, n_boot, seed, families)
     parts.append(found.assign(arm=arm))
 alarms = pd.concat(parts, ignore_index=True)[["arm", "alarm", "value", "low", "high", "n", "limit", "fired", "note"]]
@@ -263,7 +277,7 @@ stage.write_table("alarms", alarms)
 alarms[["arm", "alarm", "value", "low", "high", "limit", "fired"]].round(3)
 
 # %%
-stopped = {arm: ", ".join(alarms.alarm[(alarms.arm == arm) & alarms.fired]) for arm in arms}
+stopped = stops.of_arms(alarms)
 
 # %% [markdown]
 # ## ROC curve
@@ -335,8 +349,10 @@ if external_phenotype_path:
         inside = hunting.estimate(y, nested[arm].score, n_boot, seed, families)
         e, slope, holds = hunting.transport(inside, other_y, frozen.score(X), n_boot, seed)
         rows.append({"arm": arm, "site": best[arm], **e._asdict(), "slope": slope})
-        hunting.claim(stage, stopped[arm], f"[{arm}] the frozen probe transports to a second cohort", e, round(inside.value, 3), holds,
-                      f"wanted: intervals overlap, both above 0.5; calibration slope there {slope:.2f}; bootstrap over people")
+        stage.claim(f"[{arm}] the frozen probe transports to a second cohort", *e, round(inside.value, 3), holds,
+                    f"null: AUROC at home; calibration slope there {slope:.2f}; bootstrap over people", of="people",
+                    rule="the intervals here and there overlap and both lie above 0.5", stopped=stopped[arm],
+                    because="" if e.n else "a class of the second cohort is a single person or nobody")
     stage.write_table("external", pd.DataFrame(rows))
 
 # %% [markdown]
@@ -354,6 +370,7 @@ for arm, y in phenotypes.items():
     private |= {f"{arm}/fold {r}": folds for r, folds in enumerate(nested[arm].folds)}
     private |= {f"{arm}/{site} {r}": score for site in sites for r, score in enumerate(runs[arm][site].score)}
 stage.write_yaml("layer_hunting_results.yaml", results)
+stage.write_json("arms.json", labels.of_arms(arms, arm_kinds, effect_scales, phenotype_path))  # what the figures may say of them
 stage.write_json("settings.json", {"n_folds": n_folds, "n_repeats": n_repeats, "C_grid": C_grid, "seed": seed})  # 05 fits the same probes
 stage.write_table("scores", pd.DataFrame(private), private=True);
 
@@ -364,22 +381,23 @@ stage.write_table("scores", pd.DataFrame(private), private=True);
 for arm, y in phenotypes.items():
     e = hunting.estimate(y, nested[arm].score, n_boot, seed, families)
     p = (1 + (shuffles[arm] >= e.value).sum()) / (1 + n_shuffles)
-    hunting.claim(stage, stopped[arm], f"[{arm}] a layer predicts better than shuffled labels", e,
-                  f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}", e.low > 0.5 and p <= 0.05,
-                  f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; permutation p {p:.3f}")
+    stage.claim(f"[{arm}] a layer predicts better than shuffled labels", *e, f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}",
+                e.low > 0.5 and p <= 0.05, f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; "
+                f"permutation p {p:.3f}", of="people", rule="the interval lies above 0.5 and permutation p is at most 0.05", stopped=stopped[arm])
     for name in ("dosage", f"{kmer_k}-mer", "raw embedding", "random twin"):
         over = hunting.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed, families)
         text, note = f"the layer chosen inside folds predicts better than {name}", ""
         if name == "dosage":
             text = "the layer chosen inside folds is above dosage, by no more than 0.05"
             note = "a gain this small is shrinkage towards shared directions, not knowledge of people; "
-        hunting.claim(stage, stopped[arm], f"[{arm}] {text}", over, 0.0, over.low > 0,
-                      f"{note}AUROC difference, paired bootstrap over {resampled}")
+        stage.claim(f"[{arm}] {text}", *over, 0.0, over.low > 0, f"{note}AUROC difference, paired bootstrap over {resampled}",
+                    of="people", rule="the interval of the paired difference lies above 0", stopped=stopped[arm])
     for row in alarms[alarms.arm == arm].itertuples():
-        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired,
-                    row.note or "rule in the notebook")
+        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, row.note,
+                    of="shuffles" if row.alarm == "label shuffle" else "people", rule=hunting.alarm_rule(row.alarm),
+                    because=row.note if pd.isna(row.limit) else "")
     stage.headline(**{f"{arm} nested": round(e.value, 3), f"{arm} dosage": round(float(stats.auroc(y, runs[arm]["dosage"].score).mean()), 3),
-                      f"{arm} shuffle": round(float(shuffles[arm].mean()), 3), f"{arm} alarms": stopped[arm] or "none"})
+                      f"{arm} shuffle": round(float(shuffles[arm].mean()), 3), f"{arm} alarms": stopped[arm].removeprefix("alarm: ") or "none"})
 
 # %%
 figure, axes = figstyle.panels(len(arms), 2.2, sharey=True)

@@ -60,7 +60,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import figstyle, io, stats, store
+from lib import figstyle, io, labels, stats, store
 from lib.models import adapter
 from lib.sae import data, evaluate, format, stability
 from lib.sae.model import random_dictionary
@@ -131,6 +131,7 @@ for name, sae in saes.items():
 sweep = pd.DataFrame(rows)
 chosen = evaluate.choose_run(sweep[sweep.split == "validation"])
 best = sweep[(sweep.run == chosen) & (sweep.split == "test")].iloc[0]
+verdict = evaluate.go_no_go(best.explained_variance, best.l0)
 sweep[sweep.split == "test"].sort_values("l0").round(4)
 
 # %% [markdown]
@@ -140,7 +141,7 @@ sweep[sweep.split == "test"].sort_values("l0").round(4)
 # within 10 % of its own L0, and nothing is extrapolated: what no run reaches stays empty.
 
 # %%
-matched = evaluate.matched_l0(sweep[sweep.split == "test"], compared_l0)
+matched = evaluate.matched_l0(sweep[(sweep.split == "test") & (sweep.l0 > 0)], compared_l0)  # a run of no active latent stands nowhere
 stage.write_table("matched_l0", matched)
 side = matched.assign(target_l0=[f"L0 {target:g}" for target in matched.target_l0])
 side.pivot(index=["architecture", "d_sae"], columns="target_l0", values=["explained_variance", "how"]).round(4)
@@ -219,7 +220,7 @@ for site in [name for name in layer_sites if name != sae_site]:
                  "twin": twin_e.value, "n_units": e.n})
 by_layer = pd.DataFrame(rows).set_index("site").loc[[site for site in acts.acts if site in layers]].reset_index()
 stage.write_table("layers", by_layer)
-stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0),
+stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0), "decision": verdict,
                                  "layers": layers, "seeds": {f"seed {seed}": f"{sae_site}/{chosen}"}
                                  | {f"seed {seed + i}": f"seeds/{seed + i}" for i in range(1, n_seeds)}})
 by_layer.round(4)
@@ -243,15 +244,18 @@ for name, other in others.items():
     partners = stability.match_latents(sae, other, alive[f"seed {seed}"], alive[name])
     latents.loc[partners.latent[partners.shared], "seeds_found"] += 1
 stage.write_table("latents", latents)
-if len(seeds) > 1:
+came_again = "latents of one seed come back with another (share with encoder and decoder cosine above 0.7)"
+same_rule = "every pair of seeds shares more than its permuted null"
+if len(seeds) == 1:
+    stage.claim(came_again, None, None, None, 0, None, False, of="pairs", rule=same_rule, because="one seed was trained")
+else:
     shared = stability.pairwise_stability(seeds, alive, seed)
     stage.write_table("stability", shared)
     both = shared[shared.matching == "both"]
-    stage.claim("latents of one seed come back with another (share with encoder and decoder cosine above 0.7)",
-                both.shared.mean(), None, None, len(both), round(float(both.null_shared.mean()), 4),
+    stage.claim(came_again, both.shared.mean(), None, None, len(both), round(float(both.null_shared.mean()), 4),
                 bool((both.shared > both.null_shared).all()),
                 f"mean over {len(both)} pairs of {len(seeds)} seeds, {both.shared.min():.3f} to {both.shared.max():.3f}; pairs are not "
-                "independent, so no interval; null: permuted decoder and encoder")
+                "independent, so no interval; null: permuted decoder and encoder", of="pairs", rule=same_rule)
     stage.headline(shared_by_seeds=round(float(both.shared.mean()), 3))
     print(shared.round(3).to_string())
 
@@ -263,6 +267,8 @@ if len(seeds) > 1:
 
 # %%
 model = adapter.load(io.data_path(model_path), expect=identity)
+no_head = "" if model.has_head else "the weights hold no language-model head"
+about = io.read_json(study, "01_extraction", "study.json")
 test_units = np.unique(unit[split["test"]])[:loss_units]
 mu, directions = (torch.from_numpy(a).float() for a in (centre, basis))
 rebuilt = {"SAE": lambda a: sae(a.float())[0], "random dictionary": lambda a: random(a.float())[0],
@@ -282,23 +288,28 @@ recovered.round(4)
 # ## Go or no-go
 
 # %%
-verdict = evaluate.go_no_go(best.explained_variance, best.l0)
 stage.claim("the chosen dictionary passes the floor (EV >= 0.90 with L0 <= 30) on test chromosomes",
             best.explained_variance, best.low, best.high, int(best.n_units),
             "0.90 at L0 30 (fixed beforehand)", verdict != "no-go",
-            f"L0 {best.l0:.1f}; bootstrap over units; one SAE seed; the rule reads the estimate, not its interval")
+            f"L0 {best.l0:.1f}; bootstrap over units; one SAE seed; the rule reads the estimate, not its interval",
+            of="windows", rule="EV at least 0.90 and L0 at most 30")
 stage.claim("the dictionary explains more variance than PCA with as many components", over_pca.value, over_pca.low,
             over_pca.high, over_pca.n, 0, over_pca.low > 0,
-            f"EV(SAE, L0 {best.l0:.1f}) - EV(PCA, {basis.shape[1]} components); paired bootstrap over units; one SAE seed")
+            f"EV(SAE, L0 {best.l0:.1f}) - EV(PCA, {basis.shape[1]} components); paired bootstrap over units; one SAE seed",
+            of="windows", rule="the interval of the paired difference lies above 0")
 at_stake = losses["mean ablated"] - losses.original
 kept, rival = recovered.loc["SAE"], recovered.loc["random dictionary"]
 over_random = evaluate.paired_gain(losses.SAE.to_numpy(), losses["random dictionary"].to_numpy(), at_stake.to_numpy(), n_boot, seed)
 stage.claim("the language model loses less on the dictionary's reconstructions than on a random dictionary's",
             kept.loss_recovered, kept.low, kept.high, int(kept.n_units), round(float(rival.loss_recovered), 4),
             at_stake.sum() > 0 and over_random.low > 0,
-            f"loss recovered, bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
-            f"difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}")
+            f"loss recovered ({labels.loss(about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
+            f"difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
+            of="windows", rule="mean ablation costs loss, and the interval of the paired difference lies above 0", because=no_head)
 against_pca = "more than" if over_pca.low > 0 else "less than" if over_pca.high < 0 else "not distinguishably other than"
+of_loss = f"could not be tested, because {no_head}." if no_head else (
+    f"{kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,\n"
+    f"  {int(kept.n_tokens)} tokens); PCA {recovered.loss_recovered['PCA']:.4f}; random dictionary {rival.loss_recovered:.4f}.")
 stage.write_text("decisions.md", f"""# Decision: {verdict}
 
 Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(validation_contigs)}, read on {', '.join(test_contigs)}.
@@ -308,14 +319,13 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(validation_co
 - It explains {against_pca} PCA with {basis.shape[1]} components, which explains {controls.explained_variance[1]:.4f}: paired difference
   {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0: {controls.explained_variance[0]:.4f}.
   The same run trained on a randomly initialised twin explains {controls.explained_variance[2]:.4f} of the twin's variance.
-- Loss recovered against mean ablation: {kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,
-  {int(kept.n_tokens)} tokens); PCA {recovered.loss_recovered['PCA']:.4f}; random dictionary {rival.loss_recovered:.4f}.
+- Loss recovered against mean ablation: {of_loss}
 - The intervals are of one seed; stability.csv compares {len(seeds)}.
 - Target 0.95 at L0 20, floor 0.90 at L0 30, on the estimate; fixed beforehand. PCA is no part of the rule.
 """)
 stage.headline(site=sae_site, run=chosen, EV=round(best.explained_variance, 4), L0=round(best.l0, 2),
                dead=round(best.dead_share, 4), EV_over_PCA=round(over_pca.value, 4),
-               loss_recovered=round(float(kept.loss_recovered), 4), decision=verdict)
+               loss_recovered=no_head or round(float(kept.loss_recovered), 4), decision=verdict)
 verdict
 
 # %%

@@ -68,9 +68,8 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
-from lib import figstyle, inputs, io, store
+from lib import figstyle, inputs, io, stats, stops, store
 from lib.annotate import (
     composition,
     concepts,
@@ -99,7 +98,8 @@ x = acts.acts[site]
 split = store.split_rows(units, acts.tokens["unit"], validation_contigs, test_contigs)
 once = features.disjoint_units(units)
 split = {part: rows[np.isin(acts.tokens["unit"][rows], once)] for part, rows in split.items()}
-print(f"{chosen['run']} at {site}; decision: {io.read_manifest(study, '03_sae_training')['headline'].get('decision')}")
+stopped = stops.of_dictionary(chosen)  # every claim here rests on it
+print(f"{chosen['run']} at {site}; decision: {chosen['decision']}")
 
 # %% [markdown]
 # ## Concepts on tokens
@@ -212,9 +212,10 @@ for where in [name for name in acts.acts if name in at_layer]:
         null = best_there[(best_there.method != "SAE") & best_there.concept.isin(shown)].groupby("concept").f1.max()
         part = search.f1_intervals(mine, latents_there["test"], laid["test"], tokens["test"].unit.to_numpy(), n_boot, seed)
         cells.append(part.assign(site=where, best_null=part.concept.map(null)))
-layer_ladder, cells = pd.concat(by_layer, ignore_index=True), pd.concat(cells, ignore_index=True)
+columns = ["site", "kind", "concept", "family", "latent", "f1", "low", "high", "claimed", "best_null"]
+layer_ladder, cells = pd.concat(by_layer, ignore_index=True), pd.concat(cells)[columns] if cells else pd.DataFrame(columns=columns)
 stage.write_table("layer_ladder", layer_ladder)
-stage.write_table("layer_concepts", cells[["site", "kind", "concept", "family", "latent", "f1", "low", "high", "claimed", "best_null"]])
+stage.write_table("layer_concepts", cells)
 layer_ladder.pivot_table(index=["kind", "method"], columns="site", values="profiles_found", sort=False)
 
 # %% [markdown]
@@ -239,13 +240,15 @@ by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sor
 # Trained minus null, one claim a null, with an interval over families (members of a family share their sites).
 
 # %%
-for kind in kinds:
-    wide = best[best.kind == kind].pivot_table(index="concept", columns="method", values="f1")
-    family = best[best.kind == kind].drop_duplicates("concept").set_index("concept").family
-    for rival in [m for m in methods if m != "SAE"]:
-        e = features.family_interval(wide["SAE"] - wide[rival], family, n_boot, seed)
-        stage.claim(f"latents match {kind} concepts better than {rival} (test F1, mean difference)", e.value, e.low, e.high,
-                    e.n, 0.0, e.low > 0 and e.n >= 10, "bootstrap over families, at least 10 wanted; one SAE seed, the others in seed_ladder.csv")
+named = [] if planted is None else ["true site"]
+for kind in ["motif", "interval", *named]:
+    gains = features.gains(best[best.kind == kind], [m for m in methods if m != "SAE"], n_boot, seed)
+    strongest = min(gains, key=lambda rival: gains[rival].value)
+    for rival, e in [*gains.items(), (None, gains[strongest])]:
+        stage.claim(f"latents match {kind} concepts better than {rival or 'the strongest rival'} (test F1, mean difference)", *e,
+                    0.0 if rival else strongest, e.low > 0 and e.n >= 10, "bootstrap over families; one SAE seed, the others in seed_ladder.csv",
+                    of="motif families", rule="the interval of the paired difference lies above 0, with at least 10 families", stopped=stopped,
+                    because="" if e.n else f"no {kind} has {min_instances} instances on validation and on test")
 sae_ladder = ladder[ladder.method == "SAE"].set_index("kind")
 stage.headline(**{f"{k} found": int(v) for k, v in sae_ladder.profiles_found.items()})
 
@@ -262,22 +265,23 @@ if planted is not None:
     stage.write_table("recovery", recovery)
     stage.write_table("false_claims", false)
     score = recovery.set_index("method")
-    mine, rest = score.loc["SAE"], score.drop(index="SAE")
-    low, high = proportion_confint(mine.recovered, mine.motifs, method="wilson")
-    stage.claim("planted motifs recovered by one latent (test F1 above 0.5, q below 0.05)", mine.recovered / mine.motifs, low, high,
-                int(mine.motifs), round(float((rest.recovered / rest.motifs).max()), 4), mine.recovered / mine.motifs >= 0.8,
-                f"share of motifs, Wilson interval; the bar is 0.8; null: best of {', '.join(rest.index)}")
-    twin_row = score.loc["random twin"]
-    stage.claim("at most 5 % of planted motifs are recovered on the random twin", twin_row.recovered / twin_row.motifs, None, None,
-                int(twin_row.motifs), 0.05, twin_row.recovered <= 0.05 * twin_row.motifs, "its own dictionary, same procedure")
-    low, high = proportion_confint(mine.family_right, max(mine.recovered, 1), method="wilson")
-    stage.claim("motif family named right, of the recovered", mine.family_right / max(mine.recovered, 1), low, high, int(mine.recovered),
-                0.9, mine.family_right >= 0.9 * mine.recovered, "best JASPAR family against the planted one; Wilson interval; the bar is 0.9")
-    low, high = proportion_confint(int(false["false"].sum()), max(len(false), 1), method="wilson")
-    stage.claim("claimed latent-family pairs that are false against truth", float(false["false"].mean()), low, high, len(false), 0.05,
-                float(false["false"].mean()) <= 0.05, "share of claimed pairs of the SAE, Wilson interval; the bar is 0.05; with the sites under "
-                f"other names {features.chance_false(read, planted, found_hits['test'], seed=seed):.2f} would be false; strictly false "
-                f"{false['false_strict'].mean():.3f}")
+    mine, rest, twin_row = score.loc["SAE"], score.drop(index="SAE"), score.loc["random twin"]
+    untested = "" if mine.motifs else f"no planted motif has {min_instances} sites on validation and on test"
+    e, strongest = stats.share(mine.recovered, mine.motifs), stats.share(rest.recovered.max(), mine.motifs)
+    stage.claim("planted motifs recovered by one latent (test F1 above 0.5, q below 0.05)", *e, round(strongest.value, 4), e.value >= 0.8,
+                f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}", of="motifs", rule="at least 0.8", stopped=stopped,
+                because=untested)
+    e = stats.share(twin_row.recovered, twin_row.motifs)
+    stage.claim("at most 5 % of planted motifs are recovered on the random twin", e.value, None, None, e.n, 0.05, e.value <= 0.05,
+                "its own dictionary, same procedure", of="motifs", rule="at most 0.05", stopped=stopped, because=untested)
+    e = stats.share(mine.family_right, mine.recovered)
+    stage.claim("motif family named right, of the recovered", *e, 0.9, e.value >= 0.9, "best JASPAR family against the planted one; Wilson interval",
+                of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
+    e = stats.share(false["false"].sum(), len(false))
+    stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05, "share of claimed pairs of the SAE, Wilson "
+                f"interval; with the sites under other names {features.chance_false(read, planted, found_hits['test'], seed=seed):.2f} would be false; "
+                f"strictly false {false['false_strict'].mean():.3f}", of="pairs", rule="at most 0.05", stopped=stopped,
+                because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
     stage.headline(motifs_recovered=f"{int(mine.recovered)} of {int(mine.motifs)}", family_right=f"{int(mine.family_right)} of {int(mine.recovered)}",
                    false_claims=f"{int(false['false'].sum())} of {len(false)}")
     print(recovery.to_string())
@@ -307,14 +311,19 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 
 # %%
 picked = features.pick_finalists(read, n_finalists)
-if len(picked):
+follows = "finalists fire on their motif put into matched backgrounds (BH over finalists)"
+rule = "every finalist's q is below 0.05"
+if n_finalists and picked.empty:
+    stage.claim(follows, None, None, None, 0, 0, False, of="latents", rule=rule, stopped=stopped,
+                because=f"no latent reaches an F1 of {pair_floor} for a motif on validation")
+elif n_finalists:
     earned = finalists.examine(picked, model, site, sae, own["test"], tokens["test"], texts, motifs.vertebrate_motifs(), finalist_windows,
                                n_backgrounds, seed)
     stage.write_table("finalists", earned.table)
     stage.write_table("logos", earned.logos)
     inside = earned.table.insertion_q < 0.05
-    stage.claim("finalists fire on their motif put into matched backgrounds (BH over finalists)", int(inside.sum()), None, None, len(inside), 0,
-                bool(inside.all()), "paired against its shuffled letters, bootstrap over backgrounds")
+    stage.claim(follows, int(inside.sum()), None, None, len(inside), 0, bool(inside.all()),
+                "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds", of="latents", rule=rule, stopped=stopped)
     print(earned.table.round(3).T.to_string())
 
 # %% [markdown]

@@ -37,7 +37,7 @@
 # **Warning.** With published effects, losing all of NOD2 costs 0.013 to 0.028 of AUROC. An arm without a necessary latent is an answer.
 #
 # Reads 01 to 04. Leaves `necessity.csv`, `totals.csv`, `modes.csv`, `sufficiency.csv`, `refits.csv`, `set_curves.csv`,
-# `null_phenotypes.csv`, `planted.csv`, `catalogue.csv` (plausible and faithful), `patching.csv`, `steering.csv`, `explanations.csv`,
+# `null_phenotypes.csv`, `planted.csv`, `rule.json`, `catalogue.csv` (plausible and faithful), `patching.csv`, `steering.csv`, `explanations.csv`,
 # `agreement.csv`, `attributions.h5`, `replication_*.csv` (seeds, families, halves, layers, models), `decisions.md`.
 
 # %% tags=["parameters"]
@@ -75,9 +75,8 @@ import json
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
-from lib import cohort, figstyle, hunting, inputs, io, probe, stats, store
+from lib import cohort, figstyle, hunting, inputs, io, probe, stats, stops, store
 from lib.annotate import concepts
 from lib.causal import ablation, attribution, explain, necessity, patching, replication, steering
 from lib.genome import motifs
@@ -146,8 +145,6 @@ def change_at(sae, where, acts, units, locus_map, n_people, mode="reference"):
 moved = change_at(sae, site, acts, units, locus_map, n_people)
 movers = (moved != 0).any(1).sum(0)  # people in whom a latent is not what it is on the reference
 moving = np.flatnonzero(movers >= least_moved)
-if not len(moving):
-    raise ValueError(f"no latent of {chosen['folder']} differs from the reference in {least_moved} people or more: nothing to test")
 change = {arm: ablation.repeated_change(moved, decoder, run.probes, run.folds) for arm, run in runs.items()}
 f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in somebody, {len(moving)} in at least {least_moved} people: these are tested"
 
@@ -180,7 +177,7 @@ pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"
 # Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic
 # ones, most of whose length no probe reads. Rate-matched: of a latent, all latents within 10 % of its firing rate, at most
 # `n_matched`; fewer than `least_matched` cannot speak, and the latent is not called needed. Of a set, sets of
-# as many latents, each near a member in rate and norm. Nulls and the fall they bound are of the first repeat. Two steps for sets: those that
+# as many latents, each near a member in rate and norm; a set too large for its null cannot be tested. Nulls and the fall they bound are of the first repeat. Two steps for sets: those that
 # pass with every latent as a possible control are established; their latents are then no controls for the others, or one
 # cause would hide the next (`rate_matched_99_all` has the first step).
 
@@ -211,12 +208,9 @@ def dealt_falls(y, run, kind):
     if kind == "latent":
         orders = [necessity.derangement(len(decoder), rng) for _ in range(n_matched)]
         return np.stack([necessity.deltas(y, score, ablation.score_change(moved, decoder[order], fitted, folds)[None, moving]) for order in orders], axis=1)
-    falls = []
-    for m in sets[kind].values():
-        outside = np.setdiff1d(np.arange(len(decoder)), m)
-        rows = [decoder[rng.permutation(outside)[: len(m)]] for _ in range(n_matched)]
-        falls.append(necessity.deltas(y, score, np.stack([ablation.score_change(moved[:, :, m], row, fitted, folds).sum(0) for row in rows])[None]))
-    return np.stack(falls)
+    dealt = [(m, necessity.dealt_orders(m, len(decoder), n_matched, rng)) for m in sets[kind].values()]
+    changes = ([ablation.score_change(moved[:, :, m], decoder[order], fitted, folds).sum(0) for order in orders] for m, orders in dealt)
+    return necessity.null_falls(y, score, map(np.array, changes), n_matched)
 
 
 def matched_falls(y, run, own, kind, established=()):
@@ -227,7 +221,7 @@ def matched_falls(y, run, own, kind, established=()):
         falls[found < least_matched] = np.nan
         return falls, found
     drawn = [list(necessity.matched_sets(m, rate, size, n_matched, seed, established)) for m in sets[kind].values()]
-    return np.stack([necessity.deltas(y, run.score[:1], necessity.set_change(own, alike)) for alike in drawn]), np.full(len(drawn), n_matched)
+    return necessity.null_falls(y, run.score[:1], (necessity.set_change(own, alike)[0] for alike in drawn), n_matched), np.array([len(alike) for alike in drawn])
 
 
 def test(arm, kind):
@@ -255,10 +249,11 @@ def test(arm, kind):
     return necessity.verdict(table.assign(rate_matched_99=np.where(first.needed, strict, rest)), *rule)
 
 
-necessary = pd.concat([test(arm, kind) for arm in arms for kind in sets if sets[kind]], ignore_index=True).drop(columns="latent")
+necessary = necessity.verdicts([test(arm, kind).drop(columns="latent") for arm in arms for kind in sets if sets[kind]])
 whole = {arm: hunting.estimate(y, runs[arm].score, 1000, seed, families) for arm, y in phenotypes.items()}
-necessary["share"] = necessary.share.where(necessary.arm.map(lambda arm: whole[arm].low > 0.5))  # a share of nothing is no number
+necessary["share"] = necessary.share.where(necessary.arm.map({arm: e.low > 0.5 for arm, e in whole.items()}).astype(bool))  # a share of nothing is no number
 stage.write_table("necessity", necessary)
+stage.write_json("rule.json", {"arms": arms, "bar": bar})  # for the figure
 counts = necessary.groupby(["arm", "kind"], sort=False)[["needed", "necessary", "strongly_necessary"]].sum()
 counts["tested"] = necessary.groupby(["arm", "kind"], sort=False).size()
 counts["largest"] = necessary.groupby(["arm", "kind"], sort=False).delta.max().round(4)
@@ -304,7 +299,10 @@ for arm, y in phenotypes.items():
             frozen = necessity.deltas(y, first, necessity.set_change(change[arm][:1], [m]))[0]
             lost = hunting.difference(y, first, again.score, 1000, seed, families)
             refits.append({"arm": arm, "kind": kind, "name": name, "frozen": frozen, "refit": lost.value, "low": lost.low, "high": lost.high, "n": lost.n})
-totals, modes_table, kept, refits, curves = pd.DataFrame(totals), pd.DataFrame(rows), pd.concat([pd.DataFrame(), *kept]), pd.DataFrame(refits), pd.concat(curves)
+totals, curves = pd.DataFrame(totals), pd.concat(curves)
+modes_table = pd.DataFrame(rows, columns=["arm", "mode", "kind", "name", "delta"])
+kept = pd.concat(kept) if kept else pd.DataFrame(columns=["n", "auroc_full", "auroc_none", "auroc", "recovered", "arm", "closure"])
+refits = pd.DataFrame(refits, columns=["arm", "kind", "name", "frozen", "refit", "low", "high", "n"])
 for name, table in {"totals": totals, "modes": modes_table, "sufficiency": kept, "refits": refits, "set_curves": curves}.items():
     stage.write_table(name, table)
 print(totals.round(3).to_string(index=False), "\n", refits.round(4).to_string(index=False))
@@ -339,35 +337,32 @@ null.groupby("kind", sort=False).agg(phenotypes=("draw", "size"), auroc=("auroc"
 # right if the true sites that its latents read are of a causal motif.
 
 # %%
-stopped = {arm: ", ".join(alarms.alarm[(alarms.arm == arm) & alarms.fired.astype(bool)]) for arm in arms}
-
-
-def claim(arm, text, value, low, high, n, null, holds, note):
-    """A claim of an arm, which an alarm of 02 stops."""
-    hunting.claim(stage, stopped[arm], f"[{arm}] {text}", stats.Estimate(value, low, high, n), null, holds, note)
-
+alarmed, no_go = stops.of_arms(alarms), stops.of_dictionary(chosen)
+stopped = {arm: stops.joined(alarmed[arm], no_go) for arm in arms}  # what is said here rests on the dictionary, but for rival explanations
+needs = (f"the fall's lower bound is above 0, maxT p below {0.05 / len(sets):g}, beyond both nulls' 99th percentiles, and above 0 in four fifths of the folds"
+         + (" and in the second cohort" if external_phenotype_path else ""))
 
 for arm in arms:
     for kind in sets:
-        mine = necessary[(necessary.arm == arm) & (necessary.kind == kind)].sort_values("delta", ascending=False)
-        if not len(mine):
-            continue
-        best = mine[mine.needed].iloc[0] if mine.needed.any() else mine.iloc[0]
-        claim(arm, f"some {kind} is needed", best.delta, best.low, best.high, n_people, round(np.nanmax([best.rate_matched_99, best.random_99]), 5), mine.needed.any(),
-              f"{best['name']}: {int(mine.needed.sum())} needed, {int(mine.necessary.sum())} necessary of {len(mine)}; fall of AUROC, BCa over people, maxT p "
-              f"{best.p_max_t:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions")
+        mine = necessary[(necessary.arm == arm) & (necessary.kind == kind)]
+        e, null_99, note = necessity.strongest(mine)
+        stage.claim(f"[{arm}] some {kind} is needed", e.value, e.low, e.high, n_people, null_99, mine.needed.any(), note, of="people", rule=needs,
+                    stopped=stopped[arm], because=necessity.untested(mine, kind))
     mine = necessary[(necessary.arm == arm) & (necessary.kind == "latent")]
-    claim(arm, f"25 latents are necessary, each with a fall of {bar} or more", int(mine.necessary.sum()), None, None, len(mine), 25, mine.necessary.sum() >= 25, "a count of latents")
+    stage.claim(f"[{arm}] 25 latents are necessary, each with a fall of {bar} or more", int(mine.necessary.sum()), None, None, len(mine), 25, mine.necessary.sum() >= 25,
+                "a count of latents", of="latents", rule="at least 25", stopped=stopped[arm], because=necessity.untested(mine, "latent"))
     total = totals[totals.arm == arm].iloc[0]
     most = 0.5 + (total.auroc_full - 0.5) / 4
-    claim(arm, "with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated, total.low, total.high, total.n, round(most, 4),
-          total.full_low > 0.5 and total.high <= most, f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; null: three quarters of the way to 0.5")
+    stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated, total.low, total.high, total.n,
+                round(most, 4), total.full_low > 0.5 and total.high <= most, f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; "
+                "null: three quarters of the way to 0.5", of="people", rule="the full AUROC's interval lies above 0.5, and the interval left at or below the null", stopped=stopped[arm])
     stage.headline(**{f"{arm} {kind} necessary": int(necessary[(necessary.arm == arm) & (necessary.kind == kind)].necessary.sum()) for kind in sets})
 if n_null:
     wrong = null.groupby("draw")[["needed", "necessary"]].sum() > 0
-    low, high = proportion_confint(int(wrong.needed.sum()), n_null, method="wilson")
-    stage.claim("phenotypes without effects in which anything is called needed", float(wrong.needed.mean()), low, high, n_null, 0.05, wrong.needed.mean() <= 0.05,
-                f"share of phenotypes; necessary in {int(wrong.necessary.sum())}; {int(null.tested.sum())} tests, controls left out; Wilson interval; the bar is 0.05")
+    e = stats.share(int(wrong.needed.sum()), len(wrong))
+    stage.claim("phenotypes without effects in which anything is called needed", *e, 0.05, e.value <= 0.05,
+                f"share of phenotypes; necessary in {int(wrong.necessary.sum())}; {int(null.tested.sum())} tests, controls left out; Wilson interval",
+                of="phenotypes", rule="at most 0.05", stopped=no_go, because="" if e.n else "no set of latents can be tested")
 
 # %%
 if truth_variants_path:
@@ -383,24 +378,26 @@ if truth_variants_path:
         right = {name: set(m) for name, m in reads.items() if len(m) and set(m) <= causal}  # a tie with another motif is not right
         hit, n = sum(map(bool, right.values())), len(found)
         for what, k, of in (("recall", len(set().union(*right.values())) if right else 0, len(causal)), ("precision", hit, n)):
-            low, high = proportion_confint(k, of, method="wilson") if of else (np.nan, np.nan)
-            scored.append({"arm": arm, "kind": kind, "score": what, "value": k / of if of else np.nan, "low": low, "high": high, "k": k, "n": of,
-                           "motifs": ", ".join(sorted(causal))})
-    scored = pd.DataFrame(scored)
+            scored.append({"arm": arm, "kind": kind, "score": what, **stats.share(k, of)._asdict(), "k": k, "motifs": ", ".join(sorted(causal))})
+    scored = pd.DataFrame(scored)[["arm", "kind", "score", "value", "low", "high", "k", "n", "motifs"]]
     inside = np.unique(np.concatenate([np.zeros(0, int), *(sets["closure"][name] for name in necessary.name[(necessary.arm == arms[0]) & (necessary.kind == "closure") & necessary.necessary])]))
     own_site = motif.reindex(inside).dropna()
-    low, high = proportion_confint(int(own_site.isin(causal).sum()), len(own_site), method="wilson") if len(own_site) else (np.nan, np.nan)
-    scored.loc[len(scored)] = [arms[0], "latents of necessary closures that read a true site", "precision", own_site.isin(causal).mean(), low, high,
-                               int(own_site.isin(causal).sum()), len(own_site), ", ".join(sorted(causal))]
+    e = stats.share(int(own_site.isin(causal).sum()), len(own_site))
+    scored.loc[len(scored)] = [arms[0], "latents of necessary closures that read a true site", "precision", e.value, e.low, e.high,
+                               int(own_site.isin(causal).sum()), e.n, ", ".join(sorted(causal))]
     stage.write_table("planted", scored)
     for row in scored[scored.kind == "closure"].itertuples():
-        claim(row.arm, f"{row.score} of planted causal motifs among necessary closures is at least 0.8", row.value, row.low, row.high, row.n, 0.8, row.value >= 0.8,
-              f"{row.k} of {row.n}, Wilson interval; causal: {row.motifs}; the demo's motifs and `together` were chosen on its seed 0, demo-1 is another seed")
+        stage.claim(f"[{row.arm}] {row.score} of planted causal motifs among necessary closures is at least 0.8", row.value, row.low, row.high, row.n, 0.8, row.value >= 0.8,
+                    f"{row.k} of {row.n}, Wilson interval; causal: {row.motifs}; the demo's motifs and `together` were chosen on its seed 0, demo-1 is another seed",
+                    of="motifs" if row.score == "recall" else "sets", rule="at least 0.8", stopped=stopped[row.arm],
+                    because="" if row.n else "no closure is necessary" if row.score == "precision" else "no motif is causal")
     latents = necessary[(necessary.arm == arms[0]) & (necessary.kind == "latent")].assign(latent=lambda t: t.name.astype(int)).merge(
         motif.rename("motif").reset_index(), on="latent")
     match = ablation.causal_match(latents.delta.to_numpy(), latents.motif.to_numpy(), sorted(causal), 1000, seed)
-    claim(arms[0], "ablating latents of causal motifs costs more than ablating latents of other motifs", match["auroc"], None, None, match["n"],
-          round(match["null_95"], 4), match["p"] <= 0.05, f"AUROC of the fall; motifs dealt out anew, p {match['p']:.3f}")
+    stage.claim(f"[{arms[0]}] ablating latents of causal motifs costs more than ablating latents of other motifs", match["auroc"], None, None, match["n"],
+                round(match["null_95"], 4), match["p"] <= 0.05, f"AUROC of the fall; null: 95 % of motifs dealt out anew, p {match['p']:.3f}", of="latents",
+                rule="permutation p at most 0.05", stopped=stopped[arms[0]],
+                because="" if np.isfinite(match["auroc"]) else "latents of causal motifs, or of others, are missing among those tested")
     print(scored.round(3).to_string(index=False))
 
 # %%
@@ -433,7 +430,8 @@ y = phenotypes[arm]
 locus_of = {name: i for i, name in enumerate(loci)}
 weight = final_probe(patch_site, y).coef.reshape(len(loci), -1)
 pool = units[~units.is_reference].sample(min(n_patch_units, int((~units.is_reference).sum())), random_state=seed)
-part = pd.concat([pool, units[units.is_reference & units.window.isin(pool.window)]]).sort_values("unit")
+windows = pool.window if len(pool) else units.window.head(n_patch_units)  # where nobody differs from the reference, it alone
+part = pd.concat([pool, units[units.is_reference & units.window.isin(windows)]]).sort_values("unit")
 clean = patching.run_clean(model, [texts[u] for u in part.unit], site)
 renumbered = part.assign(unit=np.arange(len(part)))
 tokens = {"unit": np.repeat(renumbered.unit, part.n_tokens).to_numpy(),
@@ -446,8 +444,10 @@ exact = patching.exact_change(model, sae, clean, patch_site, w, chosen_latents, 
 check = patching.check(attributed[:, chosen_latents], exact, seed=seed)
 patched = pd.DataFrame({"latent": chosen_latents, "attribution": attributed[:, chosen_latents].mean(0), "exact": exact.mean(0)})
 stage.write_table("patching", patched.merge(named[["latent", "concept", "family"]], on="latent", how="left"))
-claim(arm, "attribution patching ranks latents as exact patching does", check.spearman.value, check.spearman.low, check.spearman.high, check.spearman.n, 0.8,
-            check.trusted, f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} windows, probe at {patch_site}; bootstrap over latents")
+stage.claim(f"[{arm}] attribution patching ranks latents as exact patching does", *check.spearman, 0.8, check.trusted,
+            f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} windows, probe at {patch_site}; bootstrap over latents",
+            of="latents", rule="Spearman at least 0.8", stopped=stopped[arm],
+            because="" if check.spearman.n > 2 else f"{check.spearman.n} latents are attributed anything, too few to rank")
 check
 
 # %% [markdown]
@@ -467,13 +467,12 @@ doses = steering.steer(model, sae, still, patch_site, weight[few.locus.map(locus
 stage.write_table("steering_doses", doses.groupby(["latent", "direction", "draw", "eps"], as_index=False)[["change", "kl", "norm", "beyond"]].mean())
 response = steering.summarise(doses)
 stage.write_table("steering", response)
-steep = response.assign(size=response.slope.abs()).groupby(["latent", "direction"]).agg(size=("size", "max"), kl=("kl", "mean"), spearman=("spearman", "mean")).reset_index()
-wide = steep.pivot(index="latent", columns="direction", values="size")
-over = (wide["latent"] > wide[["random", "shuffled decoder"]].max(axis=1)).sum()
-low, high = proportion_confint(int(over), max(len(wide), 1), method="wilson")
-claim(arm, "steering a latent of large fall moves the score more than every control of equal norm", over / max(len(wide), 1), low, high, len(wide), 1 / 11,
-      low > 1 / 11, f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not independent; by chance 1 in 11")
-wide.round(4)
+steep = steering.against_controls(response)
+e = stats.share(int(steep.over.sum()), len(steep))
+stage.claim(f"[{arm}] steering a latent of large fall moves the score more than every control of equal norm", *e, 1 / 11, e.low > 1 / 11,
+            f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not independent; by chance 1 in 11",
+            of="latents", rule="the interval lies above 1 in 11", stopped=stopped[arm], because="" if e.n else "no latent tested varies on these windows")
+steep.round(4)
 
 # %%
 figure, axes = figstyle.axes(1, 2, height=2.1)
@@ -509,15 +508,14 @@ def explained_by(model, sequences, windows):
     found = [attribution.mutagenesis(scorers, sequences, ism_span), attribution.integrated_gradients(scorers, sequences, ig_steps),
              attribution.latent_attribution(scorers, sequences, sae)]
     try:
-        return scorers, [*found, attribution.attention_rollout(scorers, sequences)]
+        return scorers, [*found, attribution.attention_rollout(scorers, sequences)], ""
     except NotImplementedError as error:  # a model without attention
-        print(error)
-        return scorers, found
+        return scorers, found, str(error)
 
 
-scorers, explained = explained_by(model, sequences, picked)
+scorers, explained, no_attention = explained_by(model, sequences, picked)
 untrained = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
-_, twins = explained_by(untrained, sequences[:n_checked], picked.head(n_checked))
+_, twins, _ = explained_by(untrained, sequences[:n_checked], picked.head(n_checked))
 attribution.write(stage.path("attributions.h5"), explained, {"site": site, "arm": arm, "sequences": str(len(sequences))})
 stage.write_table("attribution_windows", picked[["contig", "start", "end", "locus"]])
 print({a.method: f"{a.seconds:.1f} s" for a in explained})
@@ -533,11 +531,17 @@ stage.write_table("explanations", explanations.drop(columns="seconds"))
 stage.write_table("timings", explanations[["method", "seconds"]].assign(windows=len(sequences), bases=ism_span))
 stage.write_table("agreement", agreement)
 for row in explanations.itertuples():
-    claim(arm, f"{row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n, round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125,
+    stop = stopped[arm] if row.method == "SAE latents" else alarmed[arm]  # the others read model and probe alone
+    stage.claim(f"[{arm}] {row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n, round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125,
                 f"{what}; AUROC of |value| per base, mean over windows; bootstrap over windows; null: 95 % of site masks rolled inside their window, "
-                f"p {row.p:.4f}, four methods (Bonferroni)")
-    claim(arm, f"deleting what {row.method} names moves the score faster than a random order", row.deletion, row.deletion_low, row.deletion_high, len(twins[0].values),
-                0.0, row.deletion_low > 0, "area between the curves, in units of the whole replacement; bootstrap over windows; one of four methods, not corrected")
+                f"p {row.p:.4f}, four methods (Bonferroni)", of="windows", rule="the interval lies above 0.5, and p is at most 0.0125", stopped=stop,
+                because="" if row.n else "no window explained is part site, part not")
+    stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion, row.deletion_low, row.deletion_high,
+                len(twins[0].values), 0.0, row.deletion_low > 0, "area between the curves, in units of the whole replacement; bootstrap over windows; one of "
+                "four methods, not corrected", of="windows", rule="the interval lies above 0", stopped=stop)
+if no_attention:
+    stage.claim(f"[{arm}] attention rollout is larger inside sites than outside", None, None, None, 0, None, False, of="windows",
+                rule="the interval lies above 0.5, and p is at most 0.0125", stopped=alarmed[arm], because=no_attention)
 explanations.set_index("method").T.round(3)
 
 # %%
@@ -578,17 +582,26 @@ seeds = {name: format.load(training / folder, site, model.identity) for name, fo
 tables = {name: falls(other, site, run) for name, other in seeds.items()}
 first, *others = seeds
 replicated = pd.DataFrame()
-if others:
+again_rule = "the interval lies above the share with permuted decoders"
+if not others:
+    stage.claim(f"[{arm}] latents of largest fall come again in other seeds, with their fall, more often than by chance", None, None, None, 0, None, False,
+                of="latents", rule=again_rule, stopped=stopped[arm], because="03 trained one seed")
+else:
     matches = [replication.partners(sae, seeds[name]) for name in others]
     by_chance = [replication.partners(sae, seeds[name], permuted=seed) for name in others]
     measured = [tables[name][1] for name in seeds]
     replicated = replication.with_effect(claimed, [t.delta.to_numpy() for t in measured], [t.low.to_numpy() for t in measured], matches, by_chance, seed=seed)
     stage.write_table("replication_seeds", replicated)
-    low, high = proportion_confint(int(replicated.replicated.sum()), len(replicated), method="wilson")
-    claim(arm, f"latents of largest fall come again in two thirds of {len(seeds)} seeds, with their fall, more often than by chance", replicated.replicated.mean(), low, high,
-                len(replicated), round(float(replicated.null_permuted.mean()), 4), low > replicated.null_permuted.mean(), "share; Wilson interval; null: permuted decoders")
+    e, by_luck = stats.share(int(replicated.replicated.sum()), len(replicated)), float(replicated.null_permuted.mean())
+    stage.claim(f"[{arm}] latents of largest fall come again in two thirds of {len(seeds)} seeds, with their fall, more often than by chance", *e, round(by_luck, 4),
+                e.low > by_luck, "share; Wilson interval; null: permuted decoders", of="latents", rule=again_rule, stopped=stopped[arm],
+                because="" if e.n else "no latent can be tested")
 asked = necessary[(necessary.arm == arm) & (necessary.kind == "closure") & necessary.necessary]
-if len(asked) and others:
+closures_again = f"[{arm}] necessary closures cost {bar} or more in every further seed too, with its own dictionary and names"
+if asked.empty or not others:
+    stage.claim(closures_again, None, None, None, 0, 1.0, False, of="pairs", rule="all of them", stopped=stopped[arm],
+                because="no closure is necessary" if others else "03 trained one seed")
+else:
     seed_latents = io.read_table(study, "04_annotation", "seed_latents")
     rows = [asked.rename(columns={"name": "family"}).assign(seed=first)]
     for name in others:
@@ -603,17 +616,19 @@ if len(asked) and others:
     again = again[again.family.isin(asked.name)]
     stage.write_table("replication_families", again[["family", "seed", "latents", "delta", "low", "high", "p_max_t"]])
     seen = again[(again.seed != first) & (again.low > 0) & (again.delta >= bar)].groupby("family").seed.nunique().reindex(asked.name, fill_value=0)
-    low, high = proportion_confint(int(seen.sum()), len(seen) * len(others), method="wilson")
-    claim(arm, f"necessary closures cost {bar} or more in every further seed too, with its own dictionary and names", seen.sum() / (len(seen) * len(others)), low, high,
-          len(seen) * len(others), 1.0, seen.sum() == len(seen) * len(others), "share of closures and seeds with that fall and a lower bound above 0: "
-          + "; ".join(f"{name}: {k} of {len(others)}" for name, k in seen.items()) + "; Wilson interval")
+    e = stats.share(int(seen.sum()), len(seen) * len(others))
+    stage.claim(closures_again, *e, 1.0, e.value == 1,
+                "share of closures and seeds with that fall and a lower bound above 0: "
+                + "; ".join(f"{name}: {k} of {len(others)}" for name, k in seen.items()) + "; Wilson interval", of="pairs", rule="all of them", stopped=stopped[arm])
     print(again[["family", "seed", "latents", "delta", "low", "high"]].round(4).to_string(index=False))
 halves = replication.split_half(y, run.score[0], change[arm][0], families, n_splits, seed, claimed)
 stage.write_table("replication_halves", halves)
 half = halves[halves.latent < 0].set_index("measure")
-claim(arm, "falls rank alike in two halves of the cohort", half.value["rank_correlation"], half.low["rank_correlation"], half.high["rank_correlation"],
-      int(half.n["rank_correlation"]), 0.0, half.low["rank_correlation"] > 0, f"Spearman over latents, central 95 % of {n_splits} splits; Pearson, which the few large ones carry, gives "
-      f"{half.value['spearman_brown']:.2f} (Spearman-Brown); of the largest in one half {half.value['carried']:.2f} fall in the other")
+ranked = half.loc["rank_correlation"]
+stage.claim(f"[{arm}] falls rank alike in two halves of the cohort", ranked.value, ranked.low, ranked.high, int(ranked.n), 0.0, ranked.low > 0,
+            f"Spearman over latents, central 95 % of {n_splits} splits; Pearson, which the few large ones carry, gives {half.value['spearman_brown']:.2f} "
+            f"(Spearman-Brown); of the largest in one half {half.value.get('carried', np.nan):.2f} fall in the other", of="latents",
+            rule="the central 95 % of splits lies above 0", stopped=stopped[arm], because="" if ranked.n > 1 else "fewer than two latents move anybody")
 print(half.round(3).to_string())
 replicated.round(4)
 
@@ -690,15 +705,15 @@ axes[0].legend(loc="upper left");
 # together is needed, and no single one. That the block bears a family's name does not show that its other members read the motif.
 
 # %%
-sound = necessary[necessary.necessary & necessary.arm.map(lambda arm: not stopped[arm])]
-lines = [f"# Decision: {'something is necessary' if len(sound) else 'nothing is necessary'} at a fall of {bar}, in the arms that no alarm stops", "",
+sound = necessary[necessary.necessary & ~necessary.arm.isin([arm for arm in arms if stopped[arm]])]
+lines = [f"# Decision: {'something is necessary' if len(sound) else 'nothing is necessary'} at a fall of {bar}, in the arms that nothing stops", "",
          "Written by 05_validation from `necessity.csv`; the rule is in the notebook.", "",
          "| arm | AUROC | kind | tested | needed | necessary | strongly | largest fall (95 %) |", "|---|---|---|---|---|---|---|---|"]
 for (arm, kind), mine in necessary.groupby(["arm", "kind"], sort=False):
     best = mine.loc[mine.delta.idxmax()]
     lines.append(f"| {arm} | {best.auroc_full:.3f} | {kind} | {len(mine)} | {mine.needed.sum()} | {mine.necessary.sum()} | {mine.strongly_necessary.sum()} | "
                  f"{best['name']} {best.delta:.4f} ({best.low:.4f} to {best.high:.4f}) |")
-lines += ["", *[f"- {arm}: {'claims stopped by alarm: ' + stopped[arm] if stopped[arm] else 'no alarm fired'}" for arm in arms]]
+lines += ["", *[f"- {arm}: {'claims stopped by ' + stopped[arm] if stopped[arm] else 'no alarm fired'}" for arm in arms]]
 if n_null:
     lines.append(f"- {n_null} phenotypes without effects: {int(null.necessary.sum())} necessary, {int(null.needed.sum())} needed of {int(null.tested.sum())} tests")
 stage.write_text("decisions.md", "\n".join(lines) + "\n")

@@ -29,7 +29,7 @@
 study = "demo"
 model_path = "params/demo/model"     # the model of 01_extraction
 genome_path = "simulated:genome.fa"  # FASTA of the reference
-variants_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO, or a table with contig, pos, ref, alt, …
+variants_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO, or a table with contig, pos, ref, alt, …; "" for none
 label_column = "destroys_site"       # column of a table that is the label when not empty; "" for a VCF
 truth_path = "simulated:truth/sites.csv"  # planted sites, for the row "substitutions in sites"; "" on real data
 test_contigs = []                    # chromosomes whose variants are read, e.g. those the SAE never saw; empty: all; none twice
@@ -50,7 +50,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from lib import figstyle, inputs, io, variants
+from lib import figstyle, inputs, io, stops, variants
 from lib.genome import reference, report, windows
 from lib.models import adapter
 from lib.sae import format
@@ -64,11 +64,14 @@ model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_ex
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, chosen["site"], model.identity)
 genome = reference.Reference(inputs.find(study, genome_path))
 loci = windows.read_bed(inputs.find(study, loci_path), genome)
-path, counted = inputs.find(study, variants_path), Counter()
-if label_column:
-    labelled = variants.read_table(path, genome, label_column)
+counted = Counter()
+stopped = stops.of_dictionary(chosen)  # every claim here rests on it
+if not variants_path:
+    labelled = variants.none()
+elif label_column:
+    labelled = variants.read_table(inputs.find(study, variants_path), genome, label_column)
 else:
-    labelled = variants.read_clinvar(path, genome, loci, counted)
+    labelled = variants.read_clinvar(inputs.find(study, variants_path), genome, loci, counted)
 label_kind = "simulated: destroys a planted site" if label_column else "ClinVar P/LP against B/LB"
 if test_contigs:
     labelled = labelled[labelled.contig.isin(test_contigs)].reset_index(drop=True)
@@ -143,15 +146,18 @@ for (kind, region), group in separation.groupby(["variants", "region"], sort=Fal
     s, counted = by.loc["SAE"], f"{by.n_positive['SAE']} of label 1; bootstrap over {by.n_genes['SAE']} genes"
     above_chance = bool(s.low > 0.5)
     stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than chance",
-                s.value, s.low, s.high, int(s.n), 0.5, above_chance, f"AUROC; {counted}")
+                s.value, s.low, s.high, int(s.n), 0.5, above_chance, f"AUROC; {counted}", of="variants",
+                rule="the interval lies above 0.5", stopped=stopped)
     for rival, r in by.drop(index="SAE").iterrows():
         stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than the {rival}",
                     r.gain, r.gain_low, r.gain_high, int(r.n), 0, above_chance and bool(r.gain_low > 0),
-                    f"AUROC {s.value:.3f} against {r.value:.3f}; paired difference, and above chance; {counted}")
+                    f"AUROC {s.value:.3f} against {r.value:.3f}; {counted}", of="variants", stopped=stopped,
+                    rule="the interval of the paired difference lies above 0, and the AUROC's above 0.5")
     stage.headline(**{f"AUROC {kind} {region}": round(float(s.value), 3)})
 if separation.empty:
-    stage.claim(f"{said}latent change separates labelled variants", np.nan, None, None, len(out), 0.5, False,
-                f"too few labelled variants: no region holds {min_per_class} of each class")
+    stage.claim(f"{said}latent change separates labelled variants", None, None, None, len(out), 0.5, False, of="variants",
+                rule="the interval lies above 0.5", stopped=stopped,
+                because=f"no region holds {min_per_class} labelled variants of each class")
     stage.headline(AUROC="too few labelled variants")
 
 # %%

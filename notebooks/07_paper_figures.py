@@ -16,25 +16,32 @@
 # %% [markdown]
 # # 07 · What do we claim?
 #
-# Eight figures and one table of claims, drawn from the tables that the earlier notebooks left. Nothing is computed
+# Eleven figures and one table of claims, drawn from the tables that the earlier notebooks left. Nothing is computed
 # here but layout: every number has a row in a CSV beside its figure, and every claim its interval, n and null.
 #
-# The label on every figure says what is simulated.
+# The label under every figure says what was simulated and what came from files, as 01 and 02 wrote it down. What an alarm
+# of 02 or a no-go of 03 stops, the figures say in red. A table that holds nothing leaves a panel that says why.
 
 # %% tags=["parameters"]
 study = "demo"
-data_label = "simulated genome, cohort and phenotype; enlarged effects"  # said on every figure
+data_label = ""  # more words for every figure, after what the study itself says it is
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
+import json
 
 import pandas as pd
 
-from lib import figures, io
+from lib import figures, io, labels, stops
 
 stage = io.open_stage(study, "07_paper_figures")
 STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_variants"]
 read = {name: io.read_table(study, name, "claims") for name in STAGES}
+about, arms, chosen, rule = (json.loads(io.stage_path(study, name, file).read_text()) for name, file in (
+    ("01_extraction", "study.json"), ("02_layer_hunting", "arms.json"), ("03_sae_training", "chosen.json"), ("05_validation", "rule.json")))
+alarmed, no_go = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms")), stops.of_dictionary(chosen)
+label = labels.text(about, arms, data_label)
+label
 
 # %% [markdown]
 # ## Figure 1 · What is read, and whether the model knows it
@@ -43,7 +50,7 @@ read = {name: io.read_table(study, name, "claims") for name in STAGES}
 # %%
 headline = io.read_manifest(study, "01_extraction")["headline"]
 figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
-                 io.read_table(study, "01_extraction", "knowledge"), data_label);
+                 io.read_table(study, "01_extraction", "knowledge"), label, labels.loss(about));
 
 # %% [markdown]
 # ## Figure 2 · Layers against genotype dosage
@@ -51,28 +58,28 @@ figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
 # known only because the phenotype is simulated.
 
 # %%
-figures.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), data_label);
+figures.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), label, alarmed);
 
 # %% [markdown]
 # ## Figure 3 · Explained variance against sparsity
 # Test chromosomes, bars 95 % bootstrap over units; PCA and a random dictionary at the chosen run's L0.
 
 # %%
-figures.pareto(stage, io.read_table(study, "03_sae_training", "sweep"), io.read_table(study, "03_sae_training", "controls"), data_label);
+figures.pareto(stage, io.read_table(study, "03_sae_training", "sweep"), io.read_table(study, "03_sae_training", "controls"), label);
 
 # %% [markdown]
 # ## Figure 4 · How often latents fire
 # Test tokens. A mass at the left would be dead or nearly dead latents; at the right, latents that mean nothing.
 
 # %%
-figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.read_table(study, "03_sae_training", "curves"), data_label);
+figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.read_table(study, "03_sae_training", "curves"), label);
 
 # %% [markdown]
 # ## Figure 5 · Concepts found, against the same search over nulls
 # Test F1 of the unit chosen on validation, per concept, ranked; every rival and null was searched alike.
 
 # %%
-figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), data_label);
+figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), label, no_go);
 
 # %% [markdown]
 # ## Figure 6 · The trained dictionary against its nulls
@@ -81,7 +88,7 @@ figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), d
 # recall of the best pairs on test windows as the threshold falls.
 
 # %%
-figures.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io.read_table(study, "04_annotation", "precision_recall"), data_label);
+figures.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io.read_table(study, "04_annotation", "precision_recall"), label, no_go);
 
 # %% [markdown]
 # ## Figure 7 · Concepts, layer by layer
@@ -89,7 +96,7 @@ figures.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io
 # lower bound is above the best null or rival at that layer.
 
 # %%
-figures.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_concepts"), data_label);
+figures.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_concepts"), label, no_go);
 
 # %% [markdown]
 # ## Figure 8 · Feature cards
@@ -97,9 +104,7 @@ figures.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_conce
 # of the top windows aligned at their peak, and the JASPAR profile that the match names. Plausible is not faithful.
 
 # %%
-cards_path = io.stage_path(study, "04_annotation", "cards.csv")
-figures.cards(stage, pd.read_csv(cards_path) if cards_path.stat().st_size > 1 else pd.DataFrame(),
-              io.read_table(study, "04_annotation", "features"), data_label);
+figures.cards(stage, io.read_table(study, "04_annotation", "cards"), io.read_table(study, "04_annotation", "features"), label, no_go);
 
 # %% [markdown]
 # ## Figure 9 · Decoder directions
@@ -107,15 +112,15 @@ figures.cards(stage, pd.read_csv(cards_path) if cards_path.stat().st_size > 1 el
 # of the best claimed concept.
 
 # %%
-figures.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"), data_label);
+figures.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"), label, no_go);
 
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs
 # Fall of AUROC when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
-# moves with it). Bars 95 % BCa interval over people; ticks, the larger of the nulls; dotted, the bar of 0.03.
+# moves with it). Bars 95 % BCa interval over people; ticks, the larger of the nulls; dotted, the bar of *necessary*.
 
 # %%
-figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), data_label);
+figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), rule["arms"], rule["bar"], label, alarmed, no_go);
 
 # %% [markdown]
 # ## Figure 11 · Explanations and variants
@@ -123,11 +128,13 @@ figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), dat
 # what they name moves the score (bootstrap over windows). Last: AUROC of labelled variants by size of change, bootstrap over genes.
 
 # %%
-figures.explanations(stage, io.read_table(study, "05_validation", "agreement"), io.read_table(study, "05_validation", "explanations"), io.read_table(study, "06_variants", "separation"), data_label);
+figures.explanations(stage, *(io.read_table(study, name, table) for name, table in (("05_validation", "agreement"), ("05_validation", "explanations"),
+                                                                                     ("06_variants", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
 
 # %% [markdown]
 # ## The claims
-# Each with its value, interval, n, null and verdict. What does not hold stays in.
+# Each with its value, interval, what n counts, null, rule and verdict: holds, does not hold, stopped, or could not be tested,
+# because. What does not hold stays in.
 
 # %%
 claims = pd.concat([t.assign(stage=name) for name, t in read.items()], ignore_index=True)
@@ -135,4 +142,4 @@ claims.to_csv(stage.figure_path("claims.csv"), index=False, lineterminator="\n")
 stage.figure_path("numbers.tex").write_text(figures.numbers(study, {s: io.read_manifest(study, s)["headline"] for s in STAGES}))
 stage.headline(figures=11, claims=len(claims), hold=int((claims.verdict == "holds").sum()))
 stage.finish()
-claims[["stage", "claim", "value", "low", "high", "n", "null", "verdict"]].round(3)
+claims[["stage", "claim", "value", "low", "high", "n", "of", "null", "verdict"]].round(3)

@@ -310,15 +310,16 @@ def test_components_that_the_layer_does_not_beat_fire_and_an_exemption_says_why(
     assert exempt.low > 0.5 and exempt.limit == "0.5, or dosage above it"
 
 
-def test_an_alarm_stops_a_claim_and_says_which():
-    stage = io.Stage("toy", "02_layer_hunting", Path("unused"))
-    e = stats.Estimate(0.7, 0.6, 0.8, 90)
-    hunting.claim(stage, "", "works", e, 0.5, True, "why")
-    hunting.claim(stage, "population", "works", tuple(e), 0.5, True, "why")
-    free, stopped = stage._claims
-    assert free == {"claim": "works", "value": 0.7, "low": 0.6, "high": 0.8, "n": 90, "null": 0.5, "verdict": "holds",
-                    "note": "why"}  # fmt: skip
-    assert stopped == free | {"verdict": "does not hold", "note": "stopped by alarm: population; why"}
+def test_every_alarm_has_a_rule_in_words():
+    said = {name: hunting.alarm_rule(name) for name in [*hunting.ALARM_RULES, "population", "missing calls"]}
+    assert said["population"] == said["missing calls"] == "the AUROC interval reaches 0.5"
+    assert len(set(said.values())) == 5
+
+
+def test_without_a_limit_or_a_true_score_the_ceiling_cannot_fire(scores):
+    y, s = scores
+    row = alarms(y, s[1.0], s[1.0], limit=None).loc["germline ceiling"]
+    assert not row.fired and row.limit is None and row.note == hunting.NO_CEILING and row.value > 0.7
 
 
 def test_a_probe_far_above_dosage_fires_and_one_slightly_above_does_not(scores):
@@ -386,3 +387,19 @@ def test_wide_intervals_do_not_transport_and_a_separating_score_has_no_slope():
     strong = hunting.transport(stats.Estimate(0.9, 0.4, 1.0, 20), y, y * 1.0, 300, 0)
     assert np.isnan(strong[1]) and not strong[2]  # chance at home is not excluded
     assert hunting.transport(stats.Estimate(0.9, 0.8, 1.0, 20), y, y * 1.0, 300, 0)[2]
+
+
+def test_a_second_cohort_with_a_single_case_says_nothing():
+    y = np.array([1, 0, 0, 0, 0, 0])
+    there, slope, holds = hunting.transport(stats.Estimate(0.9, 0.8, 1.0, 20), y, np.arange(6.0), 300, 0)
+    assert np.isnan(there.value) and there.n == 0 and np.isnan(slope) and not holds
+
+
+def test_groups_that_leave_too_few_people_to_fit_on_are_no_rows():
+    X, y = people(300, 4, 2.0)
+    group = np.repeat(["a", "b"], 150)
+    y[group == "a"] = 0
+    y[:2] = 1  # without b, two cases are left to fit on, and the strength is chosen in three folds
+    assert hunting.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0).empty
+    y[:3] = 1
+    assert len(hunting.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0)) == 2

@@ -153,14 +153,16 @@ def test_tables_come_back_exactly_and_bytes_do_not_depend_on_the_platform(root):
         io.read_table("toy", STAGE, "nosuch")
 
 
-def test_claims_record_both_verdicts(root):
+def test_claims_record_their_verdicts(root):
     stage = io.open_stage("toy", STAGE)
-    stage.claim("topk_over_pca", 0.2, 0.1, 0.3, 50, "0", holds=np.bool_(True), note="95% bootstrap")
-    stage.claim("planted_found", 0.1, -0.1, 0.3, 50, 0, holds=False)
+    stage.claim("topk_over_pca", 0.2, 0.1, 0.3, 50, "0", holds=np.bool_(True), note="95% bootstrap", of="windows", rule="above 0")
+    stage.claim("planted_found", 0.1, -0.1, 0.3, 50, 0, holds=False, of="motifs", rule="above 0")
+    stage.claim("with_another_seed", None, None, None, 0, 0, False, of="pairs", rule="above 0", because="one seed")
     stage.finish()
     claims = io.read_table("toy", STAGE, "claims")
     assert list(claims.columns) == io.CLAIM_COLUMNS
-    assert list(claims.verdict) == ["holds", "does not hold"]
+    assert list(claims.verdict) == ["holds", "does not hold", "could not be tested"]
+    assert list(claims.of) == ["windows", "motifs", "pairs"] and claims.note[2] == "because one seed"
 
 
 def test_json_and_yaml_take_numpy_and_write_missing_as_null(root):

@@ -238,8 +238,8 @@ def test_fold_deltas_are_those_of_each_fold():
     np.testing.assert_array_equal(
         necessity.same_sign(np.array([[[1.0], [2]], [[0], [3]]])), [1.5]
     )  # 2 of 2, 1 of 2
-    with pytest.raises(ValueError, match="fold 0 of repeat 0 holds"):
-        necessity.fold_deltas(y, full, change, np.stack([y, y]))
+    one_class = necessity.fold_deltas(y, full, change, np.stack([y, y]))
+    assert np.isnan(one_class).all() and (necessity.same_sign(one_class) == 0).all()  # nothing to compare, so no sign
 
 
 def test_rate_matched_controls_are_near_in_rate_then_in_norm():
@@ -394,8 +394,8 @@ def test_matched_sets_lie_outside_the_set_at_its_rates_and_hold_nothing_twice():
     assert (rate[sets[:, :2]] == 0.1).all() and (rate[sets[:, 2:]] == 0.4).all()
     assert all(len(set(row)) == 4 for row in sets) and len(np.unique(sets[:, 0])) > 20
     assert (necessity.matched_sets(members, rate, np.ones(121), 50, 0, left_out=range(30))[:, :2] >= 30).all()
-    with pytest.raises(ValueError, match="1 latents fire outside a set of 2"):
-        necessity.matched_sets(np.array([0, 1]), np.array([0.1, 0.1, 0.1, 0]), np.ones(4), 2, 0)
+    too_large = necessity.matched_sets(np.array([0, 1]), np.array([0.1, 0.1, 0.1, 0]), np.ones(4), 2, 0)
+    assert too_large.shape == (0, 2)  # one latent fires outside a set of two
 
 
 def test_matched_sets_prefer_the_norm_too():
@@ -408,6 +408,58 @@ def test_a_derangement_moves_everything():
     for seed in range(20):
         order = necessity.derangement(7, np.random.default_rng(seed))
         assert sorted(order) == list(range(7)) and (order != np.arange(7)).all()
+
+
+def test_dealt_orders_lie_outside_and_a_set_beyond_half_has_none():
+    orders = necessity.dealt_orders(np.array([0, 1, 2]), 6, 50, np.random.default_rng(0))
+    assert orders.shape == (50, 3) and (np.sort(orders, axis=1) == [3, 4, 5]).all() and len(np.unique(orders, axis=0)) == 6
+    assert necessity.dealt_orders(np.arange(4), 6, 50, np.random.default_rng(0)).shape == (0, 4)
+
+
+def test_null_falls_are_those_of_each_control_and_nan_where_a_set_has_none():
+    y, full, change = cohort(60, 4)
+    falls = necessity.null_falls(y, full[:1], [change[0, :2], change[0, :0], change[0, 2:]], 3)
+    single = necessity.deltas(y, full[:1], change[:1])
+    np.testing.assert_array_equal(falls, [[*single[:2], np.nan], [np.nan] * 3, [*single[2:], np.nan]])
+
+
+ROW = {"arm": "a", "kind": "closure", "name": "ETS", "delta": 0.02, "low": -0.01, "high": 0.05, "rate_matched_99": 0.01, "random_99": 0.015,
+       "p_max_t": 0.2, "needed": False, "necessary": False}  # fmt: skip
+
+
+def test_the_strongest_row_is_needed_first_and_largest_second():
+    table = pd.DataFrame([ROW, ROW | {"name": "SMAD", "delta": 0.01, "needed": True}, ROW | {"name": "KLF", "delta": 0.03}])
+    e, limit, note = necessity.strongest(table)
+    assert (e.value, limit) == (0.01, 0.015) and note.startswith("SMAD: 1 needed, 0 necessary of 3")
+    e, _, note = necessity.strongest(table.assign(needed=False))
+    assert e.value == 0.03 and note.startswith("KLF") and "could not be tested" not in note
+
+
+@pytest.mark.parametrize("rate_matched, dealt, why", [
+    (0.01, 0.01, ""), (np.nan, 0.01, "no closure has enough rate-matched latents"), (0.01, np.nan, "more than half of the dictionary"),
+])  # fmt: skip
+def test_sets_too_large_for_their_null_could_not_be_tested(rate_matched, dealt, why):
+    table = pd.DataFrame([ROW | {"rate_matched_99": rate_matched, "random_99": dealt}] * 2)
+    assert why in necessity.untested(table, "closure") and bool(why) == bool(necessity.untested(table, "closure"))
+    some = pd.concat([table, pd.DataFrame([ROW])])
+    assert necessity.untested(some, "closure") == ""  # one set has its null: the others are counted in the note
+    assert ("2 of them could not be tested" in necessity.strongest(some)[2]) == bool(why)
+
+
+def test_no_set_at_all_is_an_empty_table_with_every_column():
+    empty = necessity.verdicts([])
+    assert "as least_moved asks" in necessity.untested(empty, "latent")
+    e, limit, note = necessity.strongest(empty)
+    assert np.isnan([e.value, limit]).all() and note == "" and e.n == 0
+    assert len(empty.nlargest(3, "delta")) == 0 and not empty.needed.any()
+    some = necessity.verdicts([pd.DataFrame([ROW]), empty])
+    assert len(some) == 1 and list(some.columns) == list(ROW)
+
+
+def test_a_curve_of_no_latent_is_the_full_score():
+    y, full, change = cohort(60, 3)
+    curve = necessity.set_curve(y, full, change, np.empty(0, int), 5)
+    assert list(curve.k) == [0] and curve.auroc[0] == pytest.approx(stats.auroc(y, full).mean())
 
 
 def test_no_sets_change_nothing():

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
 
-from lib import inputs, publish
+from lib import inputs, io, publish
 from lib.publish import Refused, check, derivable, suppress, thin_roc
 
 SAMPLES = [f"SIM{i:05}" for i in range(60)]
@@ -537,3 +537,31 @@ def test_a_published_notebook_has_no_outputs(study: Path, tmp_path: Path) -> Non
     shown = nbformat.read(tmp_path / "out" / NOTEBOOK, as_version=4)
     assert shown.cells[0].source == "# Layers" and shown.cells[1].source == "print(1)"
     assert shown.cells[1].outputs == []
+
+
+# Claims ---------------------------------------------------------------------------------------------------
+
+CLAIM = {"claim": "attribution patching ranks latents", "value": 0.7, "low": 0.6, "high": 0.8, "n": 3, "of": "people", "null": 0.5,
+         "rule": "above 0.5", "verdict": "holds", "note": ""}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["02_layer_hunting/claims.csv", "04_annotation/claims.csv", "figures/claims.csv"])
+def test_a_claim_is_blanked_by_what_it_counts_whatever_it_says(study: Path, tmp_path: Path, place: str) -> None:
+    path = study.parent.parent / "figures/toy/claims.csv" if "figures" in place else study / place
+    stage = {"stage": "05_validation"} if "figures" in place else {}
+    write(path, [CLAIM | {"of": of, "n": n} | stage for of in io.COUNTED for n in (3, 60)])
+    publish.publish(study, tmp_path / "out", SAMPLES)
+    table = pd.read_csv(tmp_path / "out" / place)
+    blank = table[["n", "value", "low", "high"]].isna().all(axis=1)
+    assert table.of[blank].tolist() == ["people", "families"]
+    assert table.dropna(subset="n").n.tolist() == [60, 60, *[3, 60] * (len(io.COUNTED) - 2)]
+
+
+def test_what_a_schema_does_not_know_counts_people() -> None:
+    for name in ("02_layer_hunting/claims.csv", "figures/claims.csv"):
+        assert set(publish._schema(name, publish.read_schemas())["unless"]["of"]) == set(io.COUNTED) - {"people", "families"}
+
+
+def test_a_claim_that_does_not_say_what_it_counts_is_refused(study: Path) -> None:
+    write(study / HUNT / "claims.csv", [{k: v for k, v in CLAIM.items() if k != "of"}])
+    only(check(study, SAMPLES), "claims.csv", "'of' is lacking")

@@ -48,7 +48,7 @@ if fail == "full disk":
 # %%
 stage.write_table("t", pd.DataFrame({"x": [sums.add(rate, n) * 1.1] * 3000}))
 stage.figure_path("f.csv").write_text("1")
-stage.claim("c", 1.0, 0.5, 1.5, n, 0, holds=True)
+stage.claim("c", 1.0, 0.5, 1.5, n, 0, holds=True, of="people", rule="above 0")
 stage.headline(rows=3000)
 stage.finish()
 """

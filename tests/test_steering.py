@@ -146,4 +146,26 @@ def test_summary_stops_where_doses_are_beyond():
     assert (row.n_doses, row.eps_low, row.eps_high) == (5, -4, 4)
     assert row.slope == pytest.approx(2.0) and row.saturation == pytest.approx(0)
     none = steering.summarise(curve(lambda e: e, beyond=1)).iloc[0]
-    assert none.n_doses == 1 and set(none.index) == {"latent", "direction", "draw", "n_doses"}
+    assert none.n_doses == 1 and none.drop(["latent", "direction", "draw", "n_doses"]).isna().all()
+
+
+def test_a_latent_is_over_its_controls_when_steeper_than_all():
+    slopes = [(1, "latent", -3.0), (1, "random", 2.0), (1, "shuffled decoder", -2.5), (2, "latent", 1.0), (2, "random", 2.0),
+              (3, "latent", np.nan), (3, "random", 1.0)]  # fmt: skip
+    table = steering.against_controls(pd.DataFrame(slopes, columns=["latent", "direction", "slope"]))
+    assert table.set_index("latent").over.to_dict() == {1: True, 2: False, 3: False}
+
+
+def test_no_latent_to_steer_is_an_empty_answer(demo, sae, clean):
+    doses = steer(demo, sae, clean, latents=())
+    assert len(doses) == 0 and {"latent", "eps", "kl", "beyond"} <= set(doses)
+    response = steering.summarise(doses)
+    assert "slope" in response and len(steering.against_controls(response)) == 0
+
+
+def test_without_a_head_scores_are_the_same_and_collateral_is_unknown(demo, sae, clean, monkeypatch):
+    whole = steer(demo, sae, clean, latents=(3,))
+    monkeypatch.setattr(demo.model, "head_missing", ["lm_head.weight"])
+    headless = steer(demo, sae, clean, latents=(3,))
+    np.testing.assert_allclose(headless.change, whole.change, rtol=1e-4, atol=1e-5)
+    assert headless.kl.isna().all() and whole.kl.notna().all()

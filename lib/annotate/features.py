@@ -136,11 +136,23 @@ def family_interval(difference: pd.Series, family: pd.Series, n_boot: int = 1000
     known = difference.dropna()
     groups = [g.to_numpy() for _, g in known.groupby(family.reindex(known.index))]
     if not groups:
-        return stats.Estimate(np.nan, np.nan, np.nan, 0)
+        return stats.NOTHING
     total, size = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
     pick = rng.integers(0, len(groups), (n_boot, len(groups)))
     low, high = np.quantile(total[pick].sum(1) / size[pick].sum(1), [0.025, 0.975])
     return stats.Estimate(float(known.mean()), float(low), float(high), len(groups))
+
+
+def gains(best: pd.DataFrame, rivals: list[str], n_boot: int = 1000, seed: int = 0) -> dict[str, stats.Estimate]:
+    """Mean over concepts of the SAE's test F1 less each rival's, with its interval over families: rival -> estimate.
+
+    best: one row a concept and method, of one kind. Without a concept every estimate is NOTHING.
+    """
+    if best.empty:
+        return dict.fromkeys(rivals, stats.NOTHING)
+    wide = best.pivot_table(index="concept", columns="method", values="f1")
+    family = best.drop_duplicates("concept").set_index("concept")["family"]
+    return {rival: family_interval(wide["SAE"] - wide[rival], family, n_boot, seed) for rival in rivals}
 
 
 def confounder_codes(traits: dict[str, pd.DataFrame], n_bins: int = 4) -> dict[str, dict[str, np.ndarray]]:
@@ -258,7 +270,7 @@ def best_pairs(reading: association.Reading, screened: association.Screen, laten
     scored, first = [], 0
     for block in [latents] if sparse.issparse(latents) else latents:
         mine = chosen[chosen["latent"].between(first, first + block.shape[1] - 1)]
-        if len(mine):
+        if len(mine) or not (scored or len(chosen)):  # without a concept the columns still come from the first block
             scored.append(pd.concat([mine, _scored(block, concepts, mine, mine["latent"].to_numpy() - first)], axis=1))
         first += block.shape[1]
     table = pd.concat(scored).sort_index()
@@ -285,7 +297,7 @@ def _scored(block: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, 
 
 def profile(concept: pd.Series) -> pd.Series:
     """A concept's name without its strand."""
-    return concept.str.removesuffix(" +").str.removesuffix(" -")
+    return concept.astype(str).str.removesuffix(" +").str.removesuffix(" -")  # of no concept the column has no text
 
 
 def shown_concepts(best: pd.DataFrame, kind: str, n: int) -> list[str]:
@@ -577,7 +589,8 @@ def cards(
         values.iloc[column.indices] = column.data
         for rank, u in enumerate(largest.index):
             frames.append(_card_rows(card, rank, int(u), tokens, values, units, texts))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    columns = ["latent", "concept", "family", "rank", "contig", "position", "base", "activation"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def _card_rows(card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Series, units: pd.DataFrame, texts: list[str]) -> pd.DataFrame:

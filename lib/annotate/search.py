@@ -70,7 +70,7 @@ def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.
     drawn = shifts.draw(contig, shifts.least_offset(ground.tokens["test"]), ground.n_shifts, ground.seed)
     read, best = [], []
     for method, latents in methods.items():
-        for kind in ground.laid["test"].table["kind"].unique():
+        for kind in list(ground.laid["test"].table["kind"].unique()) or ["motif"]:  # of no concept, no pair
             known = {part: features.of_kind(ground.laid[part], kind) for part in PARTS}
             if method == "label shuffle":
                 known = {part: rivals.shuffle_labels(known[part], ground.strata[part], ground.seed) for part in PARTS}

@@ -10,7 +10,7 @@ folds [repeat, person]. Scores are in units of the probe, deltas in AUROC, betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numba
 import numpy as np
@@ -276,18 +276,15 @@ def q_values(delta: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def fold_deltas(y: np.ndarray, full: np.ndarray, change: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. A fold without a class is an error."""
+    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. NaN in a fold of one class."""
     _check(y, full, change)
     names = np.unique(folds)
-    out = np.empty((len(full), len(names), change.shape[1]))
+    out = np.full((len(full), len(names), change.shape[1]), np.nan)
     for r, scores in enumerate(full):
         for f, name in enumerate(names):
             mine = folds[r] == name
-            if len(np.unique(y[mine])) < 2:
-                raise ValueError(
-                    f"fold {name} of repeat {r} holds {mine.sum()} people of one class, wanted both classes"
-                )
-            out[r, f] = deltas(y[mine], scores[None, mine], change[r : r + 1, :, mine])
+            if len(np.unique(y[mine])) == 2:
+                out[r, f] = deltas(y[mine], scores[None, mine], change[r : r + 1, :, mine])
     return out
 
 
@@ -394,7 +391,8 @@ def set_curve(
     k runs from 0 to len(order) over at most `n_points` + 1 values, evenly on a log scale. The band is the central 95 %
     over `n_random` orders of all latents of `change`.
     """
-    k = np.unique(np.concatenate([[0], np.geomspace(1, len(order), n_points).round()])).astype(int)
+    steps = np.geomspace(1, len(order), n_points).round() if len(order) else []
+    k = np.unique(np.concatenate([[0], steps])).astype(int)
     rng = np.random.default_rng(seed)
     auroc = _curve(y, full, change, np.asarray(order), k)
     band = [_curve(y, full, change, rng.permutation(change.shape[1]), k) for _ in range(n_random)]
@@ -412,7 +410,7 @@ def _curve(
 def sufficiency(
     y: np.ndarray, full: np.ndarray, change: np.ndarray, members: list[np.ndarray]
 ) -> pd.DataFrame:
-    """Does a set carry the prediction alone? AUROC with everything else ablated, one row a set.
+    """Does a set carry the prediction alone? AUROC with everything else ablated, one row a set; no row without a set.
 
     Columns: n (latents), auroc_full, auroc_none (all ablated), auroc (only the set kept), recovered =
     (auroc - auroc_none) / (auroc_full - auroc_none), NaN where nothing was lost.
@@ -466,16 +464,16 @@ def matched_sets(
     members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, left_out: Sequence[int] = (), n_near: int = 50
 ) -> np.ndarray:  # fmt: skip
     """Control sets of a set's size: int64 [n, member]. Each member is replaced by one of the n_near latents outside the set
-    that are nearest in log rate and log norm (both in their standard deviations); no latent twice in a set.
+    that are nearest in log rate and log norm (both in their standard deviations); no latent twice in a set. No set at all,
+    [0, member], when fewer latents fire outside the set than it has members: it is too large to be matched.
 
     rate, norm: [latent], firing rate and mean norm of f_i d_i when it fires; latents of rate 0, and those left_out, are no
     controls.
-    Raises ValueError when fewer latents fire outside the set than it has members.
     """
     rng, live = np.random.default_rng(seed), np.flatnonzero(rate > 0)
     outside = np.setdiff1d(live, np.union1d(members, np.asarray(left_out, dtype=int)))
     if len(outside) < len(members):
-        raise ValueError(f"{len(outside)} latents fire outside a set of {len(members)}: wanted as many at least")
+        return np.empty((0, len(members)), dtype=np.int64)
     place = np.log(np.stack([np.maximum(rate, rate[live].min()), np.maximum(norm, norm[live].min())], axis=1))
     place /= np.maximum(place[live].std(0), 1e-12)
     distance = ((place[members][:, None] - place[outside]) ** 2).sum(2)
@@ -488,6 +486,82 @@ def matched_sets(
             out[i, j] = pick = near[rng.integers(len(near))]
             free[pick] = False
     return outside[out]
+
+
+def dealt_orders(members: np.ndarray, n_latents: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Latents outside a set whose decoder rows its members take in their stead: int64 [n, member].
+
+    No order at all, [0, member], when fewer than that many lie outside.
+    """
+    outside = np.setdiff1d(np.arange(n_latents), members)
+    if len(outside) < len(members):
+        return np.empty((0, len(members)), dtype=np.int64)
+    return np.stack([rng.permutation(outside)[: len(members)] for _ in range(n)])
+
+
+def null_falls(y: np.ndarray, full: np.ndarray, changes: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Falls of the controls of each set: [set, n], NaN where a set has fewer.
+
+    changes: one [control, person] a set, the change of scores by each of its controls; full: [1, person].
+    """
+    rows = [deltas(y, full, change[None]) if len(change) else np.empty(0) for change in changes]
+    return np.stack([np.pad(row, (0, n - len(row)), constant_values=np.nan) for row in rows])
+
+
+#: Columns of `measure` and `verdict`, and of what 05 adds, for a study in which no set can be tested.
+NUMBERS = [
+    "auroc_full", "delta", "low", "high", "delong_low", "delong_high", "p_max_t", "q", "same_sign", "first_repeat",
+    "latents", "movers", "rate_matched_99", "rate_matched_99_all", "random_99", "n_rate_matched", "share",
+]  # fmt: skip
+
+
+def verdicts(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of `verdict` as one, with arm, kind and name; with the same columns and no row when there is none."""
+    tables = [table for table in tables if len(table)]
+    if tables:
+        return pd.concat(tables, ignore_index=True)
+    words = dict.fromkeys(["arm", "kind", "name"], object)
+    flags = dict.fromkeys(["needed", "necessary", "strongly_necessary"], bool)
+    columns = dict.fromkeys(NUMBERS, float) | words | flags
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+
+
+def strongest(table: pd.DataFrame) -> tuple[stats.Estimate, float, str]:
+    """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall: the fall with its
+    interval, the larger of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`."""
+    if table.empty:
+        return stats.NOTHING, np.nan, ""
+    table = table.sort_values("delta", ascending=False)
+    best = (table[table["needed"]] if table["needed"].any() else table).iloc[0]
+    limit = float(best[["rate_matched_99", "random_99"]].astype(float).max())  # NaN only where both are
+    note = (
+        f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {len(table)}; fall of AUROC, BCa over "
+        f"people, maxT p {best['p_max_t']:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions"
+    )
+    if too_large := int(table[["rate_matched_99", "random_99"]].isna().any(axis=1).sum()):
+        note += f"; {too_large} of them could not be tested, for want of a null"
+    return stats.Estimate(best["delta"], best["low"], best["high"], len(table)), round(limit, 5), note
+
+
+#: Why a kind may have no set.
+_MOVES = "is off its reference value in as many people as least_moved asks"
+NO_SET = {
+    "latent": f"no latent {_MOVES}",
+    "family": f"no latent that 04 names {_MOVES}",
+    "closure": f"no latent that 04 names {_MOVES}",
+    "group": f"no two latents of which each {_MOVES} move together",
+}
+
+
+def untested(table: pd.DataFrame, kind: str) -> str:
+    """Why the rule could not be tried on the sets of a kind, or "". table: their rows of `verdict`."""
+    if table.empty:
+        return NO_SET[kind]
+    if table["rate_matched_99"].isna().all():
+        return f"no {kind} has enough rate-matched latents outside it for a null"
+    if table["random_99"].isna().all():
+        return f"every {kind} holds more than half of the dictionary, too many for dealt directions"
+    return ""
 
 
 def derangement(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -27,6 +27,10 @@ Latents = np.ndarray | sparse.csr_matrix
 SAME, POOR = 0.5, 0.1
 #: Samples on which a latent must fire to be paired, in each half of the bases.
 FEWEST = 10
+#: What two models have in common when no latent of one can be paired with one of the other.
+UNPAIRED = {
+    "mean": np.nan, "mean_null_95": np.nan, "mean_p": 1.0, "share": np.nan, "share_null_95": np.nan, "share_p": 1.0,
+}  # fmt: skip
 
 
 # SAE seeds -------------------------------------------------------------------------------------------------
@@ -277,8 +281,10 @@ def across_layers(
     correlation of the n_peers other latents of its site, not asked about, nearest in log rate, and the share of them, the latent
     itself counted in, that reach its own. One variant moves many latents together, and neighbouring tokens are alike, so
     the shuffle is easily beaten; the peers are not.
+    No row when no latent is asked about.
     Raises ValueError when sites, latents or samples do not fit together.
     """
+    names = ["site", "latent", "delta", "other_site", "partner", "correlation", "partner_delta", "null_95", "p", "peers", "p_peers"]
     _check_sites(profiles, deltas, rates, asked)
     rng, rows = np.random.default_rng(seed), []
     columns = {
@@ -302,7 +308,7 @@ def across_layers(
                     "peers": peers.mean() if len(peers) else np.nan,
                     "p_peers": (1 + (peers >= best[latent]).sum()) / (1 + len(peers)),
                 })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=names)
 
 
 def _check_sites(profiles, deltas, rates, asked) -> None:
@@ -377,8 +383,7 @@ def across_models(
     n_pairs, mean (correlation of the pairs), share (pairs of correlation SAME or more, of the smaller of n_a and n_b),
     share_many (of a's latents, with the partner of largest correlation, which latents may share); and for mean and
     share null_95 and p, over n_random ways to deal out the pairs' partners.
-    With no pair left the table is empty, mean and share are NaN, and p is 1.
-    Raises ValueError when less than two latents fire in one model.
+    With no pair left, or less than two latents that fire in one model, the table is empty, mean and share are NaN, and p is 1.
     Source: Lan et al., arXiv 2410.06981; one to one and held-out bases instead of the best partner on all.
     """
     (a, covered_a), (b, covered_b) = (
@@ -389,9 +394,8 @@ def across_models(
     halves = np.array_split(bases, 2)
     live_a, live_b = (_firing(x, halves) for x in (a, b))
     if min(len(live_a), len(live_b)) < 2:
-        raise ValueError(
-            f"{len(live_a)} and {len(live_b)} latents fire on {FEWEST} shared bases of each half: wanted 2 or more"
-        )
+        few = {"n_a": len(live_a), "n_b": len(live_b), "n_pairs": 0, "share_many": np.nan}
+        return pd.DataFrame(columns=["a", "b", "fitted", "correlation"]), few | UNPAIRED
     fit, test = (correlation(a[half][:, live_a], b[half][:, live_b]) for half in halves)
     row, column = linear_sum_assignment(fit, maximize=True)
     good = fit[row, column] >= POOR
@@ -410,8 +414,7 @@ def across_models(
         summary |= _beside_null("mean", found.mean(), random.mean(1))
         summary |= _beside_null("share", (found >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)
     else:
-        summary |= {"mean": np.nan, "mean_null_95": np.nan, "mean_p": 1.0}
-        summary |= {"share": np.nan, "share_null_95": np.nan, "share_p": 1.0}
+        summary |= UNPAIRED
     pairs = pd.DataFrame(
         {"a": live_a[row], "b": live_b[column], "fitted": fit[row, column], "correlation": found}
     )
@@ -433,16 +436,18 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     HSIC(K, L) = [tr(K L) + 1'K1 1'L1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'K L1] / (n (n - 3)), K = x x' and L = y y' with
     zeros on the diagonal; CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)). Rotations, shifts and one scale change nothing.
 
-    x: [sample, d_x], y: [sample, d_y], the same samples. Can be a little below 0.
-    Raises ValueError for fewer than 4 samples, other samples, or samples that are all equally far apart (or all alike).
+    x: [sample, d_x], y: [sample, d_y], the same samples. Can be a little below 0; NaN for fewer than 4 samples, or where
+    all are equally far apart (or all alike) in one of the two. Raises ValueError when their numbers differ.
     Source: Song et al., JMLR 13 (2012), equation 5; Kornblith et al., arXiv 1905.00414.
     """
-    if len(x) != len(y) or len(x) < 4:
-        raise ValueError(f"{len(x)} and {len(y)} samples: wanted the same, at least 4")
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} and {len(y)} samples: wanted the same")
+    if len(x) < 4:
+        return np.nan
     x, y = (_centred(np.asarray(z, dtype=np.float64)) for z in (x, y))
     own = [_hsic(z, z) for z in (x, y)]
     if any(h <= 1e-12 * (z**2).sum() ** 2 for h, z in zip(own, (x, y))):
-        raise ValueError("all samples are equally far apart in one representation, so CKA is undefined")
+        return np.nan
     return float(_hsic(x, y) / np.sqrt(own[0] * own[1]))
 
 

@@ -33,11 +33,11 @@ def steer(
     clean: units run up to the SAE's site; w: [d], or [unit, d]; sd: [d_sae], each latent's standard deviation over tokens
     (`latent_sd`). One row each of latent, direction ("latent", "random", "shuffled decoder"), draw (0 to n_controls - 1)
     and eps (sd of the latent), unit; change: of the score; kl: collateral, KL(clean | steered) of the language-model
-    head's output, mean over kept tokens, nats; norm: median norm of the unit's steered tokens; beyond: whether that
+    head's output, mean over kept tokens, nats, NaN without a head; norm: median norm of the unit's steered tokens; beyond: whether that
     leaves the 99th percentile of the clean tokens' norms, where a dose counts no more.
-    Raises ValueError when a latent's sd is not above 0, or the weights hold no language-model head.
+    Raises ValueError when a latent's sd is not above 0.
     """
-    latents, sd = np.asarray(latents), np.asarray(sd)
+    latents, sd = np.asarray(latents, dtype=int), np.asarray(sd)
     if not (sd[latents] > 0).all():
         raise ValueError(
             f"latents {latents[~(sd[latents] > 0)].tolist()} have no spread: a dose is in their sd"
@@ -56,14 +56,16 @@ def steer(
                     moved = x.clone()
                     moved[batch.keep] += (eps * sd[latent] * d).to(x)
                     after, log_q = respond(adapter, batch, moved, clean.site, site_to, w[chunk])
-                    kl = by_unit((log_p.exp() * (log_p - log_q)).sum(-1), batch, torch.mean)
+                    kl = np.nan if log_p is None else by_unit((log_p.exp() * (log_p - log_q)).sum(-1), batch, torch.mean)
                     norm = by_unit(moved[batch.keep].norm(dim=1), batch, torch.median)
                     rows.append(pd.DataFrame({
                         "latent": latent, "direction": direction, "draw": draw, "eps": float(eps), "unit": chunk,
                         "change": after - score, "kl": kl, "norm": norm, "beyond": norm > limit,
                     }))  # fmt: skip
     keys = ["latent", "direction", "draw", "eps", "unit"]
-    return pd.concat(rows).sort_values(keys, ignore_index=True)
+    measured = dict.fromkeys(["change", "kl", "norm", "beyond"], float)
+    table = pd.concat(rows) if rows else pd.DataFrame(columns=[*keys, *measured]).astype(measured)
+    return table.sort_values(keys, ignore_index=True)
 
 
 @torch.inference_mode()
@@ -90,9 +92,11 @@ def directions(
 
 def respond(
     adapter: Adapter, batch: TokenBatch, x: Tensor, site_from: str, site_to: str, w: Tensor
-) -> tuple[np.ndarray, Tensor]:
-    """Scores [unit] and the head's log-probabilities [kept, vocabulary] of one forward restarted from x."""
+) -> tuple[np.ndarray, Tensor | None]:
+    """Scores [unit] and the head's log-probabilities [kept, vocabulary] of one forward restarted from x; None without a head."""
     seen: list[Tensor] = []
+    if not adapter.has_head:
+        return patching.pooled(patching.downstream(adapter, batch, x, site_from, site_to), batch.keep, w).cpu().numpy(), None
 
     def read(y: Tensor) -> Tensor:
         seen.append(y)
@@ -117,6 +121,7 @@ def summarise(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.Data
     0): 0 on a line, 1 when flat; kl: at the outermost doses, mean, nats; eps_low, eps_high: those doses. NaN with fewer
     than 3 doses in range.
     """
+    columns = ["slope", "slope_low", "slope_high", "spearman", "saturation", "kl", "eps_low", "eps_high"]
     rows = []
     for (latent, direction, draw), group in table.groupby(["latent", "direction", "draw"]):
         within = group.groupby("eps")["beyond"].mean() <= 0.5
@@ -124,8 +129,17 @@ def summarise(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.Data
         row = {"latent": latent, "direction": direction, "draw": draw, "n_doses": len(doses)}
         if len(doses) >= 3:
             row |= _curve(group[group["eps"].isin(doses)], doses, n_boot, seed)
-        rows.append(row)
-    return pd.DataFrame(rows)
+        rows.append(dict.fromkeys(columns, np.nan) | row)
+    return pd.DataFrame(rows, columns=["latent", "direction", "draw", "n_doses", *columns])
+
+
+def against_controls(response: pd.DataFrame) -> pd.DataFrame:
+    """Steepest |slope| of each latent and of its controls: one row a latent with latent, controls and over, whether it is
+    steeper than them all; a latent without a slope in range is not. response: from `summarise`."""
+    steep = response.assign(size=response["slope"].abs(), own=response["direction"] == "latent")
+    own, rest = (steep[steep["own"] == mine].groupby("latent")["size"].max() for mine in (True, False))
+    table = pd.DataFrame({"size": own, "controls": rest.reindex(own.index)}).reset_index()
+    return table.assign(over=table["size"] > table["controls"])
 
 
 def _curve(group: pd.DataFrame, doses: np.ndarray, n_boot: int, seed: int) -> dict[str, float]:

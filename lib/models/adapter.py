@@ -94,6 +94,11 @@ class Adapter:
         return found[name]
 
     @property
+    def has_head(self) -> bool:
+        """Whether the weights hold the language-model head, without which there are no logits and no loss."""
+        return not getattr(self.model, "head_missing", None)
+
+    @property
     def embedding(self) -> nn.Module:
         """The token embedding: where integrated gradients start."""
         return self.model.get_input_embeddings()

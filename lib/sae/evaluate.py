@@ -86,8 +86,10 @@ def unit_losses(
     cross-entropy at a seeded `share` of masked tokens; causal models: next-token cross-entropy. One row a
     sequence: n_tokens scored, then sums over them (nats): "original", "mean ablated" (every kept token's
     activation replaced by the mean over all the sequences' kept tokens), "zero ablated" (replaced by zeros),
-    and one column a name.
+    and one column a name. No row for a model without a language-model head, which has no loss.
     """
+    if not adapter.has_head:
+        return pd.DataFrame(columns=["n_tokens", "original", "mean ablated", "zero ablated", *rebuilt], dtype=float)
     generator = torch.Generator().manual_seed(seed)
     prepared, total, n_kept = [], 0.0, 0
     for s in range(0, len(sequences), units_a_batch):
