@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from lib import stats
 from lib.causal import necessity
+from lib.outcome import auroc
 
 
 def cohort(n=60, n_latents=4, n_repeats=2, seed=0, decimals=1):
@@ -45,11 +46,11 @@ def test_weighted_auroc_is_that_of_scikit_learn_with_ties():
 
 
 def test_draws_beyond_one_block_and_latents_beyond_one_chunk():
-    n_latents, n_boot = necessity.CHUNK + 3, necessity.BLOCK + 3
+    n_latents, n_boot = auroc.CHUNK + 3, auroc.BLOCK + 3
     y, full, change = cohort(30, n_latents, 1)
     weights = necessity.draws(y, None, n_boot, seed=0)
     _, drawn = necessity.bootstrap(y, full, change, weights)
-    for b in (0, necessity.BLOCK - 1, necessity.BLOCK, n_boot - 1):
+    for b in (0, auroc.BLOCK - 1, auroc.BLOCK, n_boot - 1):
         np.testing.assert_allclose(drawn[:, b], slow_delta(y, full, change, weights[:, b]), atol=1e-6)
 
 
@@ -137,7 +138,7 @@ def test_bca_and_delong_cover_the_true_delta():
         y, full, change = binormal(rng, 300, 1.0, 0.6)
         delta, drawn = necessity.bootstrap(y, full, change, weights)
         low, high = necessity.bca(delta, drawn, necessity.jackknife(y, full, change, None))
-        _, delong_low, delong_high = necessity.delong(y, full, change)
+        _, delong_low, delong_high = necessity.linearised(y, full, change)
         covered += [low[0] <= true <= high[0], delong_low[0] <= true <= delong_high[0]]
     assert (covered >= 0.93 * 500).all() and (covered <= 0.97 * 500).all(), covered / 500
 
@@ -154,7 +155,7 @@ def test_delong_is_that_of_every_pair():
         ]
         return np.mean(psi, axis=1), np.mean(psi, axis=0)
 
-    delta, low, high = necessity.delong(y, full, change)
+    delta, low, high = necessity.linearised(y, full, change)
     for k in range(3):
         (a1, a0), (b1, b0) = components(full[0]), components(full[0] + change[0, k])
         s = np.cov(a1, b1) / len(case) + np.cov(a0, b0) / len(control)
@@ -322,9 +323,9 @@ def test_set_curve_ablates_the_first_k():
     order = np.array([4, 1, 0, 5, 2, 3])
     curve = necessity.set_curve(y, full, change, order, n_random=20)
     assert curve["k"].iloc[[0, -1]].tolist() == [0, 6]
-    for k, auroc in zip(curve["k"], curve["auroc"]):
+    for k, value in zip(curve["k"], curve["auroc"]):
         ablated = full + change[:, order[:k]].sum(1)
-        assert auroc == pytest.approx(np.mean([roc_auc_score(y, a) for a in ablated]))
+        assert value == pytest.approx(np.mean([roc_auc_score(y, a) for a in ablated]))
     ends = curve.iloc[[0, -1]]
     np.testing.assert_allclose(
         ends[["low", "high"]], np.column_stack([ends["auroc"]] * 2)
