@@ -58,8 +58,8 @@ def error(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 def _mean(of_class: Callable, y: np.ndarray, full: np.ndarray, change: np.ndarray, *rest: np.ndarray) -> np.ndarray:
     """Mean over classes of a function of one class against the rest: float64."""
+    shapes.check(y, full, change, n_classes=int(np.max(y)) + 1)
     n = _n_classes(y, full.shape[-2])
-    shapes.check(y, full, change, n_classes=n)
     total = 0.0
     for k in range(n):
         one = np.ascontiguousarray(full[:, k]), np.ascontiguousarray(change[:, :, k])
