@@ -118,7 +118,7 @@ def shuffled(
     n_jobs: int = -1,
     metric: Metric = BINARY,
 ) -> np.ndarray:
-    """AUROC [n_shuffles] of the whole hunt, layer chosen inside folds, on permuted labels: one repeat each."""
+    """AUROC, or other metric, [n_shuffles] of the whole hunt, layer chosen inside folds, on permuted labels: one repeat each."""
 
     def once(permuted: np.ndarray) -> float:
         runs = {name: repeated(X, permuted, groups, n_folds, 1, grid, seed, metric) for name, X in layers.items()}

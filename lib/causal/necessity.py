@@ -128,18 +128,15 @@ def q_values(delta: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 def fold_deltas(
     y: np.ndarray, full: np.ndarray, change: np.ndarray, folds: np.ndarray, metric: Metric = BINARY
 ) -> np.ndarray:
-    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. A fold without a class is an error."""
+    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. NaN in a fold that lacks a class."""
     names = np.unique(folds)
     wanted = 2 if metric.target == "continuous" else len(np.unique(y))
-    out = np.empty((len(full), len(names), change.shape[1]))
+    out = np.full((len(full), len(names), change.shape[1]), np.nan)
     for r, scores in enumerate(full):
         for f, name in enumerate(names):
             inside = folds[r] == name
-            if (n := len(np.unique(y[inside]))) < wanted:
-                raise ValueError(
-                    f"fold {name} of repeat {r} holds {inside.sum()} people and {n} values of y, wanted {wanted}"
-                )
-            out[r, f] = deltas(y[inside], scores[None, ..., inside], change[r : r + 1, ..., inside], metric)
+            if len(np.unique(y[inside])) >= wanted:
+                out[r, f] = deltas(y[inside], scores[None, ..., inside], change[r : r + 1, ..., inside], metric)
     return out
 
 

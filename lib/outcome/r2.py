@@ -7,6 +7,8 @@ over repeats. Shapes: y [person]; score [..., person] in units of y; full [repea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.stats import rankdata
 
@@ -23,7 +25,8 @@ def value(y: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 def resampled(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """R2 of each row of score in each draw: [k, n_boot]. score: [k, person] or [person]; weights: [person, n_boot]."""
-    return 1 - _weighted((y - np.atleast_2d(score)) ** 2, weights) / _totals(y, weights)
+    lost = (y - np.atleast_2d(score)) ** 2
+    return np.concatenate([1 - lost @ w / _totals(y, w) for w in _blocks(weights)], axis=1)
 
 
 def parts(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -44,7 +47,8 @@ def fall(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
 def drawn(y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Fall in each bootstrap draw: float32 [latent, n_boot]. weights: uint8 [person, n_boot] from `stats.draws`."""
     shapes.check(y, full, change, weights)
-    return (_weighted(parts(y, full, change), weights) / _totals(y, weights)).astype(np.float32)
+    part = parts(y, full, change)
+    return np.concatenate([(part @ w / _totals(y, w)).astype(np.float32) for w in _blocks(weights)], axis=1)
 
 
 def without(y: np.ndarray, full: np.ndarray, change: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -71,11 +75,10 @@ def spearman(y: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 def resampled_spearman(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Spearman of each row of score in each draw: [k, n_boot]. As if each person were there as often as drawn."""
-    rows, out = np.atleast_2d(score), []
-    for start in range(0, weights.shape[1], BLOCK):
-        block = weights[:, start : start + BLOCK].astype(np.float64)
-        of_y = _ranks(y, block)
-        out.append(np.stack([_correlation(of_y, _ranks(s, block), block.T) for s in rows]))
+    out = []
+    for w in _blocks(weights):
+        of_y = _ranks(y, w)
+        out.append(np.stack([_correlation(of_y, _ranks(s, w), w.T) for s in np.atleast_2d(score)]))
     return np.concatenate(out, axis=1)
 
 
@@ -95,10 +98,10 @@ def _correlation(a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.divide((w * a * b).sum(-1), spread, out=np.zeros(spread.shape), where=spread > 0)
 
 
-def _weighted(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """rows @ weights in float64, a block of draws at a time. [k, person] and [person, n_boot] -> [k, n_boot]."""
-    blocks = (weights[:, s : s + BLOCK].astype(np.float64) for s in range(0, weights.shape[1], BLOCK))
-    return np.concatenate([rows @ block for block in blocks], axis=1)
+def _blocks(weights: np.ndarray) -> Iterator[np.ndarray]:
+    """Draws, a block at a time: float64 [person, at most BLOCK]."""
+    for start in range(0, weights.shape[1], BLOCK):
+        yield weights[:, start : start + BLOCK].astype(np.float64)
 
 
 def _total(y: np.ndarray) -> float:
@@ -108,7 +111,7 @@ def _total(y: np.ndarray) -> float:
 
 def _totals(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """sum w (y - mean y)^2 in each draw, mean y its own: [n_boot]. Raises ValueError where y does not vary."""
-    return _spread(*_weighted(_moments(y), weights))
+    return _spread(*(_moments(y) @ weights))
 
 
 def _moments(y: np.ndarray) -> np.ndarray:
