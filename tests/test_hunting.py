@@ -126,8 +126,8 @@ def test_the_hunt_on_a_permuted_target_finds_nothing_where_it_had_a_signal(metri
     layers = {"signal": X, "noise": np.random.default_rng(1).standard_normal((80, 100))}
     runs = {name: hunting.repeated(F, y, None, 4, 1, [1e-4, 0.1, 10.0], 0, metric) for name, F in layers.items()}
     assert metric.value(y, hunting.chosen(runs)[1].score[0]) > metric.chance + 0.2
-    null = hunting.shuffled(layers, y, None, 4, [1e-4, 0.1, 10.0], 12, 0, n_jobs=1, metric=metric)
-    assert null.mean() < metric.chance + 0.055  # 150 shuffles of classes have the mean 0.499 and the deviation 0.06: 3 errors of 12
+    null = hunting.shuffled(layers, y, None, 4, [1e-4, 0.1, 10.0], 8, 0, n_jobs=1, metric=metric)
+    assert null.mean() < metric.chance + 0.065  # 150 shuffles of classes have the mean 0.499 and the deviation 0.06: 3 errors of 8
     if metric is CONTINUOUS:
         assert null.mean() <= 0 and null.max() < 0.15
 

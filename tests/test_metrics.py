@@ -116,7 +116,7 @@ def test_draws_beyond_one_block():
 @CASES
 @pytest.mark.parametrize("groups", [None, np.arange(45) // 3, np.arange(45) % 6])
 def test_the_jackknife_leaves_out_one_group(metric, make, groups):
-    y, full, change = make(45)
+    y, full, change = make(45, n_latents=2)
     own = np.arange(45) if groups is None else groups
     without = np.stack([slow_falls(metric, y[own != g], full[..., own != g], change[..., own != g]) for g in np.unique(own)], 1)
     np.testing.assert_allclose(metric.falls.without(y, full, change, own), without, atol=1e-12)
@@ -245,16 +245,16 @@ def half_known(rng, n, group=None):
 
 @pytest.mark.parametrize("group", [None, np.arange(400) // 4], ids=["people", "families"])
 def test_bca_and_the_delta_method_cover_a_known_fall_of_r2(group):
-    rng, covered, n, runs = np.random.default_rng(0), np.zeros(2), 100 if group is None else 400, 500
+    rng, covered, n, runs = np.random.default_rng(0), np.zeros(2), 100 if group is None else 400, 300
     for seed in range(runs):
         y, full, change = half_known(rng, n, group)
-        delta, drawn = necessity.bootstrap(y, full, change, stats.draws(y, group, 800, seed, "continuous"), CONTINUOUS)
+        delta, drawn = necessity.bootstrap(y, full, change, stats.draws(y, group, 600, seed, "continuous"), CONTINUOUS)
         low, high = necessity.bca(delta, drawn, necessity.jackknife(y, full, change, group, CONTINUOUS))
         _, a, b = necessity.linearised(y, full, change, CONTINUOUS)
         covered += [low[0] <= 0.145 <= high[0], a[0] <= 0.145 <= b[0]]
-    assert 0.92 * runs <= covered[0] <= 0.975 * runs, covered / runs
+    assert 0.92 * runs <= covered[0] <= 0.98 * runs, covered / runs
     if group is None:
-        assert 0.91 * runs <= covered[1] <= 0.975 * runs, covered / runs
+        assert 0.91 * runs <= covered[1] <= 0.98 * runs, covered / runs
     else:  # families of four alike, taken for people, are four times too many
         assert covered[1] < 0.8 * runs, covered / runs
 
@@ -276,7 +276,7 @@ def test_bca_and_delong_cover_a_known_fall_of_macro_auroc():
 
 def test_max_t_keeps_its_family_error_on_r2():
     """Before and after, the error of the prediction has one law, so no fall is real; latents correlate."""
-    rng, errors, runs, n = np.random.default_rng(0), 0, 300, 200
+    rng, errors, runs, n = np.random.default_rng(0), 0, 200, 200
     for seed in range(runs):
         s, u, shared = rng.normal(size=(3, n))
         after = 0.9 * u + np.sqrt(0.19) * (0.8 * shared + 0.6 * rng.normal(size=(20, n)))
