@@ -157,11 +157,12 @@ def test_draws_of_classes_keep_each_class_and_those_of_numbers_do_not_look_at_y(
 
 
 def test_groups_that_each_hold_another_set_of_classes_still_vary_and_no_draw_lacks_a_class():
-    # five donors, of classes 01, 02, 12, 012, 012: stratified by pattern no draw would differ; class 2 is in four of them
-    y = np.array([0, 1, 0, 2, 1, 2, 0, 1, 2, 0, 1, 2])
-    donor = np.array([0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4])
+    # six donors, of classes 01, 01, 01, 12, 01, 012: the only one of its pattern would be in each draw. Class 2 is in two of
+    # them, so that one draw in eleven, (4 / 6) ** 6, lacks it at first
+    y = np.array([0, 1, 0, 1, 0, 1, 1, 2, 0, 1, 0, 1, 2])
+    donor = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5])
     weights = stats.draws(y, donor, 500, 0, "class")
-    assert (weights[donor == 0].std(1) > 0).all()
+    assert (weights[np.isin(donor, [3, 5])].std(1) > 0).all()
     assert all((weights[y == k].sum(0) > 0).all() for k in range(3))
 
 
