@@ -79,7 +79,7 @@ def measure(quick: bool) -> str:
     influence, jackknifed, c1 = timed(necessity.jackknife, y, full, change, None)
     _, bounded, c2 = timed(necessity.bca, delta, drawn, influence)
     _, tested, c3 = timed(necessity.max_t, delta, drawn)
-    _, delonged, _ = timed(necessity.delong, y, full, change)
+    _, delonged, _ = timed(necessity.linearised, y, full, change)
     peak = peak_gib()
     progress("the loops")
     few = change[0, : some[0]]

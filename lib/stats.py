@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-BOTH = 3  # the kind of a group with cases and controls; 1 has cases only, 2 has controls only
-
 
 class Estimate(NamedTuple):
     """A value with its 95 % percentile bootstrap interval; n counts the units, or the people of resampled groups."""
@@ -33,35 +31,71 @@ def auroc(y: np.ndarray, score: np.ndarray) -> np.ndarray:
     return (ranks[..., y].sum(-1) - n1 * (n1 + 1) / 2) / (n1 * n0)
 
 
-def draws(y: np.ndarray, groups: np.ndarray | None, n_boot: int, seed: int) -> np.ndarray:
+def draws(
+    y: np.ndarray, groups: np.ndarray | None, n_boot: int, seed: int, target: str = "binary"
+) -> np.ndarray:
     """How often each bootstrap draw takes each person: uint8 [person, n_boot].
 
-    Groups are drawn whole, with replacement, among those of their kind: of cases only, of controls only, of both.
-    With everyone alone this is the bootstrap stratified by class. Every draw holds both classes; its numbers of cases
-    and controls vary where groups differ in size. The only group of its kind is in every draw, once.
-    Raises ValueError when all cases, or all controls, are in one group.
+    Groups are drawn whole, with replacement, among those of their kind: of one class only, or of several. With everyone
+    alone this is the bootstrap stratified by class. Every draw holds all classes: one that does not is drawn again. Numbers
+    of cases and controls vary where groups differ in size. The only group of its kind is in every draw, once. For target
+    "continuous" all groups are of one kind, "class": y is 0, 1, 2, ...
+    Raises ValueError when all people of a class, or all of a continuous y, are in one group.
     """
-    group, kind = clusters(y, groups)
-    rng, times = np.random.default_rng(seed), np.zeros((len(kind), n_boot), dtype=np.uint8)
-    for one in np.unique(kind):
-        members = np.flatnonzero(kind == one)
-        times[members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_boot).T
+    group, kind = clusters(y, groups, target)
+    rng = np.random.default_rng(seed)
+    times = _taken(kind, n_boot, rng)
+    if target == "class":
+        has = _classes_held(np.asarray(y), group, np.unique(y)).astype(np.float32)
+        for _ in range(1000):
+            lacking = (has @ times == 0).any(0)
+            if not lacking.any():
+                break
+            times[:, lacking] = _taken(kind, int(lacking.sum()), rng)
+        else:
+            raise ValueError(f"{lacking.sum()} of {n_boot} draws of groups lack a class after 1000 tries: wanted more groups a class")
     return times[group]
 
 
-def clusters(y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Number of each person's group, [person], and each group's kind, [group]. Raises ValueError as `draws` does."""
+def _taken(kind: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each draw takes each group, among those of its kind: uint8 [group, n_boot]."""
+    times = np.zeros((len(kind), n_boot), dtype=np.uint8)
+    for one in np.unique(kind):
+        members = np.flatnonzero(kind == one)
+        times[members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_boot).T
+    return times
+
+
+def clusters(
+    y: np.ndarray, groups: np.ndarray | None, target: str = "binary"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number of each person's group, [person], and each group's kind, [group]: 1 cases only, 2 controls only, 3 both.
+
+    For classes 0 to K - 1: K - k where it holds class k only, K + 1 where it holds several; for a continuous y all are 1.
+    Raises ValueError as `draws` does.
+    """
     y = np.asarray(y)
-    if not np.isin(y, (0, 1)).all():
+    if target == "binary" and not np.isin(y, (0, 1)).all():
         raise ValueError(f"y holds {np.unique(y)[:5]}, wanted 0 and 1")
     if groups is not None and len(groups) != len(y):
         raise ValueError(f"groups of {len(groups)} people, wanted {len(y)}")
     group = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    has = [np.bincount(group, weights=y == c, minlength=group.max() + 1) > 0 for c in (1, 0)]
-    for name, those in zip(("cases", "controls"), has):
+    if target == "continuous":
+        if group.max() == 0:
+            raise ValueError("all people are in 1 group, wanted 2 or more to resample")
+        return group, np.ones(group.max() + 1, dtype=int)
+    classes = np.array([0, 1]) if target == "binary" else np.unique(y)
+    names = ["controls", "cases"] if target == "binary" else [f"people of class {c}" for c in classes]
+    has = _classes_held(y, group, classes)
+    for name, those in zip(names[::-1], has[::-1]):
         if those.sum() < 2:
             raise ValueError(f"{name} are in {those.sum()} group, wanted 2 or more to resample")
-    return group, has[0] + 2 * has[1]
+    return group, np.where(has.sum(0) > 1, len(classes) + 1, len(classes) - has.argmax(0))
+
+
+def _classes_held(y: np.ndarray, group: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Whether a group holds anyone of a class: bool [class, group]."""
+    return np.stack([np.bincount(group, weights=y == c, minlength=group.max() + 1) > 0 for c in classes])
 
 
 def _kernel(y: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -70,16 +104,13 @@ def _kernel(y: np.ndarray, score: np.ndarray) -> np.ndarray:
     return (case > control).astype(np.float32) + 0.5 * (case == control)
 
 
-def bootstrap_auroc(
-    y: np.ndarray, scores: np.ndarray, n_boot: int, seed: int, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """AUROC of each score row on the same resamples of people, from `draws`. scores: [k, n]. Returns [k, n_boot].
+def resampled_auroc(y: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """AUROC of each score row in each draw: [k, n_boot]. scores: [k, n] or [n]; times: [n, n_boot] from `draws`.
 
-    groups: [n], resampled whole; None: everyone alone, stratified by class.
     Exact, ties included: with multiplicities w, AUROC = w_case' K w_control / (sum w_case sum w_control), K the
     case-by-control comparison.
     """
-    y, times = np.asarray(y), draws(y, groups, n_boot, seed)
+    y = np.asarray(y)
     w1, w0 = (times[y == c].T.astype(np.float32) for c in (1, 0))
     wins = np.stack([((w1 @ _kernel(y, s)) * w0).sum(1, dtype=np.float64) for s in np.atleast_2d(scores)])
     return wins / (w1.sum(1, dtype=np.float64) * w0.sum(1))

@@ -8,6 +8,7 @@ import pytest
 
 from lib import hunting, io, probe, stats
 from lib.models import adapter
+from lib.outcome.metrics import CLASS, CONTINUOUS, SPEARMAN
 
 
 def people(n=160, d=12, strength=0.0, seed=0):
@@ -74,6 +75,61 @@ def test_chosen_refuses_other_folds():
     other = hunting.repeated(X, y, None, 5, 2, [1.0], 9)
     with pytest.raises(ValueError, match="a, b were cross-validated on different folds"):
         hunting.chosen({"a": run(X, y), "b": other})
+
+
+def targets(metric, n=120, d=12, strength=2.0, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    if metric is CONTINUOUS:
+        return X, 5 + strength * X[:, 0] + rng.standard_normal(n)
+    return X, (strength * X[:, :3] + rng.gumbel(size=(n, 3))).argmax(1)
+
+
+OTHERS = pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "continuous"])
+
+
+@OTHERS
+def test_chosen_takes_the_winners_scores_whatever_the_target(metric):
+    X, y = targets(metric)
+    runs = {name: hunting.repeated(F, y, None, 5, 2, [0.1, 10.0], 0, metric) for name, F in (("a", X[:, :2]), ("b", X[:, 1:]))}
+    picked, got = hunting.chosen(runs)
+    assert got.score.shape == got.log_odds.shape == runs["a"].score.shape
+    for r in range(2):
+        for f in range(5):
+            held_out, winner = got.folds[r] == f, runs[picked[r][f]]
+            assert winner.inner_auroc[r, f] == max(x.inner_auroc[r, f] for x in runs.values())
+            np.testing.assert_array_equal(got.score[r][..., held_out], winner.score[r][..., held_out])
+            np.testing.assert_array_equal(got.log_odds[r][..., held_out], winner.log_odds[r][..., held_out])
+            np.testing.assert_array_equal(got.inner_log_odds[r, f], winner.inner_log_odds[r, f])
+
+
+@pytest.mark.parametrize("metric", [CLASS, CONTINUOUS, SPEARMAN], ids=["class", "continuous", "spearman"])
+def test_estimates_and_differences_are_of_the_metric_and_paired(metric):
+    X, y = targets(CLASS if metric is CLASS else CONTINUOUS)
+    of = CLASS if metric is CLASS else CONTINUOUS
+    a, b = (hunting.repeated(F, y, None, 5, 2, [1.0], 0, of).score for F in (X, X[:, 1:]))
+    family = np.arange(120) // 2
+    weights = stats.draws(y, family, 300, 4, metric.target)
+    values = [metric.resampled(y, s, weights).mean(0) for s in (a, b)]
+    e = hunting.estimate(y, a, 300, 4, family, metric)
+    assert e.value == pytest.approx(np.mean([metric.value(y, s) for s in a])) and e.low < e.value < e.high and e.n == 120
+    np.testing.assert_allclose([e.low, e.high], np.quantile(values[0], [0.025, 0.975]))
+    over = hunting.difference(y, a, b, 300, 4, family, metric)
+    assert over.value == pytest.approx(e.value - np.mean([metric.value(y, s) for s in b]))
+    np.testing.assert_allclose([over.low, over.high], np.quantile(values[0] - values[1], [0.025, 0.975]))
+    assert over.low > 0 and hunting.difference(y, a, a, 300, 4, family, metric)[:3] == (0, 0, 0)
+
+
+@OTHERS
+def test_the_hunt_on_a_permuted_target_finds_nothing_where_it_had_a_signal(metric):
+    X, y = targets(metric, 80, 60, 4.0)
+    layers = {"signal": X, "noise": np.random.default_rng(1).standard_normal((80, 100))}
+    runs = {name: hunting.repeated(F, y, None, 4, 1, [1e-4, 0.1, 10.0], 0, metric) for name, F in layers.items()}
+    assert metric.value(y, hunting.chosen(runs)[1].score[0]) > metric.chance + 0.2
+    null = hunting.shuffled(layers, y, None, 4, [1e-4, 0.1, 10.0], 8, 0, n_jobs=1, metric=metric)
+    assert null.mean() < metric.chance + 0.065  # 150 shuffles of classes have the mean 0.499 and the deviation 0.06: 3 errors of 8
+    if metric is CONTINUOUS:
+        assert null.mean() <= 0 and null.max() < 0.15
 
 
 def test_the_hunt_on_permuted_labels_finds_nothing_where_the_labels_had_a_signal():

@@ -5,11 +5,13 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from lib import stats
-from lib.causal import necessity
+from lib import hunting, stats
+from lib.causal import ablation, necessity
+from lib.outcome import auroc, r2
+from lib.outcome.metrics import BINARY, CLASS, CONTINUOUS
 
 
 def cohort(n=60, n_latents=4, n_repeats=2, seed=0, decimals=1):
@@ -45,11 +47,11 @@ def test_weighted_auroc_is_that_of_scikit_learn_with_ties():
 
 
 def test_draws_beyond_one_block_and_latents_beyond_one_chunk():
-    n_latents, n_boot = necessity.CHUNK + 3, necessity.BLOCK + 3
+    n_latents, n_boot = auroc.CHUNK + 3, auroc.BLOCK + 3
     y, full, change = cohort(30, n_latents, 1)
     weights = necessity.draws(y, None, n_boot, seed=0)
     _, drawn = necessity.bootstrap(y, full, change, weights)
-    for b in (0, necessity.BLOCK - 1, necessity.BLOCK, n_boot - 1):
+    for b in (0, auroc.BLOCK - 1, auroc.BLOCK, n_boot - 1):
         np.testing.assert_allclose(drawn[:, b], slow_delta(y, full, change, weights[:, b]), atol=1e-6)
 
 
@@ -137,7 +139,7 @@ def test_bca_and_delong_cover_the_true_delta():
         y, full, change = binormal(rng, 300, 1.0, 0.6)
         delta, drawn = necessity.bootstrap(y, full, change, weights)
         low, high = necessity.bca(delta, drawn, necessity.jackknife(y, full, change, None))
-        _, delong_low, delong_high = necessity.delong(y, full, change)
+        _, delong_low, delong_high = necessity.linearised(y, full, change)
         covered += [low[0] <= true <= high[0], delong_low[0] <= true <= delong_high[0]]
     assert (covered >= 0.93 * 500).all() and (covered <= 0.97 * 500).all(), covered / 500
 
@@ -154,7 +156,7 @@ def test_delong_is_that_of_every_pair():
         ]
         return np.mean(psi, axis=1), np.mean(psi, axis=0)
 
-    delta, low, high = necessity.delong(y, full, change)
+    delta, low, high = necessity.linearised(y, full, change)
     for k in range(3):
         (a1, a0), (b1, b0) = components(full[0]), components(full[0] + change[0, k])
         s = np.cov(a1, b1) / len(case) + np.cov(a0, b0) / len(control)
@@ -306,6 +308,90 @@ def test_a_planted_latent_is_named_and_its_neighbours_are_not():
     assert ((table["low"] <= table["delta"]) & (table["delta"] <= table["high"])).all()
 
 
+def planted(metric, n=400, seed=0):
+    """Six latents write their own directions; y follows latent 0, classes the largest of latents 0 to 2."""
+    rng = np.random.default_rng(seed)
+    activity, decoder = rng.exponential(size=(n, 6)), rng.normal(size=(6, 8))
+    X = activity @ decoder + 0.1 * rng.normal(size=(n, 8))
+    if metric is CLASS:
+        return X, (3 * activity[:, :3] + rng.gumbel(size=(n, 3))).argmax(1), activity, decoder, [0, 1, 2]
+    y = 4 + activity[:, 0] + rng.normal(scale=0.5, size=n)
+    return X, (y > np.median(y)).astype(int) if metric is BINARY else y, activity, decoder, [0]
+
+
+TYPES = pytest.mark.parametrize("metric", [BINARY, CLASS, CONTINUOUS], ids=["binary", "class", "continuous"])
+
+
+@TYPES
+@pytest.mark.parametrize("groups", [None, np.arange(400) // 2], ids=["people", "pairs"])
+def test_from_activations_to_verdict_a_planted_latent_is_named_and_a_bystander_is_not(metric, groups):
+    X, y, activity, decoder, wanted = planted(metric)
+    run = hunting.repeated(X, y, groups, 5, 2, [1.0, 100.0, 1e4], 0, metric)
+    change = ablation.repeated_change(-activity[:, None, :], decoder, run.probes, run.folds)
+    table = necessity.measure(y, groups, run.score, change, run.folds, 1000, metric=metric)
+    assert (table[f"{metric.key}_full"] > metric.chance + 0.25).all()
+    table = table.assign(rate_matched_99=0.005, n_rate_matched=5, random_99=0.005)
+    out = necessity.verdict(table, bar=0.03, metric=metric)
+    np.testing.assert_array_equal(np.flatnonzero(out["strongly_necessary"]), wanted)
+    np.testing.assert_array_equal(np.flatnonzero(out["needed"]), wanted)
+    np.testing.assert_allclose(out["share"], out["delta"] / (out[f"{metric.key}_full"] - metric.chance))
+    frozen = run.probes[0][1]  # the closed form is the score without the latent's part of x, for each class
+    held_out = run.folds[0] == 1
+    for k in range(6):
+        left = frozen.score(X - np.outer(activity[:, k], decoder[k]))
+        centre = left[..., ~held_out].mean(-1, keepdims=True)
+        if metric is CONTINUOUS:  # which keeps the mean of the predictions
+            centre = centre - frozen.score(X[~held_out]).mean()
+        got = (run.score[0] + change[0, k])[..., held_out]
+        np.testing.assert_allclose(got, (left - centre)[..., held_out], atol=1e-5)
+
+
+@TYPES
+def test_curves_and_sufficiency_are_of_the_metric(metric):
+    X, y, activity, decoder, wanted = planted(metric, 120)
+    run = hunting.repeated(X, y, None, 3, 2, [100.0], 0, metric)
+    change = ablation.repeated_change(-activity[:, None, :], decoder, run.probes, run.folds)
+    rest = [k for k in range(6) if k not in wanted]
+    order = np.array(wanted + rest)
+    curve = necessity.set_curve(y, run.score, change, order, n_random=10, metric=metric)
+    for k, value in zip(curve["k"], curve[metric.key]):
+        assert value == pytest.approx(metric.value(y, run.score + change[:, order[:k]].sum(1, dtype=float)).mean())
+    assert curve[metric.key].iloc[len(wanted)] < curve[metric.key].iloc[0] - 0.1
+    table = necessity.sufficiency(y, run.score, change, [np.array(wanted), np.array(rest)], metric)
+    key = metric.key
+    assert table[f"{key}_full"].iloc[0] == metric.value(y, run.score).mean()
+    np.testing.assert_allclose(table[key].iloc[1], metric.value(y, run.score + change[:, wanted].sum(1, dtype=float)).mean())
+    assert table["recovered"].iloc[0] > 0.9 and table["recovered"].iloc[1] < 0.2
+
+
+def test_spearman_stands_beside_r2():
+    X, y, activity, decoder, _ = planted(CONTINUOUS, 120)
+    run = hunting.repeated(X, y, None, 3, 2, [100.0], 0, CONTINUOUS)
+    change = ablation.repeated_change(-activity[:, None, :], decoder, run.probes, run.folds)
+    table = necessity.measure(y, None, run.score, change, run.folds, 100, metric=CONTINUOUS)
+    assert {"r2_full", "delta_method_low", "delta_method_high"} < set(table) and "auroc_full" not in table
+    assert table["spearman_full"].iloc[0] == np.mean([r2.spearman(y, s) for s in run.score])
+    left = np.mean([spearmanr(y, s + c[0]).statistic for s, c in zip(run.score, change)])
+    np.testing.assert_allclose(table["spearman_delta"].iloc[0], table["spearman_full"].iloc[0] - left)
+    with pytest.raises(ValueError, match="table lacks .*auroc_full"):
+        necessity.verdict(table)
+
+
+def test_fold_deltas_of_numbers_and_classes_and_a_fold_that_lacks_one():
+    X, y, activity, decoder, _ = planted(CLASS, 60)
+    run = hunting.repeated(X, y, None, 3, 1, [100.0], 0, CLASS)
+    change = ablation.repeated_change(-activity[:, None, :], decoder, run.probes, run.folds)
+    by_fold = necessity.fold_deltas(y, run.score, change, run.folds, CLASS)
+    inside = run.folds[0] == 2
+    want = CLASS.value(y[inside], run.score[0][:, inside]) - CLASS.value(y[inside], (run.score[0] + change[0, 4])[:, inside])
+    assert by_fold.shape == (1, 3, 6) and by_fold[0, 2, 4] == pytest.approx(want)
+    assert np.isnan(necessity.fold_deltas(y, run.score, change, np.minimum(y, 1)[None], CLASS)).all()  # never all three
+    number = np.repeat([1.0, 2.0, 3.0], 20)
+    folds = np.concatenate([np.zeros(20, int), np.ones(40, int)])[None]  # the first of one value, the second of two
+    numbers = necessity.fold_deltas(number, number[None], change[:, :, 0], folds, CONTINUOUS)
+    assert np.isnan(numbers[0, 0]).all() and np.isfinite(numbers[0, 1]).all()
+
+
 def test_set_changes_add():
     _, _, change = cohort(20, 5)
     mask = np.array([True, False, True, False, False])
@@ -322,9 +408,9 @@ def test_set_curve_ablates_the_first_k():
     order = np.array([4, 1, 0, 5, 2, 3])
     curve = necessity.set_curve(y, full, change, order, n_random=20)
     assert curve["k"].iloc[[0, -1]].tolist() == [0, 6]
-    for k, auroc in zip(curve["k"], curve["auroc"]):
+    for k, value in zip(curve["k"], curve["auroc"]):
         ablated = full + change[:, order[:k]].sum(1)
-        assert auroc == pytest.approx(np.mean([roc_auc_score(y, a) for a in ablated]))
+        assert value == pytest.approx(np.mean([roc_auc_score(y, a) for a in ablated]))
     ends = curve.iloc[[0, -1]]
     np.testing.assert_allclose(
         ends[["low", "high"]], np.column_stack([ends["auroc"]] * 2)
@@ -464,3 +550,4 @@ def test_a_curve_of_no_latent_is_the_full_score():
 
 def test_no_sets_change_nothing():
     assert necessity.set_change(np.ones((2, 3, 5), np.float32), []).shape == (2, 0, 5)
+    assert necessity.set_change(np.ones((2, 3, 4, 5), np.float32), []).shape == (2, 0, 4, 5)

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
 
 from lib import probe, stats
+from lib.outcome.metrics import BINARY, CLASS, CONTINUOUS
 
 
 def people(n=80, d=10, strength=0.0, seed=0):
@@ -83,6 +85,115 @@ def test_choose_C_takes_the_better_of_the_grid():
     for t, v in splits:
         want[v] = probe.fit(X[t], y[t], best).score(X[v])
     np.testing.assert_allclose(out_of_fold, want, atol=1e-3)
+
+
+def several(metric, n=90, d=10, strength=2.0, seed=0):
+    """Gaussian features; y follows the first one, classes the largest of the first three."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    if metric is CONTINUOUS:
+        return X, 5 + strength * X[:, 0] + rng.standard_normal(n)
+    return X, (strength * X[:, :3] + rng.gumbel(size=(n, 3))).argmax(1)
+
+
+@pytest.mark.parametrize("n, d", [(80, 10), (30, 200)])
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+def test_ridge_is_scikit_learns_on_the_equally_scaled_data(n, d, C):
+    X, y = several(CONTINUOUS, n, d)
+    X = X * np.linspace(0.1, 3, d) + 5
+    scale = np.sqrt(X.var(0).sum())
+    model = Ridge(alpha=1 / C).fit((X - X.mean(0)) / scale, y)
+    fitted = probe.fit(X, y, C, CONTINUOUS)
+    new = np.random.default_rng(1).standard_normal((20, d)) + 5
+    np.testing.assert_allclose(fitted.coef * scale, model.coef_, atol=1e-8)
+    np.testing.assert_allclose(fitted.score(new), model.predict((new - X.mean(0)) / scale), atol=1e-8)
+
+
+def test_a_probe_of_classes_is_one_logistic_against_the_rest_each():
+    X, y = several(CLASS)
+    fitted = probe.fit(X, y, 0.5, CLASS)
+    assert fitted.coef.shape == (3, 10) and fitted.score(X).shape == (3, 90)
+    for k in range(3):
+        one = probe.fit(X, (y == k).astype(int), 0.5)
+        np.testing.assert_allclose(fitted.coef[k], one.coef)
+        np.testing.assert_allclose(fitted.score(X)[k], one.score(X))
+
+
+def test_features_without_variance_give_the_mean_of_a_continuous_y():
+    fitted = probe.fit(np.ones((4, 3)), np.array([1.0, 2, 3, 6]), 1.0, CONTINUOUS)
+    np.testing.assert_allclose(fitted.score(np.zeros((2, 3))), 3)
+
+
+@pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "continuous"])
+def test_nested_cross_validation_is_that_of_a_loop(metric):
+    """Every fit anew on its own people, no span shared, no path of C: as one would write it by hand."""
+    X, y = several(metric, 75, 20)
+    grid, outer = [1e-3, 0.1, 10.0], probe.balanced_folds(y, None, 4, 1, metric)
+    run = probe.cross_validate(X, y, outer, grid, 3, None, metric)
+    for f in range(4):
+        train, test = outer != f, outer == f
+        A, b = X[train], y[train]
+        inner = probe.balanced_folds(b, None, 3, 3, metric)
+        values = [np.mean([metric.value(b[inner == i], probe.fit(A[inner != i], b[inner != i], C, metric).score(A[inner == i]))
+                           for i in range(3)]) for C in grid]  # fmt: skip
+        fitted = probe.fit(A, b, grid[int(np.argmax(values))], metric)
+        assert run.probes[f].C == fitted.C
+        np.testing.assert_allclose(run.inner_auroc[f], max(values), atol=2e-3)
+        np.testing.assert_allclose(run.log_odds[..., test], fitted.score(X[test]), atol=2e-3)
+        centre = fitted.score(A).mean(-1, keepdims=True) if metric is CLASS else 0
+        np.testing.assert_allclose(run.score[..., test], fitted.score(X[test]) - centre, atol=2e-3)
+        assert run.fold_auroc[f] == metric.value(y[test], run.score[..., test])
+        np.testing.assert_array_equal(np.isnan(run.inner_log_odds[f]).reshape(-1, 75).all(0), test)
+
+
+@pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "continuous"])
+def test_the_held_out_fold_is_never_fitted_on_whatever_the_target(metric):
+    X, y = several(metric)
+    f = probe.balanced_folds(y, None, 5, 0, metric)
+    before = probe.cross_validate(X, y, f, [0.1, 1.0], 0, None, metric)
+    other = y.copy()
+    other[f == 2] = y[f == 2][::-1]
+    after = probe.cross_validate(X, other, f, [0.1, 1.0], 0, None, metric)
+    np.testing.assert_array_equal(before.score[..., f == 2], after.score[..., f == 2])
+    assert (before.score[..., f != 2] != after.score[..., f != 2]).all()
+
+
+@pytest.mark.parametrize("metric, chance", [(CLASS, 0.5), (CONTINUOUS, 0.0)], ids=["class", "continuous"])
+def test_noise_stays_at_chance_and_a_signal_above_it(metric, chance):
+    noise = []
+    for seed in range(10):
+        X, y = several(metric, 60, 100, 0.0, seed)
+        f = probe.balanced_folds(y, None, 5, seed, metric)
+        noise.append(metric.value(y, probe.cross_validate(X, y, f, [1e-3, 0.1, 10.0], 0, None, metric).score))
+    assert np.mean(noise) < chance + 0.03  # R2 of noise is below 0: its predictions are worse than the mean
+    X, y = several(metric, 200, 10, 3.0)
+    run = probe.cross_validate(X, y, probe.balanced_folds(y, None, 5, 0, metric), [0.1, 10.0], 0, None, metric)
+    assert metric.value(y, run.score) > 0.8
+    if metric is CONTINUOUS:
+        assert metric.value(y, run.score) == pytest.approx(r2_score(y, run.log_odds)) and np.corrcoef(y, run.score)[0, 1] > 0.9
+
+
+def test_folds_of_numbers_hold_each_fifth_evenly_and_families_whole():
+    y = np.random.default_rng(0).exponential(size=100)
+    folds = probe.balanced_folds(y, None, 5, 0, CONTINUOUS)
+    fifth = np.argsort(np.argsort(y)) // 20
+    assert (np.histogram2d(folds, fifth, bins=5)[0] == 4).all()
+    family = np.arange(100) // 4
+    whole = probe.balanced_folds(y, family, 5, 0, CONTINUOUS).reshape(25, 4)
+    assert (whole == whole[:, :1]).all() and len(np.unique(whole)) == 5
+    assert len(np.unique(probe.balanced_folds(y[:6], None, 5, 0, CONTINUOUS))) == 5  # too few for bins
+    np.testing.assert_array_equal(probe.balanced_folds(y > 1, None, 5, 0), probe.balanced_folds((y > 1) * 1, None, 5, 0, CLASS))
+
+
+def test_a_class_that_whole_groups_leave_out_of_a_fold_is_named():
+    y, group = np.array([0, 1, 0, 1, 2, 2, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 2, 2, 3, 3, 2, 2])
+    with pytest.raises(ValueError, match="fold . of 3 holds nobody of class .: wanted it in more groups, or left out"):
+        probe.balanced_folds(y, group, 3, 0, CLASS)
+
+
+def test_a_target_of_another_type_is_refused_before_any_fit():
+    with pytest.raises(ValueError, match="a binary y holds"):
+        probe.cross_validate(np.eye(6), np.arange(6) / 2, np.arange(6) % 2, [1.0], 0, None, BINARY)
 
 
 def test_person_locus_map_by_hand():

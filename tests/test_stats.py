@@ -13,6 +13,10 @@ def labels(n, seed):
     return y
 
 
+def bootstrap(y, scores, n_boot, seed, groups=None):
+    return stats.resampled_auroc(y, scores, stats.draws(y, groups, n_boot, seed))
+
+
 def test_auroc_by_hand():
     # cases 2, 1; controls 1, 0: pairs 2>1, 2>0, 1=1 (half), 1>0 -> 3.5 / 4
     assert stats.auroc([1, 1, 0, 0], np.array([2.0, 1.0, 1.0, 0.0])) == 0.875
@@ -35,9 +39,9 @@ def test_bootstrap_equals_explicit_resampling():
     """Repeat each person as often as the multiplicities say, and score the copies with scikit-learn."""
     y, n_boot, seed = labels(24, 2), 30, 5
     scores = np.random.default_rng(3).integers(0, 6, (2, 24)).astype(float)
-    got = stats.bootstrap_auroc(y, scores, n_boot, seed)
+    got = bootstrap(y, scores, n_boot, seed)
     families = np.arange(24) // 3
-    whole = stats.bootstrap_auroc(y, scores, n_boot, seed, families)
+    whole = bootstrap(y, scores, n_boot, seed, families)
     for groups, drawn in ((None, got), (families, whole)):
         times = stats.draws(y, groups, n_boot, seed)
         for b in range(n_boot):
@@ -59,21 +63,21 @@ def test_interval_over_families_is_wider_where_members_are_alike():
     # 40 families of 5 copies: the error is that of 40 people, not of 200, and so 5 ** 0.5 times as large
     y, rng = np.repeat(np.arange(40) % 2, 5), np.random.default_rng(0)
     s, family = np.repeat(rng.standard_normal(40) + y[::5], 5), np.repeat(np.arange(40), 5)
-    alone, whole = (stats.bootstrap_auroc(y, s, 2000, 0, g)[0].std() for g in (None, family))
+    alone, whole = (bootstrap(y, s, 2000, 0, g)[0].std() for g in (None, family))
     assert whole == pytest.approx(5**0.5 * alone, rel=0.1)
 
 
 def test_scores_share_resamples_so_differences_are_paired():
     y = labels(40, 0)
     s = np.random.default_rng(0).standard_normal(40)
-    draws = stats.bootstrap_auroc(y, np.stack([s, 2 * s + 1, -s]), 50, 0)
+    draws = bootstrap(y, np.stack([s, 2 * s + 1, -s]), 50, 0)
     np.testing.assert_array_equal(draws[0], draws[1])  # a monotone change of the score changes nothing
     np.testing.assert_allclose(draws[0] + draws[2], 1, atol=1e-6)
 
 
 def test_same_seed_same_interval():
     y, s = labels(40, 0), np.random.default_rng(0).standard_normal(40)
-    one, again, other = (stats.bootstrap_auroc(y, s, 100, seed) for seed in (1, 1, 2))
+    one, again, other = (bootstrap(y, s, 100, seed) for seed in (1, 1, 2))
     assert (one == again).all() and (one != other).any()
 
 
@@ -83,7 +87,7 @@ def test_intervals_cover_about_as_often_as_they_say():
     auroc = mean = 0
     for seed in range(200):
         s = np.random.default_rng(seed).standard_normal(80) + y
-        low, high = np.quantile(stats.bootstrap_auroc(y, s, 300, seed)[0], [0.025, 0.975])
+        low, high = np.quantile(bootstrap(y, s, 300, seed)[0], [0.025, 0.975])
         auroc += low <= 0.76025 <= high
         m = stats.mean_interval(s[:40], 300, seed)
         mean += m.low <= 0 <= m.high

@@ -97,7 +97,8 @@ def person_change(reference: np.ndarray, latents: np.ndarray, locus_map: sparse.
 
 
 def score_change(change: np.ndarray, decoder: np.ndarray, probes: list[probe.Probe], folds: np.ndarray) -> np.ndarray:
-    """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person] float64.
+    """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person] float64; of a probe of
+    classes [latent, class, person].
 
     change: [person, locus, latent] from `person_change`; decoder: W_dec [latent, d_in]; probes: one a fold, in fold
     order. Centred by the fold's training people, as `probe.cross_validate` centres the scores: a change that moves
@@ -105,17 +106,18 @@ def score_change(change: np.ndarray, decoder: np.ndarray, probes: list[probe.Pro
     """
     n_people, n_loci, _ = change.shape
     total = change.sum(0, dtype=np.float64)
-    out = np.zeros((change.shape[2], n_people), dtype=np.float64)
+    out = np.zeros((len(np.atleast_2d(probes[0].coef)), change.shape[2], n_people), dtype=np.float64)
     for fold, fitted in zip(np.unique(folds), probes, strict=True):
-        reads = fitted.coef.reshape(n_loci, -1) @ decoder.T  # [locus, latent]: the probe's weight along each decoder row
         rows = folds == fold
         centre = (total - change[rows].sum(0, dtype=np.float64)) / max((~rows).sum(), 1)  # of the training people
-        out[:, rows] = np.einsum("plk,lk->kp", change[rows], reads, optimize=True) - np.einsum("lk,lk->k", centre, reads)[:, None]
-    return out
+        for moved, coef in zip(out, np.atleast_2d(fitted.coef)):
+            reads = coef.reshape(n_loci, -1) @ decoder.T  # [locus, latent]: the probe's weight along each decoder row
+            moved[:, rows] = np.einsum("plk,lk->kp", change[rows], reads, optimize=True) - np.einsum("lk,lk->k", centre, reads)[:, None]
+    return out[0] if probes[0].coef.ndim == 1 else out.transpose(1, 0, 2)
 
 
 def repeated_change(change: np.ndarray, decoder: np.ndarray, probes: list[list[probe.Probe]], folds: np.ndarray) -> np.ndarray:
-    """`score_change` of every repeat: [repeat, latent, person] float32. probes: a list of folds a repeat; folds: [repeat, person]."""
+    """`score_change` of every repeat: [repeat, latent, person] float32, or [repeat, latent, class, person]. probes: a list of folds a repeat; folds: [repeat, person]."""
     return np.stack([score_change(change, decoder, fitted, f).astype(np.float32) for fitted, f in zip(probes, folds, strict=True)])
 
 

@@ -1,18 +1,18 @@
-"""Which latents does the prediction need? Intervals, tests, controls and sets for the fall of AUROC under ablation.
+"""Which latents does the prediction need? Intervals, tests, controls and sets for what the metric falls under ablation.
 
-delta = AUROC(full) - AUROC(full + change) on out-of-fold scores, pooled inside each repeat and averaged over repeats.
+delta = metric(full) - metric(full + change) on out-of-fold scores, pooled inside each repeat and averaged over repeats.
 A person has one row of scores a repeat; what is resampled, and left out by the jackknife, is a person or a whole group.
 
-Shapes throughout: y [person] 0/1; groups [person], the family or population of each person, or None when everyone
-stands alone; full [repeat, person]; change [repeat, latent, person], what ablating that latent alone adds to `full`;
-folds [repeat, person]. Scores are in units of the probe, deltas in AUROC, between -1 and 1.
+Shapes throughout: y [person], of the metric's target; groups [person], the family or population of each person, or None
+when everyone stands alone; full [repeat, person]; change [repeat, latent, person], what ablating that latent alone adds
+to `full`; folds [repeat, person]. For classes, [class, person] stands where [person] does in full and change. Scores are
+in units of the probe, deltas in those of the metric: AUROC, between -1 and 1, unless another is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-import numba
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -21,192 +21,42 @@ from scipy.stats import norm as normal
 
 from lib import stats
 from lib.annotate import multiplicity
-from lib.stats import BOTH, clusters, draws
-
-CHUNK, BLOCK = 128, 512  # latents sorted at a time; draws whose weights for 2,000 people fit a core's cache
+from lib.outcome.metrics import BINARY, Metric
+from lib.stats import clusters, draws
 
 
 def bootstrap(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray, metric: Metric = BINARY
 ) -> tuple[np.ndarray, np.ndarray]:
-    """delta of each latent, [latent], and in each draw, float32 [latent, n_boot]; exact, ties counted half.
+    """delta of each latent, [latent], and in each draw, float32 [latent, n_boot].
 
-    weights: [person, n_boot] from `draws`, the same for all latents. A latent that moves nobody's rank has 0 exactly.
+    weights: [person, n_boot] from `draws`, the same for all latents. A latent that changes nothing (no rank; no
+    prediction) has 0 exactly.
     """
-    _check(y, full, change, weights)
-    case = np.asarray(y) == 1
-    total = [weights[c].sum(0, dtype=np.int64) for c in (case, ~case)]
-    pairs = 2 * len(full) * total[0] * total[1]
-    drawn = np.empty((change.shape[1], weights.shape[1]), dtype=np.float32)
-    for rows, fall in _falls(full, change, lambda scores: _weighted_wins(*_sorted(scores), case, weights)):
-        drawn[rows] = fall / pairs
-    return deltas(y, full, change), drawn
+    drawn = metric.falls.drawn(y, full, change, weights)
+    return deltas(y, full, change, metric), drawn
 
 
-def deltas(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
+def deltas(y: np.ndarray, full: np.ndarray, change: np.ndarray, metric: Metric = BINARY) -> np.ndarray:
     """delta of each latent: [latent]."""
-    return placements(y, full, change)[:, np.asarray(y) == 1].mean(1)
+    return metric.falls.fall(y, full, change)
 
 
-def placements(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Each person's part in delta: [latent, person], whose mean over cases, or over controls, is delta.
-
-    A case's placement is the share of controls below it, a control's the share of cases above it, ties counted half;
-    here full minus ablated, averaged over repeats. Source: DeLong, DeLong and Clarke-Pearson 1988.
-    """
-    _check(y, full, change)
-    case = np.asarray(y) == 1
-    others = np.where(case, (~case).sum(), case.sum())
-    out = np.empty(change.shape[1:], dtype=np.float64)
-    for rows, fall in _falls(full, change, lambda scores: _wins(*_sorted(scores), case)):
-        out[rows] = fall / (2 * len(full) * others)
-    return out
-
-
-def _check(y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray | None = None) -> None:
-    n = len(y)
-    if full.ndim != 2 or full.shape[1] != n:
-        raise ValueError(f"full has shape {full.shape}, wanted [repeat, {n}]")
-    if change.ndim != 3 or (len(change), change.shape[2]) != full.shape:
-        raise ValueError(f"change has shape {change.shape}, wanted [{len(full)}, latent, {n}]")
-    if weights is not None and (weights.dtype != np.uint8 or weights.ndim != 2 or len(weights) != n):
-        raise ValueError(f"weights are {weights.dtype} {weights.shape}, wanted uint8 [{n}, n_boot]")
-    if not (np.isfinite(full).all() and all(np.isfinite(c).all() for c in change)):
-        raise ValueError("scores or their changes are missing or infinite")
-
-
-def _falls(full: np.ndarray, change: np.ndarray, count: Callable) -> Iterator[tuple[slice, np.ndarray]]:
-    """Latents, a chunk at a time, with the sum over repeats of count(full) - count(full + change): integers, exact."""
-    base = [count(scores[None])[0] for scores in full]
-    for start in range(0, change.shape[1], CHUNK):
-        rows = slice(start, start + CHUNK)
-        fall = np.zeros((change[0, rows].shape[0], len(base[0])), dtype=np.int64)
-        for scores, mine, moves in zip(full, base, change):
-            ablated = scores + moves[rows]
-            moved = _reordered(scores, ablated)
-            fall[moved] += mine - count(ablated[moved])
-        yield rows, fall
-
-
-def _reordered(scores: np.ndarray, ablated: np.ndarray) -> np.ndarray:
-    """Whether each row ranks people otherwise than `scores` does, ties included. [row] bool."""
-    order = np.argsort(scores)
-    return (np.sign(np.diff(ablated[:, order])) != np.sign(np.diff(scores[order]))).any(1)
-
-
-def _sorted(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """People by rising score, and whether each is the last of those tied with it. Both [row, person]."""
-    order = np.argsort(scores, axis=1)
-    last = np.ones(scores.shape, dtype=bool)
-    last[:, :-1] = np.diff(np.take_along_axis(scores, order, axis=1)) > 0
-    return order.astype(np.int32), last
-
-
-@numba.njit(parallel=True, cache=True)
-def _weighted_wins(order, last, case, weights):
-    """Twice the weight of pairs in which the case scores higher, ties once: int64 [row, draw]."""
-    n_rows, n = order.shape
-    n_boot = weights.shape[1]
-    out = np.zeros((n_rows, n_boot), dtype=np.int64)
-    for first in range(0, n_boot, BLOCK):
-        block = np.ascontiguousarray(weights[:, first : first + BLOCK])
-        for row in numba.prange(n_rows):
-            below = np.zeros(block.shape[1], dtype=np.int32)  # weight of controls passed so far
-            wins = np.zeros(block.shape[1], dtype=np.int64)
-            start = 0
-            for i in range(n):
-                if not last[row, i]:
-                    continue
-                tied = order[row, start : i + 1]
-                times = 2 if len(tied) == 1 else 1
-                for p in tied:
-                    if case[p]:
-                        _add_product(wins, block[p], below, times)
-                for p in tied:
-                    if not case[p]:
-                        for b in range(len(below)):
-                            below[b] += block[p, b]
-                if times == 1:
-                    for p in tied:
-                        if case[p]:
-                            _add_product(wins, block[p], below, 1)
-                start = i + 1
-            out[row, first : first + BLOCK] = wins
-    return out
-
-
-@numba.njit(cache=True)
-def _add_product(total, a, b, times):
-    for i in range(len(total)):
-        total[i] += times * (np.int32(a[i]) * b[i])
-
-
-@numba.njit(parallel=True, cache=True)
-def _wins(order, last, case):
-    """Twice the people of the other class that a case is above, or a control below, ties once: int64 [row, person]."""
-    n_rows, n = order.shape
-    n_cases = case.sum()
-    out = np.zeros((n_rows, n), dtype=np.int64)
-    for row in numba.prange(n_rows):
-        below, start = np.zeros(2, dtype=np.int64), 0  # controls and cases passed so far
-        for i in range(n):
-            if not last[row, i]:
-                continue
-            tied = order[row, start : i + 1]
-            cases = case[tied].sum()
-            controls = len(tied) - cases
-            for p in tied:
-                out[row, p] = 2 * below[0] + controls if case[p] else 2 * (n_cases - below[1]) - cases
-            below[0] += controls
-            below[1] += cases
-            start = i + 1
-    return out
-
-
-def jackknife(y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+def jackknife(
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.ndarray | None, metric: Metric = BINARY
+) -> np.ndarray:
     """Influence of each group on delta, from delta without that group: [latent, group], groups in sorted order.
 
     (n - 1) / n (mean over groups of the kind of delta without one - delta without this one), n the groups of its kind:
     the terms of BCa's acceleration for a stratified bootstrap. Source: Davison and Hinkley 1997, 5.3.2.
     """
-    group, kind = clusters(y, groups)
-    case = np.asarray(y) == 1
-    part = placements(y, full, change)
-    n1, n0 = case.sum(), (~case).sum()
-    m1, m0 = (np.bincount(group, weights=c, minlength=len(kind)) for c in (case, ~case))
-    pairs = part * np.where(case, n0, n1)  # pairs of this person that ablation loses
-    lost = np.zeros((len(pairs), len(kind)))
-    np.add.at(lost.T, group, pairs.T)
-    if (kind == BOTH).any():
-        lost -= _lost_inside(full, change, *_pairs_inside(case, group), len(kind))  # counted from both sides
-    without = (pairs[:, case].sum(1, keepdims=True) - lost) / ((n1 - m1) * (n0 - m0))
+    group, kind = clusters(y, groups, metric.target)
+    without = metric.falls.without(y, full, change, group)
     for one in np.unique(kind):
-        mine = kind == one
-        n = mine.sum()
-        without[:, mine] = (n - 1) / n * (without[:, mine].mean(1, keepdims=True) - without[:, mine])
+        alike = kind == one
+        n = alike.sum()
+        without[:, alike] = (n - 1) / n * (without[:, alike].mean(1, keepdims=True) - without[:, alike])
     return without
-
-
-def _pairs_inside(case: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Case, control and group of every pair of a case and a control of one group."""
-    people = pd.DataFrame({"group": group, "person": np.arange(len(group))})
-    both = people[case].merge(people[~case], on="group")
-    return tuple(both[c].to_numpy() for c in ("person_x", "person_y", "group"))
-
-
-@numba.njit(parallel=True, cache=True)
-def _lost_inside(full, change, case, control, group, n_groups):
-    """Pairs won before ablation less those won after, inside each group, mean over repeats. [latent, group]."""
-    n_repeats, n_latents, _ = change.shape
-    out = np.zeros((n_latents, n_groups))
-    for k in numba.prange(n_latents):
-        for r in range(n_repeats):
-            for i in range(len(group)):
-                a, b = case[i], control[i]
-                before = np.sign(full[r, a] - full[r, b])
-                after = np.sign((full[r, a] + change[r, k, a]) - (full[r, b] + change[r, k, b]))
-                out[k, group[i]] += (before - after) / (2 * n_repeats)
-    return out
 
 
 def bca(delta: np.ndarray, drawn: np.ndarray, influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -229,15 +79,16 @@ def bca(delta: np.ndarray, drawn: np.ndarray, influence: np.ndarray) -> tuple[np
     return bounds[:, 0], bounds[:, 1]
 
 
-def delong(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """delta with DeLong's 95 % interval of a paired difference, a cross-check: delta, low, high, each [latent].
+def linearised(
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, metric: Metric = BINARY
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """delta with a normal 95 % interval, a cross-check: delta, low, high, each [latent]. DeLong's for AUROC.
 
     Takes people as independent, whatever their groups. An interval only: the test does not hold between nested models
-    (Demler 2012). Source: DeLong, DeLong and Clarke-Pearson 1988, with placements averaged over repeats.
+    (Demler 2012).
     """
-    part, case = placements(y, full, change), np.asarray(y) == 1
-    delta = part[:, case].mean(1)
-    half = normal.ppf(0.975) * np.sqrt(sum(part[:, c].var(1, ddof=1) / c.sum() for c in (case, ~case)))
+    delta = deltas(y, full, change, metric)
+    half = normal.ppf(0.975) * metric.falls.error(y, full, change)
     return delta, delta - half, delta + half
 
 
@@ -275,16 +126,18 @@ def q_values(delta: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return multiplicity.benjamini_hochberg(2 * normal.sf(np.abs(t)), len(t))
 
 
-def fold_deltas(y: np.ndarray, full: np.ndarray, change: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. NaN in a fold of one class."""
-    _check(y, full, change)
+def fold_deltas(
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, folds: np.ndarray, metric: Metric = BINARY
+) -> np.ndarray:
+    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. NaN in a fold that lacks a class."""
     names = np.unique(folds)
+    wanted = 2 if metric.target == "continuous" else len(np.unique(y))
     out = np.full((len(full), len(names), change.shape[1]), np.nan)
     for r, scores in enumerate(full):
         for f, name in enumerate(names):
-            mine = folds[r] == name
-            if len(np.unique(y[mine])) == 2:
-                out[r, f] = deltas(y[mine], scores[None, mine], change[r : r + 1, :, mine])
+            inside = folds[r] == name
+            if len(np.unique(y[inside])) >= wanted:
+                out[r, f] = deltas(y[inside], scores[None, ..., inside], change[r : r + 1, ..., inside], metric)
     return out
 
 
@@ -330,32 +183,44 @@ def beats(delta: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def measure(
     y: np.ndarray, groups: np.ndarray | None, full: np.ndarray, change: np.ndarray, folds: np.ndarray,
-    n_boot: int = 10_000, seed: int = 0,
+    n_boot: int = 10_000, seed: int = 0, metric: Metric = BINARY,
 ) -> pd.DataFrame:  # fmt: skip
-    """One row a latent: latent, auroc_full, delta, low, high (BCa), delong_low, delong_high, p_max_t, q, same_sign."""
-    delta, drawn = bootstrap(y, full, change, draws(y, groups, n_boot, seed))
-    low, high = bca(delta, drawn, jackknife(y, full, change, groups))
-    _, delong_low, delong_high = delong(y, full, change)
-    return pd.DataFrame(
-        {"latent": np.arange(len(delta)), "auroc_full": stats.auroc(y, full).mean(), "delta": delta}
-        | {"low": low, "high": high, "delong_low": delong_low, "delong_high": delong_high}
+    """One row a latent: latent, auroc_full, delta, low, high (BCa), delong_low, delong_high, p_max_t, q, same_sign.
+
+    Of another metric: its key for auroc, its interval for delong; and spearman_full, spearman_delta beside R2.
+    """
+    key, other = metric.key, metric.falls.interval
+    delta, drawn = bootstrap(y, full, change, draws(y, groups, n_boot, seed, metric.target), metric)
+    low, high = bca(delta, drawn, jackknife(y, full, change, groups, metric))
+    _, other_low, other_high = linearised(y, full, change, metric)
+    table = pd.DataFrame(
+        {"latent": np.arange(len(delta)), f"{key}_full": metric.value(y, full).mean(), "delta": delta}
+        | {"low": low, "high": high, f"{other}_low": other_low, f"{other}_high": other_high}
         | {"p_max_t": max_t(delta, drawn), "q": q_values(delta, drawn)}
-        | {"same_sign": same_sign(fold_deltas(y, full, change, folds))}
+        | {"same_sign": same_sign(fold_deltas(y, full, change, folds, metric))}
     )
+    if second := metric.second:
+        whole = second.value(y, full).mean()
+        left = np.mean([second.value(y, scores + moves) for scores, moves in zip(full, change)], axis=0)
+        table = table.assign(**{f"{second.key}_full": whole, f"{second.key}_delta": whole - left})
+    return table
 
 
 def verdict(
-    table: pd.DataFrame, bar: float = 0.03, external: np.ndarray | None = None, n_folds: int = 5, alpha: float = 0.05
-) -> pd.DataFrame:
+    table: pd.DataFrame, bar: float = 0.03, external: np.ndarray | None = None, n_folds: int = 5, alpha: float = 0.05,
+    metric: Metric = BINARY,
+) -> pd.DataFrame:  # fmt: skip
     """The table with `share`, `needed`, `necessary` and `strongly_necessary`, and `external` where given.
 
     table: columns of `measure`, with rate_matched_99, n_rate_matched and random_99; external: [row], delta in another
-    cohort. first_repeat, where given: the fall that the nulls bound, if they are of one repeat. share = delta / (auroc_full - 0.5), NaN where the scores do no better than chance.
+    cohort. first_repeat, where given: the fall that the nulls bound, if they are of one repeat. share = delta / (auroc_full - 0.5),
+    of another metric its full value less its chance, NaN where the scores do no better than chance.
     needed: low > 0, p_max_t < alpha, delta above both null percentiles and above 0 in at least 4 of 5 outer folds, and in
     the other cohort. necessary: needed, delta >= bar. strongly_necessary: necessary, low >= bar.
     """
-    wanted = "auroc_full delta low high delong_low delong_high p_max_t q rate_matched_99 n_rate_matched random_99 same_sign"
-    if missing := sorted(set(wanted.split()) - set(table.columns)):
+    whole, other = f"{metric.key}_full", metric.falls.interval
+    wanted = ["delta", "low", "high", "p_max_t", "q", "rate_matched_99", "n_rate_matched", "random_99", "same_sign"]
+    if missing := sorted({whole, f"{other}_low", f"{other}_high", *wanted} - set(table.columns)):
         raise ValueError(f"table lacks {missing}")
     if external is not None:
         table = table.assign(external=np.asarray(external, dtype=float))
@@ -364,7 +229,7 @@ def verdict(
     needed &= (bounded > table["rate_matched_99"]) & (bounded > table["random_99"])
     if external is not None:
         needed &= table["external"] > 0
-    above = table["auroc_full"] - 0.5
+    above = table[whole] - metric.chance
     necessary = needed & (table["delta"] >= bar)
     return table.assign(
         share=(table["delta"] / above).where(above > 0), needed=needed, necessary=necessary,
@@ -378,15 +243,15 @@ def set_change(change: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
     members: latents of each set, as indices or as a mask. Returns [repeat, set, person].
     """
     if not len(members):
-        return np.zeros((len(change), 0, change.shape[2]))
+        return np.zeros((len(change), 0, *change.shape[2:]))
     return np.stack([change[:, m].sum(1, dtype=np.float64) for m in members], axis=1)
 
 
 def set_curve(
     y: np.ndarray, full: np.ndarray, change: np.ndarray, order: np.ndarray, n_random: int = 100, n_points: int = 30,
-    seed: int = 0,
+    seed: int = 0, metric: Metric = BINARY,
 ) -> pd.DataFrame:  # fmt: skip
-    """AUROC after ablating the first k latents of `order`: columns k, auroc, and low, high of random orders.
+    """AUROC after ablating the first k latents of `order`: columns k, auroc (the metric's key), and low, high of random orders.
 
     k runs from 0 to len(order) over at most `n_points` + 1 values, evenly on a log scale. The band is the central 95 %
     over `n_random` orders of all latents of `change`.
@@ -394,35 +259,36 @@ def set_curve(
     steps = np.geomspace(1, len(order), n_points).round() if len(order) else []
     k = np.unique(np.concatenate([[0], steps])).astype(int)
     rng = np.random.default_rng(seed)
-    auroc = _curve(y, full, change, np.asarray(order), k)
-    band = [_curve(y, full, change, rng.permutation(change.shape[1]), k) for _ in range(n_random)]
+    value = _curve(y, full, change, np.asarray(order), k, metric)
+    band = [_curve(y, full, change, rng.permutation(change.shape[1]), k, metric) for _ in range(n_random)]
     low, high = np.quantile(band, [0.025, 0.975], axis=0)
-    return pd.DataFrame({"k": k, "auroc": auroc, "low": low, "high": high})
+    return pd.DataFrame({"k": k, metric.key: value, "low": low, "high": high})
 
 
 def _curve(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, order: np.ndarray, k: np.ndarray
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, order: np.ndarray, k: np.ndarray, metric: Metric
 ) -> np.ndarray:
     steps = set_change(change, [order[a:b] for a, b in zip(np.concatenate([[0], k[:-1]]), k)])
-    return stats.auroc(y, full[:, None] + steps.cumsum(1)).mean(0)
+    return metric.value(y, full[:, None] + steps.cumsum(1)).mean(0)
 
 
 def sufficiency(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, members: list[np.ndarray]
+    y: np.ndarray, full: np.ndarray, change: np.ndarray, members: list[np.ndarray], metric: Metric = BINARY
 ) -> pd.DataFrame:
     """Does a set carry the prediction alone? AUROC with everything else ablated, one row a set; no row without a set.
 
     Columns: n (latents), auroc_full, auroc_none (all ablated), auroc (only the set kept), recovered =
-    (auroc - auroc_none) / (auroc_full - auroc_none), NaN where nothing was lost.
+    (auroc - auroc_none) / (auroc_full - auroc_none), NaN where nothing was lost. Of another metric: its key for auroc.
     """
     total = change.sum(1, dtype=np.float64)
     kept = full[:, None] + total[:, None] - set_change(change, members)
-    auroc_full, none = stats.auroc(y, full).mean(), stats.auroc(y, full + total).mean()
-    auroc = stats.auroc(y, kept).mean(0)
-    recovered = (auroc - none) / (auroc_full - none) if auroc_full != none else np.nan
+    whole, none = metric.value(y, full).mean(), metric.value(y, full + total).mean()
+    alone = metric.value(y, kept).mean(0)
+    recovered = (alone - none) / (whole - none) if whole != none else np.nan
     size = [len(np.arange(change.shape[1])[m]) for m in members]
+    key = metric.key
     return pd.DataFrame(
-        {"n": size, "auroc_full": auroc_full, "auroc_none": none, "auroc": auroc, "recovered": recovered}
+        {"n": size, f"{key}_full": whole, f"{key}_none": none, key: alone, "recovered": recovered}
     )
 
 
