@@ -236,7 +236,7 @@ def resume_dir(study: str, name: str, key: str) -> Path:
 
 
 def _resume(study: str, name: str) -> Path:
-    return study_dir(study) / ".resume" / name
+    return study_dir(study) / ".resume" / check_name("stage", name)
 
 
 def lock(study: str, name: str, kind: str = "run", wait: float = 0.0) -> None:
@@ -442,7 +442,7 @@ def _move_away(tree: _Tree) -> None:
 
 
 def _lock_path(study: str, name: str, kind: str) -> Path:
-    return study_dir(study) / (f".lock-{name}" + ("" if kind == "run" else f"-{kind}"))
+    return study_dir(study) / (f".lock-{check_name('stage', name)}" + ("" if kind == "run" else f"-{kind}"))
 
 
 def _below_root(path: Path) -> str:

@@ -62,7 +62,7 @@ def tables(root: Path) -> dict[str, list[Path]]:
     """The files of root/lib that are no code, by name."""
     found: dict[str, list[Path]] = {}
     for path in sorted((root / "lib").rglob("*.*")):
-        if path.suffix not in (".py", ".pyc") and path.is_file():
+        if path.suffix != ".py" and path.parent.name != "__pycache__" and path.is_file():
             found.setdefault(path.name, []).append(path)
     return found
 

@@ -339,7 +339,7 @@ def test_samples_tell_large_files_apart(tmp_path, monkeypatch):
 
 def test_verify_finds_what_samples_miss_and_what_no_manifest_lists(project, capsys):
     assert verify.main(["toy"]) == 0
-    assert "01_extraction: 14 files hashed whole, 0 differences" in capsys.readouterr().out
+    assert "01_extraction: 16 files hashed whole, 0 differences" in capsys.readouterr().out
     flip("data/large.vcf", gap(project))(project)                              # time set back, and no sample there
     put(f"{OUT}/layer_00/extra.csv", "a\n")(project)
     put("outputs/toy/private/01_extraction/more.txt", "a\n")(project)
@@ -414,7 +414,7 @@ def test_what_is_no_name_is_refused_and_nothing_written(root, capsys, study):
         io.open_stage(study, "01_extraction")
     with pytest.raises(ValueError, match="is no name of a stage"):
         io.open_stage("toy", study)
-    assert [p for p in root.rglob("*") if p.is_file() and ".lock" not in p.name] == []
+    assert [p for p in root.rglob("*") if p.is_file()] == []
     assert not any(p.exists() for p in (root.parent.parent / "evil", Path("/tmp/evil"), root / "X"))
 
 
@@ -437,6 +437,8 @@ def test_outputs_that_cannot_be_written_end_in_one_line(finished, monkeypatch, c
     with tempfile.TemporaryDirectory() as folder, toy_stages(STAGES):
         root = Path(folder) / "project"
         shutil.copytree(finished, root)
+        monkeypatch.setattr(hashes, "LARGE", LARGE)
+        monkeypatch.setattr(hashes, "BLOCK", BLOCK)
         monkeypatch.setattr(io, "ROOT", root)
         shutil.rmtree(root / "outputs/toy/02_layer_hunting")
         for path in (root / "outputs", root / "outputs/toy", root, root.parent):
@@ -460,30 +462,42 @@ def test_outputs_that_cannot_be_written_end_in_one_line(finished, monkeypatch, c
 # make ----------------------------------------------------------------------------------------------------
 
 
-MAKE = ["make", f"VENV={Path(sys.executable).parent.parent}"]
+SHELL = ["smoke; touch X #", "$(touch X)", "`touch X`", "$(shell touch X)", "a' ; touch X ; '", 'a" ; touch X ; "']
 
 
-@pytest.mark.parametrize("target", ["dry", "verify", "study", "figures", "publish"])
-@pytest.mark.parametrize("value", ["smoke; touch X #", "$(touch X)", "`touch X`", "$(shell touch X)", "a' ; touch X ; '",
-                                   'a" ; touch X ; "', "../../evil"])
-def test_a_study_given_to_make_is_data(tmp_path, target, value):
-    for name in ("Makefile", "Snakefile", "lib", "params", "notebooks"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    done = subprocess.run([*MAKE, target, f"STUDY={value}", "OUT=out"], cwd=tmp_path, capture_output=True, text=True, check=False)
+def make(where: Path, venv: Path, target: str, **values: str) -> subprocess.CompletedProcess:
+    """Run make in a folder that holds its own copy of what it reads."""
+    for name in ("Makefile", "Snakefile"):
+        shutil.copy(ROOT / name, where)
+    shutil.copytree(ROOT / "lib", where / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["make", f"VENV={venv}", target, *(f"{name}={value}" for name, value in values.items())]
+    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("target, value", [*(("dry", value) for value in SHELL), ("verify", SHELL[0]), ("study", SHELL[0]),
+                                           ("study", "../../evil"), ("figures", SHELL[3])])
+def test_a_study_given_to_make_is_no_shell_text(tmp_path, target, value):
+    done = make(tmp_path, Path(sys.executable).parent.parent, target, STUDY=value)
     assert done.returncode == 2 and "no name of a study" in done.stdout + done.stderr
-    assert not (tmp_path / "X").exists() and not (tmp_path / "out").exists() and not (tmp_path / "outputs").exists()
+    assert not (tmp_path / "X").exists() and not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize("target, name, said", [("publish", "OUT", "cohort.h5 does not exist"), ("check-model", "MODEL", "no such"),
-                                                ("check-model", "RECORDS", ""), ("study", "CORES", "number of cores")])
-@pytest.mark.parametrize("value", ["a; touch X #", "a'b; touch X", 'a"; touch X; "', "$(shell touch X)"])
-def test_other_values_given_to_make_are_data(tmp_path, target, name, said, value):
-    for file in ("Makefile", "Snakefile", "lib", "params", "notebooks"):
-        (tmp_path / file).symlink_to(ROOT / file)
-    values = {"STUDY": "smoke", "OUT": "out", "MODEL": "nosuch"} | {name: value}
-    done = subprocess.run([*MAKE, target, *(f"{k}={v}" for k, v in values.items())], cwd=tmp_path, capture_output=True, text=True,
-                          check=False)  # fmt: skip
-    assert done.returncode == 2 and said in done.stdout + done.stderr
+@pytest.mark.parametrize("target, name, option", [
+    ("publish", "STUDY", "--study={}"), ("publish", "OUT", "--out={}"), ("check-model", "MODEL", "{}"),
+    ("check-model", "REVISION", "--revision={}"), ("check-model", "RECORDS", "--records={}"), ("study", "CORES", "{}"),
+    ("study", "PROFILE", "{}"), ("new", "GENOME", "GENOME={}"), ("check", "STUDY", "STUDY={}"), ("data", "STUDY", "STUDY={}"),
+])
+@pytest.mark.parametrize("value", SHELL)
+def test_a_value_given_to_make_arrives_as_it_is(tmp_path, target, name, option, value):
+    """The programs of the environment only write down what they were given."""
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    for program in ("python", "snakemake"):
+        recorder = tmp_path / "venv/bin" / program
+        recorder.write_text("#!/bin/sh\nfor given in \"$@\" \"GENOME=$GENOME\" \"STUDY=$STUDY\"; do printf '%s\\n' \"$given\"; done\n")
+        recorder.chmod(0o755)
+    done = make(tmp_path, tmp_path / "venv", target, **({"OUT": "out", "MODEL": "model"} | {name: value}))
+    assert done.returncode == 0, done.stderr
+    assert option.format(value) in done.stdout.splitlines()
     assert not (tmp_path / "X").exists()
 
 
