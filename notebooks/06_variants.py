@@ -64,19 +64,19 @@ model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_ex
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, chosen["site"], model.identity)
 genome = reference.Reference(inputs.find(study, genome_path))
 loci = windows.read_bed(inputs.find(study, loci_path), genome)
-counted = Counter()
+taken = Counter()
 stopped = stops.of_dictionary(chosen)  # every claim here rests on it
 if not variants_path:
     labelled = variants.none()
 elif label_column:
     labelled = variants.read_table(inputs.find(study, variants_path), genome, label_column)
 else:
-    labelled = variants.read_clinvar(inputs.find(study, variants_path), genome, loci, counted)
+    labelled = variants.read_clinvar(inputs.find(study, variants_path), genome, loci, taken)
 label_kind = "simulated: destroys a planted site" if label_column else "ClinVar P/LP against B/LB"
 if test_contigs:
     labelled = labelled[labelled.contig.isin(test_contigs)].reset_index(drop=True)
-labelled["region"] = variants.region(labelled, inputs.find(study, exon_path), genome, counted) if exon_path else "all"
-stage.write_table("input_report", report.table(counted))
+labelled["region"] = variants.region(labelled, inputs.find(study, exon_path), genome, taken) if exon_path else "all"
+stage.write_table("input_report", report.table(taken))
 sample = variants.balanced_sample(labelled, max_per_class, seed)
 assert not test_contigs or set(sample.contig) <= set(test_contigs)
 sample.groupby(["region", "label"]).size().rename("variants").reset_index()

@@ -47,6 +47,10 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [{"unit": i, "start": 100 * i, "end": 100 * i + 24} | UNIT for i in (0, 1)],
     )
     (folder / EXTRACTION / "sequences.txt").write_text("\n".join(SEQUENCES) + "\n")
+    done = "left out; who carries one has the reference there"
+    write(folder / EXTRACTION / "input_report.csv", [
+        {"file": "cohort.vcf.gz", "what": what, "count": n, "done": done} for what, n in (("ALT alleles, symbolic", 3), ("records in the loci", 12))
+    ])  # fmt: skip
     with h5py.File(folder / EXTRACTION / "pooled.h5", "w") as f:
         f["resid_post.1"] = np.zeros((2, 4), np.float32)
         f.attrs["sites"] = ["resid_post.1"]
