@@ -32,7 +32,8 @@ def _stop(ax: plt.Axes, stop: str) -> None:
     """Say inside a panel what stops its claims; nothing when nothing does."""
     if stop:
         said = textwrap.fill(f"stopped by {stop}", 38)
-        ax.text(0.5, 0.98, said, transform=ax.transAxes, ha="center", va="top", fontsize=5.5, color=STOPPED)
+        ax.text(0.5, 0.98, said, transform=ax.transAxes, ha="center", va="top", fontsize=5.5, color=STOPPED,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}, zorder=10)  # fmt: skip
 
 
 def _untested(ax: plt.Axes, why: str) -> None:

@@ -378,6 +378,8 @@ def _reference(study_folder: Path) -> dict[tuple[str, int], str]:
 def _counts(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
     """No blank count may follow from the rest: neither one left blank by the stage, nor one blanked here."""
     given, counts = _of_people(table, schema)
+    if given.empty:  # nothing here counts people
+        return []
     by, sums = schema.get("by", []), schema.get("sums", {})
     for state, shown in (("is", given), ("would be", suppress(given, counts, by, threshold, sums))):
         if n := int(derivable(shown, counts, by, sums).to_numpy().sum()):
@@ -607,11 +609,13 @@ def _suppress_text(table: pd.DataFrame, schema: dict, threshold: int) -> tuple[p
     Rows with one of the values of `unless` (column: values) count something else. Returns it with the number of blanked cells.
     """
     rows, counts = _of_people(table, schema)
+    if rows.empty:
+        return table, 0
     hidden = suppress(rows, counts, schema.get("by", []), threshold, schema.get("sums")).isna() & rows.notna()
     out, too_few = table.copy(), (hidden[counts] & (rows[counts] <= threshold)).any(axis=1)
     for column in counts:
         out.loc[hidden.index[hidden[column]], column] = ""
-    for column in [*schema.get("of_people", []), *schema.get("shares", {})]:
+    for column in [c for c in (*schema.get("of_people", []), *schema.get("shares", {})) if c in table]:
         out.loc[too_few.index[too_few], column] = ""
     for column, count in schema.get("shares", {}).items():
         few = rows.index[(rows[count] < 100) & ~too_few]

@@ -561,6 +561,23 @@ def test_a_claim_is_blanked_by_what_it_counts_whatever_it_says(study: Path, tmp_
     assert table.dropna(subset="n").n.tolist() == [60, 60, *[3, 60] * (len(io.COUNTED) - 2)]
 
 
+def test_claims_none_of_which_counts_people_leave_as_they_are(study: Path, tmp_path: Path) -> None:
+    write(study / "04_annotation/claims.csv", [CLAIM | {"of": "latents"}])
+    assert publish.publish(study, tmp_path / "out", SAMPLES) == {}
+    left = tmp_path / "out/04_annotation/claims.csv"
+    assert left.read_bytes() == (study / "04_annotation/claims.csv").read_bytes()
+
+
+def test_a_small_count_is_blanked_where_an_optional_column_is_not_there(study: Path, tmp_path: Path) -> None:
+    schema = publish.read_schemas()["05_validation/necessity.csv"]
+    row = dict.fromkeys(schema["columns"], 0.5) | {"arm": "a", "kind": "latent", "name": 1, "needed": False}
+    (study / "05_validation").mkdir()
+    write(study / "05_validation/necessity.csv", [row | {"movers": n} for n in (3, 60)])  # no second cohort, so no `external`
+    publish.publish(study, tmp_path / "out", SAMPLES)
+    small, large = pd.read_csv(tmp_path / "out/05_validation/necessity.csv").to_dict("records")
+    assert np.isnan([small["movers"], small["delta"]]).all() and (large["movers"], large["delta"]) == (60, 0.5)
+
+
 def test_what_a_schema_does_not_know_counts_people() -> None:
     for name in ("02_layer_hunting/claims.csv", "figures/claims.csv"):
         assert set(publish._schema(name, publish.read_schemas())["unless"]["of"]) == set(io.COUNTED) - {"people", "families"}

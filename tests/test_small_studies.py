@@ -41,7 +41,7 @@ UNTESTED = {
     },
     "headless": {
         "model knowledge": "no language-model head", "the language model loses less": "no language-model head",
-        "some group is needed": "enough rate-matched latents",
+        "some group is needed": "enough rate-matched latents", "some closure is needed": "no latent that 04 names",
     },
 }  # fmt: skip
 
