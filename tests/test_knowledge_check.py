@@ -32,8 +32,8 @@ def windows(text) -> list[str]:
     return kc.draw(door.load(DEMO), [text], 96, seed=0)
 
 
-def copy(tmp_path, words: str | None = None, **config) -> door.Adapter:
-    """The demo's model with another order of the words A C G T, or other settings."""
+def copy(tmp_path, words: str | None) -> door.Adapter:
+    """The demo's model with another order of the words A C G T."""
     folder = tmp_path / "model"
     shutil.copytree(DEMO, folder)
     if words:
@@ -43,28 +43,29 @@ def copy(tmp_path, words: str | None = None, **config) -> door.Adapter:
         for place, letter in zip(at, words):
             lines[place] = letter
         path.write_text("\n".join(lines))
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | config))
     return door.load(folder)
 
 
+@pytest.mark.slow
 def test_the_demo_model_knows_its_sequence_and_raises_no_alarm(windows):
     table = kc.sense(door.load(DEMO), windows).set_index("question")
     assert table.verdict.to_dict() == {"sequence": "knows", "letters": "as written", "rope_theta": "as written"}
     assert kc.alarms(table.reset_index()) == []
 
 
-@pytest.mark.parametrize("words", ["CAGT", "TCGA", "ACTG", "TGCA"])
+@pytest.mark.parametrize("words", ["CAGT", "TGCA"])
 def test_swapped_letters_in_vocab_txt_are_an_alarm(tmp_path, windows, words):
-    answer = kc.letters(copy(tmp_path, words), windows)
+    answer = kc.letters(copy(tmp_path, words), windows[:24])
     assert answer.verdict == "ANOTHER FITS BETTER" and answer.gap.high < 0
     assert answer.note.endswith(words)  # these swaps undo themselves: renaming again reads right
 
 
-@pytest.mark.parametrize("theta, times", [(1000.0, "10"), (100.0, "100"), (1e6, "0.01")])
-def test_another_rope_theta_is_an_alarm(tmp_path, windows, theta, times):
-    answer = kc.positions(copy(tmp_path, rope_theta=theta), windows)
-    assert answer.verdict == "ANOTHER FITS BETTER" and f": {times} times" in answer.note
+@pytest.mark.parametrize("factor, back", [(0.01, "100"), (100.0, "0.01")])
+def test_another_rope_theta_is_an_alarm(windows, factor, back):
+    adapter = door.load(DEMO)
+    with kc.rope_theta_times(adapter, factor):
+        answer = kc.positions(adapter, windows[:48])
+    assert answer.verdict == "ANOTHER FITS BETTER" and f": {back} times" in answer.note
 
 
 def test_the_frequencies_are_those_of_another_theta_and_come_back(tmp_path):
@@ -82,6 +83,7 @@ def test_which_models_have_rotary_positions(tmp_path, kind, rotary):
     assert bool(list(kc._frequencies(helpers.tiny(kind, tmp_path)))) == rotary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_model_of_random_weights_does_not_know(windows, seed):
     table = kc.sense(door.load(DEMO, random_init=True, seed=seed), windows).set_index("question")
@@ -90,11 +92,12 @@ def test_a_model_of_random_weights_does_not_know(windows, seed):
 
 def test_a_shuffled_genome_is_not_known(windows):
     rng = np.random.default_rng(0)
-    mixed = ["".join(rng.permutation(list(w))) for w in windows]
+    mixed = ["".join(rng.permutation(list(w))) for w in windows[:32]]
     assert kc.knowledge(door.load(DEMO), mixed).verdict != "knows"
 
 
-def test_a_real_model_knows_the_human_genome_and_its_damage_shows():
+@pytest.mark.slow
+def test_a_real_model_knows_the_human_genome_and_its_damage_shows(tmp_path):
     if not GENOME.is_file():
         pytest.skip(f"NO REAL DATA at {helpers.DATA_DIR}: set DATA_DIR to the folder of shared data")
     adapter = door.load(MISTRAL)
@@ -102,8 +105,11 @@ def test_a_real_model_knows_the_human_genome_and_its_damage_shows():
     assert len(windows) == 96 and len(set(map(len, windows))) == 1
     table = kc.sense(adapter, windows).set_index("question")
     assert table.verdict.to_dict() == {"sequence": "knows", "letters": "as written", "rope_theta": "as written"}
-    with kc.rope_theta_times(adapter, 0.1):
-        assert kc.positions(adapter, windows).verdict == "ANOTHER FITS BETTER"
+    shutil.copytree(MISTRAL, tmp_path / "model")
+    settings = json.loads((MISTRAL / "config.json").read_text())
+    settings["rope_parameters"]["rope_theta"] *= 0.1
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings))
+    assert kc.positions(door.load(tmp_path / "model"), windows).verdict == "ANOTHER FITS BETTER"
     swapped = [w.translate(str.maketrans("ACGT", "CAGT")) for w in windows]
     assert kc.letters(adapter, swapped).verdict == "ANOTHER FITS BETTER"
 
@@ -140,6 +146,7 @@ def test_a_model_without_a_head_cannot_be_asked(windows):
 # The command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words, code, said", [(None, 0, "as written"), ("CAGT", 1, "ALARM: the letters of the vocabulary look swapped")])
 def test_check_model_asks_it_of_the_records(tmp_path, text, capsys, words, code, said):
     copy(tmp_path, words)
