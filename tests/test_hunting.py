@@ -91,8 +91,10 @@ OTHERS = pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "c
 @OTHERS
 def test_chosen_takes_the_winners_scores_whatever_the_target(metric):
     X, y = targets(metric)
-    runs = {name: hunting.repeated(F, y, None, 5, 2, [0.1, 10.0], 0, metric) for name, F in (("a", X[:, :2]), ("b", X[:, 1:]))}
+    noisy = X + np.random.default_rng(1).standard_normal((2, *X.shape))
+    runs = {name: hunting.repeated(F, y, None, 5, 2, [0.1, 10.0], 0, metric) for name, F in zip("ab", noisy)}
     picked, got = hunting.chosen(runs)
+    assert {name for picks in picked for name in picks} == {"a", "b"}
     assert got.score.shape == got.log_odds.shape == runs["a"].score.shape
     for r in range(2):
         for f in range(5):
