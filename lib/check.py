@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import pandas as pd
 
@@ -35,7 +36,7 @@ def check(name: str) -> Study:
 
 def _files(of: Study) -> None:
     """The faults that need torch and the readers, which take seconds to import."""
-    from lib.checks import cost, data, model
+    from lib.checks import annotation, cost, data, model, people, reads
 
     with suppress(Unknown):
         model.device(of)
@@ -50,9 +51,13 @@ def _files(of: Study) -> None:
         simulated.check(of, adapter)
         return
     files = data.Data(of)
-    data.check(of, files, adapter)
+    checks = [data.genome, data.held_out, people.people, people.phenotypes, people.published, people.second_cohort,
+              *annotation.files(of), annotation.labelled, annotation.said]
     if adapter is not None:
-        cost.check(of, files, adapter)
+        checks += [partial(one, model=adapter) for one in (reads.context, reads.makes_sense, cost.check)]
+    for one in checks:  # each goes on where another stopped
+        with suppress(Unknown):
+            one(of, files)
 
 
 def table(of: Study) -> pd.DataFrame:

@@ -12,7 +12,8 @@ import numpy as np
 from lib import io
 from lib.checks import fit
 from lib.checks.agreement import E, H, T
-from lib.checks.data import Data, looked_at
+from lib.checks.data import Data
+from lib.checks.reads import looked_at
 from lib.checks.study import Study, Unknown
 from lib.models.adapter import Adapter
 

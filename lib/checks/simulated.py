@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from lib.checks import data
+from lib.checks import data, people, reads
 from lib.checks.agreement import A, E, H, T, V, X
 from lib.checks.study import Study, Unknown
 from lib.genome import demo
@@ -16,15 +16,15 @@ from lib.models.adapter import Adapter
 
 def check(study: Study, model: Adapter | None) -> None:
     """Every check of this module; each goes on where another stopped."""
-    for one in (contigs, regions, people):
+    for one in (contigs, regions, cohort):
         with suppress(Unknown):
             one(study)
     with suppress(Unknown):
         if model is not None:
-            data.context(study, None, model)
+            reads.context(study, None, model)
     with suppress(Unknown):
         if model is not None:
-            data.makes_sense(study, None, model)
+            reads.makes_sense(study, None, model)
 
 
 def contigs(study: Study) -> None:
@@ -46,14 +46,14 @@ def regions(study: Study) -> None:
         study.fault(E, "simulate_background_bp", str(study(E, "simulate_background_bp")), f"at least window_bp, {study(E, 'window_bp')}")
 
 
-def people(study: Study) -> None:
+def cohort(study: Study) -> None:
     """Folds and tests against the people that will be there, half of them cases."""
     n = study(E, "simulate_people")
     with suppress(Unknown):
         if study(V, "least_moved") > n:
             study.fault(V, "least_moved", str(study(V, "least_moved")), f"at most simulate_people, {n}")
     with suppress(Unknown):
-        data.folds(study, np.arange(n) % 2, data.Data(study))
+        people.folds(study, np.arange(n) % 2, data.Data(study))
     with suppress(Unknown):
         if study(H, "n_components") >= n - -(-n // study(H, "n_folds")):
             study.fault(H, "n_components", str(study(H, "n_components")), f"fewer than the people of a training fold, of {n}")
