@@ -330,7 +330,7 @@ def _variants(given: Given, test: list[str], size: tuple[int, str]) -> Choices:
         "variants_path": (given.variants, "" if given.variants else "no labelled variants given"),
         "label_column": ("", "a VCF has no label column: CLNSIG is the label"),
         "truth_path": ("", "nothing is planted in real data"),
-        "test_contigs": (test if given.variants else [], "those that the dictionary never saw"),
+        "test_contigs": (test if given.variants else [], "those that the dictionary never saw" if given.variants else ""),
         "loci_path": (given.loci, ""),
         "exon_path": (given.exons, "" if given.exons else "none given"),
         "window_bp": (size[0], "as in 01_extraction"),

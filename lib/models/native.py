@@ -39,10 +39,11 @@ def read(folder: Path, random_init: bool, seed: int, trusted: bool = False) -> t
 
 
 def quiet() -> None:
-    """Keep transformers' progress bars out of logs."""
+    """Keep transformers' progress bars and its load report out of logs: what weights lack is checked and said here."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 @contextmanager
