@@ -333,7 +333,7 @@ null.groupby("kind", sort=False).agg(phenotypes=("draw", "size"), auroc=("auroc"
 # %% [markdown]
 # ## Verdicts
 #
-# Plausible and faithful are counted apart; `catalogue.csv` has both columns, the second for the first arm. Where the truth is planted, a necessary family is
+# Plausible and faithful are counted apart; `catalogue.csv` has both columns, the second for the first arm ("stopped", where an alarm or a no-go stops its claims). Where the truth is planted, a necessary family is
 # right if the true sites that its latents read are of a causal motif.
 
 # %%
@@ -411,7 +411,8 @@ def graded(arm):
     return out
 
 
-catalogue = named.assign(faithful=graded(arms[0]))
+grades = graded(arms[0])
+catalogue = named.assign(faithful=grades.mask(grades != "", "stopped") if stopped[arms[0]] else grades)
 own = necessary[(necessary.arm == arms[0]) & (necessary.kind == "latent")].assign(latent=lambda t: t.name.astype(int))
 catalogue = catalogue.merge(own[["latent", "delta", "low", "high", "p_max_t"]].rename(columns={"low": "delta_low", "high": "delta_high"}), on="latent", how="left")
 stage.write_table("catalogue", catalogue)
