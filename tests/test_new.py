@@ -7,6 +7,7 @@ from pathlib import Path
 
 import own_data
 import pandas as pd
+import pysam
 import pytest
 import yaml
 
@@ -140,3 +141,15 @@ def test_background_is_known_sequence_outside_the_loci(root):
     windows = ((drawn.end - drawn.start) // 100).groupby(drawn.contig).sum()
     assert set(windows.index) == set(own_data.CONTIGS) and windows.min() >= 10
     assert io.ROOT == root
+
+
+def test_background_is_found_on_a_contig_that_is_mostly_n(tmp_path):
+    path = tmp_path / "gaps.fa"
+    known = "ACGTTGCAAC" * 100
+    text = "N" * 2_000_000 + known + "N" * 500_000 + known
+    path.write_text("".join(f">chr{i}\n{text}\n" for i in (1, 2, 3)))
+    pysam.faidx(str(path))
+    loci = pd.DataFrame({"contig": ["chr1"], "start": [2_000_000], "end": [2_001_000]})
+    drawn = background.draw(reference.Reference(path), loci, 100, 60, seed=0)
+    assert drawn.start.dtype == int
+    assert drawn.groupby("contig").size().to_dict() == {"chr1": 1, "chr2": 2, "chr3": 2}

@@ -61,4 +61,4 @@ def _known(genome: Reference, contig: str, start: int, end: int, window_bp: int)
         for low in range(run.start(), run.end() - window_bp + 1, STRETCH * window_bp):
             whole = min(STRETCH, (run.end() - low) // window_bp)
             rows.append((contig, start + low, start + low + whole * window_bp))
-    return pd.DataFrame(rows, columns=["contig", "start", "end"])
+    return pd.DataFrame(rows, columns=["contig", "start", "end"]).astype({"start": np.int64, "end": np.int64})
