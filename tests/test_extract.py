@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +39,7 @@ def units() -> UnitSet:
         [(1, 0, 1010, "", "TT"), (2, 1, 1020, REFERENCE[20:23], "")],
         columns=["unit", "variant", "pos", "ref", "alt"],
     )
-    return UnitSet(pd.DataFrame(rows, columns=UNIT_COLUMNS), SEQUENCES, edits, pd.DataFrame(), 0, 0, 0)
+    return UnitSet(pd.DataFrame(rows, columns=UNIT_COLUMNS), SEQUENCES, edits, pd.DataFrame(), 0, 0, 0, Counter())
 
 
 @pytest.fixture(scope="module", params=["esm_bases", "llama"])

@@ -167,5 +167,5 @@ def test_without_a_head_scores_are_the_same_and_collateral_is_unknown(demo, sae,
     whole = steer(demo, sae, clean, latents=(3,))
     monkeypatch.setattr(demo.model, "head_missing", ["lm_head.weight"])
     headless = steer(demo, sae, clean, latents=(3,))
-    np.testing.assert_allclose(headless.change, whole.change, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(headless.change, whole.change, rtol=1e-3, atol=1e-4)  # float32: the head chooses another kernel
     assert headless.kl.isna().all() and whole.kl.notna().all()
