@@ -37,7 +37,8 @@ def _run(of: Study, one: Callable, *rest: object) -> None:
             one(of, *rest)
     except REFUSALS as error:
         text = " ".join(str(error).strip("'\"").split()) or type(error).__name__
-        of.faults.append(Fault(params.short(of.file("01_extraction").parent), "", text, "input that can be read", "the file named"))
+        fault = Fault(params.short(of.file("01_extraction").parent), "", text, "input that can be read", "the file named")
+        of.faults += [fault] if fault not in of.faults else []
 
 
 def _files(of: Study) -> None:
