@@ -179,7 +179,9 @@ def test_faulty_lines_are_counted_as_the_readers_count_them(root, text, records,
     path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".dat")) else text.encode())
     put(root, "01_extraction", "loci_path", str(path))
     put(root, "02_layer_hunting", "loci_path", str(path))
-    assert [fault.record for fault in faults_of("loci_path")] == records
+    faults = faults_of("loci_path")
+    assert [fault.record for fault in faults] == records
+    assert ("the lines after it were not looked at" in faults[0].wanted + faults[0].found) == (len(records) == 1)
 
 
 def test_one_region_under_two_names(root):

@@ -28,6 +28,8 @@ def read(reader: Callable[[Path], Any], path: Path) -> tuple[Any, list[str]]:
         messages = [_said(error)]
     line = _line(messages[0], path)
     text = _lines(path) if line else []
+    if line and not text:
+        messages[0] += "; the lines after it were not looked at"
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name.removesuffix(".gz")
         while line and line <= len(text) and len(messages) < MOST:
