@@ -10,7 +10,7 @@ from typing import Any
 
 from lib import io, modules
 from lib.hashes import Hashes
-from lib.params import STAGES, notebook_path, short, stage_params
+from lib.params import STAGES, Refused, notebook_path, short, stage_params
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -31,16 +31,18 @@ class Look:
         """All that decides a stage's output, by the names of PARTS.
 
         params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
-        inputs: `input_hashes`; upstream: stage before it -> fingerprint. Raises params.Refused for bad params,
-        FileNotFoundError for a missing data file.
+        inputs: `input_files`, each with its hash; upstream: stage before it -> fingerprint. Raises params.Refused for bad
+        params and for code that is no Python, FileNotFoundError for a missing data file.
         """
         if stage not in self._parts:
             params = stage_params(self.study, stage)
-            source = notebook_path(stage).with_suffix(".py").read_text(encoding="utf-8")
+            notebook = notebook_path(stage).with_suffix(".py")
+            source = notebook.read_text(encoding="utf-8")
+            used = _used_by(source, notebook)
             self._parts[stage] = io.plain({
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
-                "modules": {short(path): modules.file_hash(path) for path in modules.used_by(source, io.ROOT)},
+                "modules": {short(path): modules.file_hash(path) for path in used},
                 "inputs": {name: self.hashes.quick(path) for name, path in input_files(params).items()},
                 "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
             })
@@ -81,6 +83,14 @@ def input_files(params: dict[str, Any]) -> dict[str, Path]:
 def hash_of(value: Any) -> str:
     """Hash of a value by its JSON, keys sorted, as hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _used_by(source: str, notebook: Path) -> list[Path]:
+    """`modules.used_by` of a notebook. Raises params.Refused with file and line for code that does not parse."""
+    try:
+        return modules.used_by(source, io.ROOT, str(notebook))
+    except SyntaxError as error:
+        raise Refused(f"{short(Path(error.filename))}, line {error.lineno}: {error.msg}; wanted Python") from None
 
 
 def _without_parameters(source: str) -> str:

@@ -35,6 +35,8 @@ CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "of", "null", "rule", "ve
 #: What the n of a claim may count. "families" are of people; both are suppressed when few (publish_schemas.yaml).
 COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets", "pairs", "concepts",
            "motif families", "motifs", "variants", "phenotypes", "runs", "shuffles")
+#: What is a table of names and values in a manifest, as far as it is there.
+TABLES = ("files", "files_sampled", "params", "modules", "inputs", "inputs_whole", "upstream", "headline")
 _LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a cell can be run twice
 
 
@@ -310,8 +312,9 @@ def read_manifest(study: str, stage: str) -> dict[str, Any]:
         what = "is empty" if not path.stat().st_size else f"is no JSON: {error}"
         raise Unfinished(study, stage, f"{_below_root(path)} {what}", damaged=True) from None
     missing = [key for key in ("stage", "fingerprint", "files") if not isinstance(manifest, dict) or key not in manifest]
-    if missing or not isinstance(manifest["files"], dict):
-        raise Unfinished(study, stage, f"{_below_root(path)} lacks {missing or 'a table of files'}", damaged=True)
+    wrong = missing or [key for key in TABLES if not isinstance(manifest.get(key, {}), dict)]
+    if wrong:
+        raise Unfinished(study, stage, f"{_below_root(path)} lacks {missing or f'a table of {wrong[0]}'}", damaged=True)
     return manifest
 
 

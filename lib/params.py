@@ -105,7 +105,11 @@ def parameter_defaults(notebook: Path) -> dict[str, Any]:
     Raises Refused without exactly one such cell, or when it holds anything but assignments of literals.
     """
     defaults = {}
-    for node in ast.parse(_parameters_cell(notebook)).body:
+    try:
+        body = ast.parse(_parameters_cell(notebook)).body
+    except SyntaxError as error:
+        raise Refused(f"{short(notebook)}, parameters cell, line {error.lineno}: {error.msg}; wanted Python") from None
+    for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         try:
             defaults[target.id] = ast.literal_eval(node.value)
@@ -118,8 +122,11 @@ def parameter_defaults(notebook: Path) -> dict[str, Any]:
 def _parameters_cell(notebook: Path) -> str:
     if not notebook.exists():
         raise Refused(f"there is no notebook {short(notebook)}")
-    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-             if "parameters" in cell["metadata"].get("tags", [])]
+    try:
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refused(f"{short(notebook)} is no JSON: {error}; wanted a notebook (jupytext --sync the .py)") from None
+    cells = [cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise Refused(f"{short(notebook)} has {len(cells)} cells tagged `parameters`, wanted one")
     return "".join(cells[0]["source"])

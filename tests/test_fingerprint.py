@@ -370,6 +370,8 @@ def test_an_edited_output_is_made_again(project, capsys):
     ('{"stage": "01_extraction", "files": {', "manifest.json is no JSON: "),
     ('["a"]', "manifest.json lacks ['stage', 'fingerprint', 'files']"),
     ('{"stage": "01_extraction", "fingerprint": "x", "files": []}', "manifest.json lacks a table of files"),
+    *[(f'{{"stage": "01_extraction", "fingerprint": "x", "files": {{}}, "{key}": []}}', f"manifest.json lacks a table of {key}")
+      for key in ("params", "modules", "inputs", "upstream", "files_sampled")],
 ])
 def test_a_damaged_manifest_is_named_and_its_stage_not_finished(project, capsys, content, said):
     put(f"{OUT}/manifest.json", content)(project)
@@ -400,6 +402,21 @@ def test_a_missing_input_is_said_for_every_stage_that_needs_it(project, capsys):
     assert "01_extraction     cannot run: data/one.bed: " in out and "02_layer_hunting  cannot run: data/one.bed: " in out
     run.sync_flags("toy")
     assert list((project / "outputs/toy/.done").glob("*")) == []
+
+
+@pytest.mark.parametrize("file, old, new, place", [
+    ("lib/sums.py", "def ", "def def ", "lib/sums.py, line "),
+    ("notebooks/01_extraction.py", "from lib import io, sums", "from lib import io,,", "notebooks/01_extraction.py, line "),
+    ("notebooks/01_extraction.ipynb", "rate = 0.5", "rate = = 0.5", "notebooks/01_extraction.ipynb, parameters cell, line 2: "),
+    ("notebooks/01_extraction.ipynb", "{", "", "notebooks/01_extraction.ipynb is no JSON: "),
+])
+def test_code_that_does_not_parse_is_named(project, capsys, file, old, new, place):
+    swap(file, old, new)(project)
+    assert dry(capsys)["01_extraction"][0].startswith(f"cannot run: {place}")
+    assert run.main(["toy", "01_extraction"]) == 2
+    assert f"refused: {file}" in capsys.readouterr().err
+    run.sync_flags("toy")
+    assert not (project / "outputs/toy/.done/01_extraction").exists()
 
 
 # Names, and where things are written ---------------------------------------------------------------------

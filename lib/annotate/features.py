@@ -30,14 +30,18 @@ def codes_of(texts: list[str]) -> list[np.ndarray]:
 def gene_intervals(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
     """Parts of genes with their strands, and codon bases, from a GFF3 file or a BED file whose names are gene|transcript|exon|number;
     another BED file gives "exon" alone. Returns contig, start, end, concept, family. report: see `lib.genome.report`."""
-    if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
-        table = genes.read_gff3(path, genome, report)
-    else:
-        bed = windows.read_bed(path, genome, "exon", unique=False, report=report)
-        if not bed["locus"].str.contains("|exon|", regex=False).any():
-            return bed_intervals(bed, "exon")
-        table = genes.from_bed(bed)
+    table = read_exons(path, genome, report)
+    if "transcript" not in table:
+        return bed_intervals(table, "exon")
     return pd.concat([genes.parts(table), genes.codon_phase(table)], ignore_index=True)
+
+
+def read_exons(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
+    """The rows of such a file: exons and coding sequence by transcript (see `lib.annotate.genes`), or those of a plain BED."""
+    if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
+        return genes.read_gff3(path, genome, report)
+    bed = windows.read_bed(path, genome, "exon", unique=False, report=report)
+    return genes.from_bed(bed) if bed["locus"].str.contains("|exon|", regex=False).any() else bed
 
 
 def bed_intervals(bed: pd.DataFrame, concept: str, flank_bp: int = 0) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import torch
 
 from lib.checks.agreement import E, H, T, V
 from lib.checks.study import Study, Unknown
-from lib.models import adapter, files
+from lib.models import adapter, files, sense
 from lib.models.adapter import Adapter
 
 REAL_BYTES = 200e6  # weights up to this size are loaded; of larger ones only the headers are read
@@ -32,17 +32,10 @@ def read(study: Study) -> Adapter:
     folder = study.path(E, "model_path")
     with study.reading(E, "model_path", folder):
         model = load(folder)
-    if model.tokenizer.letters is None and not _reads_dna(model):
-        study.fault(E, "model_path", "a model that does not read DNA", "a model of DNA", file=str(folder))
+    if (kind := sense.kind_of(model)) != "DNA":
+        study.fault(E, "model_path", f"a model of {kind}, by its tokenizer", "a model of DNA", file=str(folder))
         raise Unknown
     return model
-
-
-def _reads_dna(model: Adapter) -> bool:
-    try:
-        return len(model.tokenizer.encode("ACGT" * 9).ids) > 0
-    except (ValueError, AttributeError, TypeError, KeyError):
-        return False
 
 
 def check(study: Study, model: Adapter) -> None:

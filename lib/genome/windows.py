@@ -13,7 +13,8 @@ from lib import lines
 from lib.genome.reference import Reference
 from lib.genome.report import on_genome
 
-COLUMNS = ["contig", "start", "end", "locus", "score", "strand"]
+PLACE = ["contig", "start", "end"]
+COLUMNS = [*PLACE, "locus", "score", "strand"]
 
 
 def read_bed(
@@ -118,8 +119,13 @@ def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 
 
 
 def of_loci(loci: pd.DataFrame, reference: Reference, window_bp: int, overlap_bp: int = 0) -> pd.DataFrame:
-    """The windows of `tile` but those in gaps, see `drop_gaps`. Raises ValueError for loci of which none is left."""
-    kept = drop_gaps(tile(loci, window_bp, overlap_bp), reference)
+    """The windows of `tile` but those in gaps, see `drop_gaps`.
+
+    Raises ValueError for loci of which none is left, and for two loci that share a window.
+    """
+    tiled = tile(loci, window_bp, overlap_bp)
+    _refuse_shared(tiled, loci, "locus")
+    kept = drop_gaps(tiled, reference)
     lost = loci[~loci.locus.isin(kept.locus)]
     if len(lost):
         row = lost.iloc[0]
@@ -128,6 +134,49 @@ def of_loci(loci: pd.DataFrame, reference: Reference, window_bp: int, overlap_bp
             f"{reference.path}, so are those of {len(lost) - 1} more loci; wanted loci with known sequence"
         )
     return kept
+
+
+def of_background(
+    background: pd.DataFrame, loci: pd.DataFrame, reference: Reference, window_bp: int, most: int = 0, seed: int = 0
+) -> pd.DataFrame:
+    """The windows of `tile_background` without any N, numbers kept; of more than `most` (0: no limit) a seeded sample.
+
+    A window that two overlapping regions share is there once. Raises ValueError when none is left.
+    """
+    kept = drop_gaps(tile_background(background, loci, window_bp), reference, 0.0)
+    if kept.empty:
+        raise ValueError(f"background: each window of {window_bp} bases outside the loci has an N in {reference.path}; "
+                         "wanted regions with known sequence")
+    drawn = sample_windows(kept, most, seed) if most else kept
+    return drawn.drop_duplicates(PLACE, ignore_index=True)
+
+
+def tile_background(background: pd.DataFrame, loci: pd.DataFrame, window_bp: int) -> pd.DataFrame:
+    """The windows of `tile` that are whole and touch no locus, numbers kept.
+
+    Raises ValueError when none is left, and for one region under two names.
+    """
+    _refuse_shared(background, background, "background region")
+    tiled = tile(background, window_bp)
+    whole = tiled[tiled.end - tiled.start == window_bp]
+    kept = outside(whole, loci) if len(whole) else whole
+    if kept.empty:
+        raise ValueError(f"background: no window of {window_bp} bases outside the loci; wanted regions at least so long "
+                         "that touch no locus")
+    return kept
+
+
+def _refuse_shared(parts: pd.DataFrame, regions: pd.DataFrame, what: str) -> None:
+    """Raise ValueError where two regions have a part (contig, start, end, locus) in common: it would be read, and count, twice."""
+    again = parts[parts.duplicated(PLACE)]
+    if again.empty:
+        return
+    row = again.iloc[0]
+    first = parts[(parts[PLACE] == row[PLACE]).all(axis=1)].iloc[0]
+    of = regions.drop_duplicates("locus").set_index("locus")
+    one, other = (f"{what} {name!r}, {of.contig[name]}:{of.start[name]}-{of.end[name]}" for name in (row.locus, first.locus))
+    raise ValueError(f"{one}: its {row.contig}:{row.start}-{row.end} is read as part of {other}, already; wanted each once: "
+                     "leave one of the two out, or join them")
 
 
 def sample_windows(windows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

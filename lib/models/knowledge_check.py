@@ -99,10 +99,10 @@ def knowledge(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> Answer
     "knows": the interval is above 0. "does not know": it is below `LITTLE`. Else "cannot tell". Per token, not per base, since
     a vocabulary of long words alone, without any model, reads real sequence in fewer tokens.
     """
-    found = language.shuffle_knowledge(adapter, windows, seed)
-    gap = found["gaps"]["shuffled minus real (nats per token)"]
+    measured = language.shuffle_knowledge(adapter, windows, seed)
+    gap = measured["gaps"]["shuffled minus real (nats per token)"]
     verdict = "knows" if gap.low > 0 else "does not know" if gap.high < LITTLE else "cannot tell"
-    real, shuffled = (found["losses"][name] for name in ("real", "shuffled"))
+    real, shuffled = (measured["losses"][name] for name in ("real", "shuffled"))
     return Answer("sequence", verdict, gap, f"{real:.4f} real, {shuffled:.4f} dinucleotides shuffled, nats per token")
 
 
@@ -197,16 +197,16 @@ def report(adapter: Adapter, path: Path, seed: int = 0) -> bool:
         return True
     shown = table.assign(**{name: table[name].map("{:.4f}".format) for name in ("gap", "low", "high")})
     print(shown.to_string(index=False), "\n")
-    found = alarms(table)
-    print("\n".join(f"ALARM: {sentence}" for sentence in found) + "\n" * bool(found), end="")
-    return not found
+    raised = alarms(table)
+    print("\n".join(f"ALARM: {sentence}" for sentence in raised) + "\n" * bool(raised), end="")
+    return not raised
 
 
 def alarms(table: pd.DataFrame) -> list[str]:
     """The answers of `sense` that are trouble, one sentence each; "cannot tell" is none."""
     said = {"letters": "the letters of the vocabulary look swapped", "rope_theta": "rope_theta of config.json looks wrong"}
     wrong = table[table.verdict == "ANOTHER FITS BETTER"]
-    found = [f"{said[r.question]}: {r.note} fits better by {-r.gap:.3g} nats per base" for r in wrong.itertuples()]
+    raised = [f"{said[r.question]}: {r.note} fits better by {-r.gap:.3g} nats per base" for r in wrong.itertuples()]
     if (table.verdict == "does not know").any():
-        found.append("the model predicts these records no better than shuffled ones")
-    return found
+        raised.append("the model predicts these records no better than shuffled ones")
+    return raised
