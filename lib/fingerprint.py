@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import io, modules
-from lib.hashes import Hashes
+from lib.hashes import Hashes, only_time_differs
 from lib.params import STAGES, notebook_path, short, stage_params
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
@@ -31,7 +31,7 @@ class Look:
         """All that decides a stage's output, by the names of PARTS.
 
         params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
-        inputs: `input_hashes`; upstream: stage before it -> fingerprint. Raises params.Refused for bad params,
+        inputs: file of `input_files` -> `Hashes.quick`, or the finished output's where `_inputs` finds the same bytes; upstream: stage before it -> fingerprint. Raises params.Refused for bad params,
         FileNotFoundError for a missing data file.
         """
         if stage not in self._parts:
@@ -41,7 +41,7 @@ class Look:
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
                 "modules": {short(path): modules.file_hash(path) for path in modules.used_by(source, io.ROOT)},
-                "inputs": {name: self.hashes.quick(path) for name, path in input_files(params).items()},
+                "inputs": self._inputs(stage, params),
                 "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
             })
         return self._parts[stage]
@@ -49,6 +49,29 @@ class Look:
     def fingerprint(self, stage: str) -> str:
         """Hash of all that decides this stage's output, as hexadecimal. Raises as `parts` does."""
         return hash_of(self.parts(stage))
+
+    def _inputs(self, stage: str, params: dict[str, Any]) -> dict[str, str]:
+        """Hashes of the input files; of a large one that was only touched or copied, that which the finished output has.
+
+        Where the time alone differs from what the manifest notes, the whole file is hashed and compared, once.
+        """
+        noted, whole = self._noted(stage)
+        seen = {}
+        for name, path in input_files(params).items():
+            seen[name] = self.hashes.quick(path)
+            if only_time_differs(seen[name], noted.get(name)) and self.hashes.whole(path) == whole.get(name):
+                seen[name] = noted[name]
+        return seen
+
+    def _noted(self, stage: str) -> tuple[dict[str, str], dict[str, str]]:
+        """The inputs of the finished output, and the whole hashes of those that were sampled; empty where there is none."""
+        try:
+            manifest = io.read_manifest(self.study, stage)
+        except io.Unfinished:
+            return {}, {}
+        tables = (manifest.get(name) for name in ("inputs", "inputs_whole"))
+        inputs, whole = (table if isinstance(table, dict) else {} for table in tables)
+        return inputs, whole
 
     def whole_inputs(self, stage: str) -> dict[str, str]:
         """SHA-256 of the whole content of those inputs that `parts` knows by samples."""
