@@ -192,8 +192,8 @@ def sense(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> pd.DataFra
 
     Raises ValueError for a model whose weights hold no language-model head, which has no loss.
     """
-    if missing := getattr(adapter.model, "head_missing", None):
-        raise ValueError(f"the weights hold no language-model head ({', '.join(missing)}), so there is no loss to compare")
+    if not adapter.has_head:
+        raise ValueError(f"{adapter.no_head}, so there is no loss to compare")
     answers = [question(adapter, windows, seed) for question in (knowledge, letters, positions)]
     rows = [(a.question, a.verdict, a.gap.value, a.gap.low, a.gap.high, a.gap.n, a.note) for a in answers if a is not None]
     return pd.DataFrame(rows, columns=["question", "verdict", "gap", "low", "high", "n", "note"])
