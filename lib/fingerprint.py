@@ -10,7 +10,7 @@ from typing import Any
 
 from lib import io, modules
 from lib.hashes import Hashes, only_time_differs
-from lib.params import STAGES, notebook_path, short, stage_params
+from lib.params import STAGES, notebook_path, paths_of, short, stage_params
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -80,24 +80,19 @@ class Look:
 
 
 def input_files(params: dict[str, Any]) -> dict[str, Path]:
-    """Every file that a parameter ending in `_path` or `_paths` names: as written there -> where it lies.
+    """Every file that the parameters name, see `params.paths_of`: as written there -> where it lies.
 
-    With each file come the index files beside it; a folder stands for the files in it, hidden ones left out. Empty values
-    are skipped, and so are `simulated:` files, which 01_extraction makes: its fingerprint stands for them.
-    Raises FileNotFoundError for a missing one.
+    With each file come the index files beside it; a folder stands for the files in it, hidden ones left out. For simulated
+    files the fingerprint of 01_extraction stands. Raises FileNotFoundError for a missing one.
     """
     files = {}
-    for name, value in params.items():
-        texts = value if isinstance(value, (list, tuple)) else [value]
-        for text in texts if name.endswith(("_path", "_paths")) else []:
-            if not text or str(text).startswith("simulated:"):
-                continue
-            path = io.data_path(str(text))
-            if path.is_dir():
-                files |= {f"{str(text).rstrip('/')}/{p.relative_to(path).as_posix()}": p for p in _shown(path)}
-            else:
-                beside = {f"{text}{end}": path.with_name(path.name + end) for end in INDEXES}
-                files |= {str(text): path} | {name: p for name, p in beside.items() if p.is_file()}
+    for _, text in paths_of(params):
+        path = io.data_path(text)
+        if path.is_dir():
+            files |= {f"{text.rstrip('/')}/{p.relative_to(path).as_posix()}": p for p in _shown(path)}
+        else:
+            beside = {f"{text}{end}": path.with_name(path.name + end) for end in INDEXES}
+            files |= {text: path} | {name: p for name, p in beside.items() if p.is_file()}
     return files
 
 
