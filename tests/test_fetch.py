@@ -397,7 +397,7 @@ def test_dry_fetches_nothing_and_names_all(project, capsys, root, server):
     ("loci.bed", "chr1\t0\t10\ta\n".encode("utf-16"), "x loci not known ("),
     ("loci.bed", b"chr1 0 10 a\n", "line 1: 1 tab-separated columns, wanted contig, start, end)"),
     ("my.vcf.gz", b"no VCF", "people not known ("),
-])  # fmt: skip
+], ids=["gzip", "track", "UTF-16", "spaces", "no VCF"])  # fmt: skip
 def test_whatever_the_loci_and_people_are_the_rows_are_printed(project, capsys, root, folder, name, content, said):
     (root / ("params/toy" if name == "loci.bed" else "data") / name).write_bytes(content)
     assert run("toy", "--dry") == 1
