@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent.parent  # the root of the code that runs
 
 
 class _Source(NamedTuple):
-    """hash: of what Python would run. imports: (level, module, names). texts: every text the code holds, prose aside."""
+    """hash: of what Python would run. imports: (level, module, names). texts: every text it holds, but for those that stand alone."""
 
     hash: str
     imports: frozenset[tuple[int, str, tuple[str, ...]]]
@@ -119,6 +119,7 @@ def _parse(source: str, file: str = "<code>") -> _Source:
             block = getattr(node, name, None)
             if isinstance(block, list):
                 setattr(node, name, [s for s in block if not _is_bare_text(s)])
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.update((0, alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

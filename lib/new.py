@@ -144,7 +144,7 @@ def window(seen: Seen, most: int = MOST_BP) -> tuple[int, str]:
         tiled = windows.of_loci(seen.loci, seen.genome, size)
         units = haplotypes.build_units(tiled, seen.genome, seen.genotypes)
         tokens = fit.n_tokens(model, units.sequences)
-        room = 0.95 if type(model.tokenizer).__name__ == "Tokenizer" else 1.0  # for background, whose words may be shorter
+        room = 1.0 if model.tokenizer.fixed_words else 0.95  # for background, whose words may be shorter
         if model.max_tokens is None:
             return size, f"the model has no limit; at most {MOST_BP}, and no longer than the longest locus"
         if tokens.max() <= room * model.max_tokens:
@@ -354,11 +354,10 @@ def _as_param(text: str) -> str:
     path = Path(text).absolute()
     if not path.exists() and (io.ROOT / text).exists():
         path = io.ROOT / text
-    data = os.environ.get("DATA_DIR")
     if path.is_relative_to(io.ROOT):
         return path.relative_to(io.ROOT).as_posix()
-    if data and path.is_relative_to(Path(data).absolute()):
-        return "$DATA_DIR/" + path.relative_to(Path(data).absolute()).as_posix()
+    if path.is_relative_to(io.data_folder()):
+        return "$DATA_DIR/" + path.relative_to(io.data_folder()).as_posix()
     return str(path)
 
 

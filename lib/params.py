@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,17 @@ def _parameters_cell(notebook: Path) -> str:
 def parameter_ranges(notebook: Path) -> dict[str, Range]:
     """Name and range of each parameter, by the comments of the notebook's `parameters` cell. Raises Refused."""
     return ranges.of_source(_parameters_cell(notebook))
+
+
+def paths_of(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Parameter and text of every path that a stage's values name, by parameters that end in `_path` or `_paths`.
+
+    Empty ones are left out, and so are `simulated:` files, which 01_extraction makes.
+    """
+    for name, value in values.items():
+        for text in value if isinstance(value, (list, tuple)) else [value]:
+            if name.endswith(("_path", "_paths")) and text and not str(text).startswith("simulated:"):
+                yield name, str(text)
 
 
 def check_pair(notebook: Path) -> None:

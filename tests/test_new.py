@@ -118,6 +118,8 @@ def test_paths_inside_the_project_and_the_data_folder_are_written_short(root, mo
     assert new._as_param(str(root / "x.bed")) == "x.bed"
     assert new._as_param(str(root.parent / "data/genome.fa")) == "$DATA_DIR/genome.fa"
     assert new._as_param("/elsewhere/x.fa") == "/elsewhere/x.fa"
+    monkeypatch.delenv("DATA_DIR")
+    assert new._as_param(str(root.parent / "shared/data/genome.fa")) == "$DATA_DIR/genome.fa"
 
 
 def test_splits_are_by_bases_smallest_first():

@@ -73,8 +73,8 @@ def patching(study: Study, model: Adapter) -> None:
 
 def head(study: Study, model: Adapter) -> None:
     """Without a language-model head there is no loss to read: what needs one is left out, and said."""
-    if missing := getattr(model.model, "head_missing", None):
-        study.notes.append(f"the weights hold no language-model head ({', '.join(missing)}): what needs the model's loss cannot be tested")
+    if not model.has_head:
+        study.notes.append(f"{model.no_head}: what needs the model's loss cannot be tested")
 
 
 def frames(study: Study, model: Adapter) -> None:

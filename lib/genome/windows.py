@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,8 @@ def read_bed(
     the genome lacks, a region off its end, a strand other than + - . or a repeated or empty name; also when empty.
     """
     rows, seen = [], {}
-    for number, line in lines.read(path):
-        if not line.strip() or re.match(r"#|(track|browser)(\s|$)", line):
-            continue
+    for number, fields in bed_rows(path):
         where = f"{path}, line {number}"
-        fields = line.split("\t")
-        if len(fields) < 3:
-            raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted contig, start, end")
         if report is not None and not on_genome(reference, fields[0], path, where, report):
             continue
         row = _parse(fields, where, reference)
@@ -49,6 +45,29 @@ def read_bed(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def bed_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and columns, three or more, of each row of a BED file, plain or gzip; all of it text.
+
+    Raises ValueError with the line number for too few columns, and what `lib.lines.read` raises.
+    """
+    for number, line in lines.read(path):
+        if not line.strip() or re.match(r"#|(track|browser)(\s|$)", line):
+            continue
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise ValueError(f"{path}, line {number}: {len(fields)} tab-separated columns, wanted contig, start, end")
+        yield number, fields
+
+
+def interval(low: str, high: str, where: str) -> tuple[int, int]:
+    """Start and end of a BED row. where: file and line, for errors. Raises ValueError unless integers, start below end."""
+    if not (re.fullmatch(r"-?[0-9]+", low) and re.fullmatch(r"-?[0-9]+", high)):
+        raise ValueError(f"{where}: start {low!r} and end {high!r}, wanted integer start and end")
+    if int(low) >= int(high):
+        raise ValueError(f"{where}: start {int(low)} is not below end {int(high)}")
+    return int(low), int(high)
+
+
 def _parse(fields: list[str], where: str, reference: Reference) -> list:
     contig, low, high = fields[:3]
     reference.check_contig(contig, where)
@@ -58,11 +77,7 @@ def _parse(fields: list[str], where: str, reference: Reference) -> list:
         score = np.nan
     if not np.isfinite(score):
         raise ValueError(f"{where}: score {fields[4]!r}, wanted a number as score")
-    if not (re.fullmatch(r"-?[0-9]+", low) and re.fullmatch(r"-?[0-9]+", high)):
-        raise ValueError(f"{where}: start {low!r} and end {high!r}, wanted integer start and end")
-    start, end = int(low), int(high)
-    if start >= end:
-        raise ValueError(f"{where}: start {start} is not below end {end}")
+    start, end = interval(low, high, where)
     if start < 0 or end > reference.lengths[contig]:
         raise ValueError(
             f"{where}: {contig}:{start}-{end} is off the contig, which has {reference.lengths[contig]} bases"
