@@ -116,7 +116,7 @@ scores = {"SAE": "latent_change", "raw embedding": "embedding_change", "random d
 snv = ((out.ref.str.len() == 1) & (out.alt.str.len() == 1)).to_numpy()
 kinds = {"all": np.ones(len(out), bool), "substitutions": snv}
 if truth_path:
-    sites = pd.read_csv(inputs.find(study, truth_path))
+    sites = io.read_csv(inputs.find(study, truth_path))
     kinds["substitutions in sites"] = snv & variants.inside(out, sites[sites.planted.astype(bool)])
 columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain_low", "gain_high", "n", "n_positive",
            "n_genes", "label_kind"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pysam
 import pytest
 
-from lib import cohort, structure
+from lib import cohort, io, probe, store, structure
 from lib.annotate import features, genes, tracks
 from lib.genome import report, variants, windows
 from lib.genome.reference import Reference
@@ -563,3 +563,33 @@ def test_people_are_refused_by_line(tmp_path, text, message):
     (tmp_path / "q.csv").write_text(text)
     with pytest.raises(ValueError, match=rf"q\.csv.*{message}"):
         structure.read_people(tmp_path / "q.csv", ["a", "b"])
+
+
+# ---- names that look like numbers, or like missing values ---------------------------------------------------------
+
+NAMES = ("1", "01", "NA", "null", "1e5", "nan")
+
+
+def test_names_come_back_from_tables_as_they_are(root):
+    """Genomes may call their contigs 1, 2, ...; loci and people are called what they are called."""
+    stage = io.open_stage("toy", "01_extraction")
+    contigs = [str(i + 1) for i in range(6)]
+    units = pd.DataFrame({"unit": range(6), "locus": NAMES, "contig": contigs, "start": 0})
+    scores = pd.DataFrame({"sample": NAMES, "group": NAMES, "null/phenotype": [0, 1] * 3, "gap": [1 / 3] + [np.nan] * 5})
+    stage.write_table("units", units)
+    stage.write_table("scores", scores, private=True)
+    stage.finish()
+    units = io.read_table("toy", "01_extraction", "units")
+    carriers = pd.DataFrame({"sample": "a", "window": range(6), "haplotype": 0, "unit": range(6)})
+    locus_map, _, loci = probe.person_locus_map(carriers, units)
+    assert loci == list(NAMES) and np.array_equal(locus_map.toarray(), np.eye(6))
+    parts = store.split_rows(units, np.arange(6), ["4"], ["6"])
+    assert {part: rows.tolist() for part, rows in parts.items()} == {"train": [0, 1, 2, 4], "validation": [3], "test": [5]}
+    pd.testing.assert_frame_equal(io.read_csv(io.private_path("toy", "01_extraction", "scores.csv")), scores)
+
+
+def test_an_empty_cell_is_missing_whatever_the_column(tmp_path):
+    (tmp_path / "t.csv").write_text("concept,f1\nNA,1\n,\n")
+    table = io.read_csv(tmp_path / "t.csv")
+    assert table.concept.isna().tolist() == table.f1.isna().tolist() == [False, True]
+    assert table.concept[0] == "NA"
