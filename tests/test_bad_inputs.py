@@ -9,7 +9,7 @@ import pandas as pd
 import pysam
 import pytest
 
-from lib import cohort, io, probe, store, structure
+from lib import cohort, inputs, io, probe, store, structure
 from lib.annotate import features, genes, tracks
 from lib.genome import report, variants, windows
 from lib.genome.reference import Reference
@@ -340,6 +340,8 @@ GENOMES = {
     "bases added later": (">c\nACGT\n>d\nACGT\n", ">c\nACGTA\n>d\nACGT\n", r"after contig 'c' comes .*its index says 'd'"),
     "bases removed later": (">c\nACGTACGT\n>d\nACGT\n", ">c\nACGT\n>d\nACGT\n", r"its index says 'd'"),
     "a contig renamed": (">c\nACGT\n", ">d\nACGT\n", r"after the file's start comes contig 'd', its index says 'c'"),
+    "an empty contig first": (">c\n>d\nACGT\n", None, r"contig 'c' has no bases, wanted one at least; take its line out"),
+    "an empty contig between": (">c\nACGT\n>d a note\n\n>e\nACGT\n", None, r"contig 'd' has no bases"),
     "a line of text at the end": (">c\nACGT\n", ">c\nACGT\n\nthe end\n", r"comes b'the end'"),
 }  # fmt: skip
 
@@ -405,6 +407,7 @@ BED = {
     "a start with underscores": ("chr2\t1_0\t20\tx", r"l\.bed, line 1: start '1_0' and end '20', wanted integer"),
     "an Arabic digit": ("chr2\t\u0661\t20\tx", r"line 1: start .*wanted integer"),
     "a float": ("chr2\t1e1\t20\tx", r"line 1: start '1e1'"),
+    "an end of 5,000 digits": ("chr2\t1\t" + "9" * 5000 + "\tx", r"line 1: start '1' and end '9{40}', wanted integer"),
     "score nan": ("chr2\t1\t20\tx\tnan", r"line 1: score 'nan', wanted a number as score"),
     "blanks for tabs": ("chr2 1 20 x", r"line 1: 1 tab-separated columns"),
     "commas for tabs": ("chr2,1,20,x", r"line 1: 1 tab-separated columns"),
@@ -442,6 +445,8 @@ def test_loci_of_nothing_but_n_are_refused(tmp_path, genome):
     loci = pd.concat([LOCI, pd.DataFrame({"contig": ["chr3"], "start": [8], "end": [20], "locus": ["gap"]})])
     with pytest.raises(ValueError, match=r"locus 'gap', chr3:8-20: .* N in .*g\.fa"):
         windows.of_loci(loci, genome, 10)
+    with pytest.raises(ValueError, match=r"locus 'gap', .* so are those of 0 more loci"):
+        windows.of_loci(loci[loci.locus == "gap"], genome, 10)  # no window at all is left
     assert windows.of_loci(LOCI, genome, 10).equals(windows.drop_gaps(windows.tile(LOCI, 10), genome))
 
 
@@ -556,6 +561,13 @@ def test_genetic_in_the_order_of_the_vcf(tmp_path):
     ("sample,population\na,NA\nb,x\n", r"line 2, sample 'a': population is empty or missing: 'NA'"),
     ("sample,sex\na,.\nb,male\n", r"line 2, sample 'a': sex is empty or missing: '.'"),
     ("sample,sex\na,M\nb,male\n", r"line 2, sample 'a': sex 'M', wanted male or female"),
+    ("sample,family\na,1\nb,1 \n", r"line 3, sample 'b': family '1 ' has blanks around it, wanted none"),
+    ("sample,population\na,?\nb,x\n", r"population is empty or missing: '\?'"),
+    ("sample,population\na,-\nb,x\n", r"population is empty or missing: '-'"),
+    ("sample,population\na,<NA>\nb,x\n", r"population is empty or missing: '<NA>'"),
+    ("sample,population\na,#N/A\nb,x\n", r"population is empty or missing: '#N/A'"),
+    ("sample,site\na,Unknown\nb,x\n", r"site is empty or missing: 'Unknown'"),
+    ("sample,family\na,0\nb,0\n", r"line 2, sample 'a': family '0', which in PLINK's files says none"),
     ("sample,family,family\na,1,2\nb,1,2\n", r"line 1: column 'family' is there 2 times"),
     ("sample,site\na,1,2\nb,1\n", r"line 2: 3 fields, wanted 2"),
 ])  # fmt: skip
@@ -563,6 +575,14 @@ def test_people_are_refused_by_line(tmp_path, text, message):
     (tmp_path / "q.csv").write_text(text)
     with pytest.raises(ValueError, match=rf"q\.csv.*{message}"):
         structure.read_people(tmp_path / "q.csv", ["a", "b"])
+
+
+def test_sample_names_in_any_script(tmp_path):
+    samples = ["Åsa", "李", "b 1"]
+    carriers = pd.DataFrame({"sample": samples, "window": 0, "haplotype": 0, "unit": range(3)})
+    inputs.write_cohort(tmp_path / "c.h5", samples, np.zeros((1, 3)), carriers)
+    read, _, again = inputs.read_cohort(tmp_path / "c.h5")
+    assert read == samples == again["sample"].tolist()
 
 
 # ---- names that look like numbers, or like missing values ---------------------------------------------------------

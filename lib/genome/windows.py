@@ -57,9 +57,9 @@ def _parse(fields: list[str], where: str, reference: Reference) -> list:
         score = np.nan
     if not np.isfinite(score):
         raise ValueError(f"{where}: score {fields[4]!r}, wanted a number as score")
-    if not (re.fullmatch(r"-?[0-9]+", low) and re.fullmatch(r"-?[0-9]+", high)):
-        raise ValueError(f"{where}: start {low!r} and end {high!r}, wanted integer start and end")
-    start, end = int(low), int(high)
+    start, end = lines.integer(low), lines.integer(high)
+    if start is None or end is None:
+        raise ValueError(f"{where}: start {low[:40]!r} and end {high[:40]!r}, wanted integer start and end")
     if start >= end:
         raise ValueError(f"{where}: start {start} is not below end {end}")
     if start < 0 or end > reference.lengths[contig]:
@@ -113,7 +113,7 @@ def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 
     kept = windows[share <= max_n_share]
     if "own_start" in windows:
         own = zip(kept.contig, kept.own_start, kept.own_end, strict=True)
-        kept = kept[[reference.fetch(c, a, b).count("N") < b - a for c, a, b in own]]
+        kept = kept[np.array([reference.fetch(c, a, b).count("N") < b - a for c, a, b in own], dtype=bool)]
     return kept.reset_index(drop=True)
 
 
