@@ -203,11 +203,20 @@ def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:
     return bioframe.count_overlaps(place, intervals, cols1=columns, cols2=columns)["count"].to_numpy() > 0
 
 
-def region(table: pd.DataFrame, exon_path: Path, reference, report: Counter) -> np.ndarray:
-    """ "exon" or "other" for each variant. report: see `lib.genome.report`."""
+def exons(path: Path, reference, report: Counter) -> pd.DataFrame:
+    """The exons of a GFF3 file, or every row of a BED file: contig, start, end. report: see `lib.genome.report`."""
+    from lib.annotate import genes
     from lib.genome.windows import read_bed
 
-    return np.where(inside(table, read_bed(exon_path, reference, "exon", unique=False, report=report)), "exon", "other")
+    if not genes.is_gff3(path):
+        return read_bed(path, reference, "exon", unique=False, report=report)
+    table = genes.read_gff3(path, reference, report)
+    return table[table["feature"] == "exon"]
+
+
+def region(table: pd.DataFrame, exon_path: Path, reference, report: Counter) -> np.ndarray:
+    """ "exon" or "other" for each variant, by `exons`. report: see `lib.genome.report`."""
+    return np.where(inside(table, exons(exon_path, reference, report)), "exon", "other")
 
 
 def balanced_sample(labelled: pd.DataFrame, max_per_class: int, seed: int) -> pd.DataFrame:

@@ -15,7 +15,6 @@ from lib import lines, stats
 from lib.annotate import association, composition, genes, logos, pairs, tracks
 from lib.annotate.concepts import Concepts
 from lib.genome import sequence as sq
-from lib.genome import windows
 from lib.genome.reference import Reference
 from lib.genome.report import on_genome
 from lib.models.adapter import Adapter
@@ -30,13 +29,9 @@ def codes_of(texts: list[str]) -> list[np.ndarray]:
 def gene_intervals(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
     """Parts of genes with their strands, and codon bases, from a GFF3 file or a BED file whose names are gene|transcript|exon|number;
     another BED file gives "exon" alone. Returns contig, start, end, concept, family. report: see `lib.genome.report`."""
-    if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
-        table = genes.read_gff3(path, genome, report)
-    else:
-        bed = windows.read_bed(path, genome, "exon", unique=False, report=report)
-        if not bed["locus"].str.contains("|exon|", regex=False).any():
-            return bed_intervals(bed, "exon")
-        table = genes.from_bed(bed)
+    table = genes.read(path, genome, report)
+    if not table["transcript"].any():
+        return bed_intervals(table, "exon")
     return pd.concat([genes.parts(table), genes.codon_phase(table)], ignore_index=True)
 
 

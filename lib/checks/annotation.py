@@ -33,11 +33,7 @@ def _exons(path: Path, genome: reference.Reference, left_out: Counter) -> pd.Dat
     """Exons as `features.gene_intervals` reads them, without laying out parts and codons."""
     from lib.annotate import genes
 
-    if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
-        return genes.read_gff3(path, genome, left_out)
-    bed = windows.read_bed(path, genome, "exon", unique=False, report=left_out)
-    named = bed["locus"].str.contains("|exon|", regex=False)
-    return genes.from_bed(bed[named]) if named.any() else bed
+    return genes.read(path, genome, left_out)
 
 
 def _features():
@@ -75,7 +71,7 @@ def labelled(study: Study, data: Data) -> None:
     genome = data.genome()
     with suppress(Unknown):
         if study(X, "exon_path"):
-            data.read(X, "exon_path", lambda path: windows.read_bed(path, genome, "exon", unique=False, report=Counter()))
+            data.read(X, "exon_path", lambda path: effects.exons(path, genome, Counter()))
     if not study(X, "variants_path"):
         return
     column = study(X, "label_column")
