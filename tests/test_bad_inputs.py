@@ -478,6 +478,10 @@ def test_annotation_off_the_genome_is_left_out_and_counted(tmp_path, genome, nam
     ("chr38\tpos38\n2\tx\n", r"line 2: pos38 'x', wanted a position from 1 to 40"),
     ("chr38\tpos38\n2\t41\n", r"line 2: pos38 '41', wanted"),
     ("chr38\tpos38\n2\t0\n", r"line 2: pos38 '0', wanted"),
+    ("chr38\tpos38\n2\t\u0663\n", r"line 2: pos38 '\u0663', wanted"),
+    ("chr38\tpos38\n2\t" + "9" * 5000 + "\n", r"line 2: pos38 '9{40}', wanted"),
+    ("chr38\tpos38\n9\t3\n\t4\n", r"no lead SNP in the file that is on .*g\.fa"),
+    ("chr38\tpos38\n", r"no lead SNP in the file"),
     ("chr38\tpos38\n2\n", r"line 2: 1 fields, wanted 2"),
     ("chr38\tpos\n2\t3\n", r"no column \['pos38'\]"),
 ])  # fmt: skip
@@ -485,6 +489,17 @@ def test_gwas_table_is_refused_by_line(tmp_path, genome, text, message):
     (tmp_path / "g.tsv").write_text(text)
     with pytest.raises(ValueError, match=rf"g\.tsv.*{message}"):
         features.gwas_intervals(tmp_path / "g.tsv", genome, Counter())
+
+
+@pytest.mark.parametrize("contig, spellings", [("2", ["2", "chr2", "2.0"]), ("chr2", ["2", "Chr2", "NC_000002.12"]), ("NC_000002.12", ["2"]), ("chrX", ["X"])])
+def test_lead_snps_on_a_genome_of_any_spelling(tmp_path, contig, spellings):
+    genome = Reference(fasta(tmp_path, f">{contig}\nACGTACGT\n"))
+    (tmp_path / "g.tsv").write_text("chr38\tpos38\n" + "".join(f"{s}\t{i + 1}\n" for i, s in enumerate(spellings)) + "5\t1\n2;3\t1;4\n6 x 7\t1 x 2\nNA\t1\n")
+    counts = Counter()
+    table = features.gwas_intervals(tmp_path / "g.tsv", genome, counts)
+    assert table[["contig", "start", "end"]].values.tolist() == [[contig, i, i + 1] for i in range(len(spellings))]
+    assert {what: n for (_, what, _), n in counts.items()} == {
+        "intervals on contigs that the genome lacks": 1, "lead SNPs of several places": 2, "lead SNPs without a place": 1}  # fmt: skip
 
 
 def test_clinvar_off_the_panel_is_counted(tmp_path, genome):
