@@ -185,13 +185,32 @@ def none() -> pd.DataFrame:
 
 
 def read_clinvar(path: Path, reference, regions: pd.DataFrame, report: Counter) -> pd.DataFrame:
-    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, with their gene. report: see `lib.genome.report`."""
-    from lib.genome import variants
+    """Labelled alleles of a ClinVar VCF inside regions (`clinvar_alleles`), with their gene; without GENEINFO a variant's
+    position stands for its gene, for two such variants have nothing in common. report: see `lib.genome.report`."""
+    sites = clinvar_alleles(path, reference, regions, ["GENEINFO"], report)
+    place = sites["contig"] + ":" + (sites["pos"] + 1).astype(str)
+    sites = sites.assign(gene=sites["GENEINFO"].where(sites["GENEINFO"].fillna("") != "", place))
+    return sites[["contig", "pos", "ref", "alt", "gene", "label"]]
 
-    sites = variants.read_sites(path, reference, regions, ["CLNSIG", "GENEINFO"], report)
-    sites = sites.assign(label=clinvar_label(sites["CLNSIG"].astype(str)), gene=sites["GENEINFO"].astype(str))
-    sites = sites[sites["label"].notna()].drop_duplicates(["contig", "pos", "ref", "alt"])
-    return sites[["contig", "pos", "ref", "alt", "gene", "label"]].astype({"label": int}).reset_index(drop=True)
+
+def clinvar_alleles(path: Path, reference, regions: pd.DataFrame, info_keys: list[str], report: Counter) -> pd.DataFrame:
+    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, once each, as `read_sites` gives them.
+
+    An allele with both labels, in one spelling or two, is left out. It is counted, as are alleles that come again and
+    those of other significance, by CLNSIG. report: see `lib.genome.report`.
+    """
+    from lib.genome import alleles, variants
+
+    sites, name = variants.read_sites(path, reference, regions, ["CLNSIG", *info_keys], report), Path(path).name
+    sites = sites.assign(label=clinvar_label(sites["CLNSIG"]))
+    for significance, n in sites.loc[sites["label"].isna(), "CLNSIG"].fillna("not given").value_counts().items():
+        report[name, f"alleles of significance {significance}", "left out"] += int(n)
+    sites = sites[sites["label"].notna()].astype({"label": int}).reset_index(drop=True)
+    spelled = pd.Series([(v.contig, *alleles.leftmost(v.contig, v.pos, v.ref, v.alt, reference)) for v in sites.itertuples()], dtype=object)
+    both, again = sites.groupby(spelled)["label"].transform("nunique") > 1, spelled.duplicated()
+    report[name, "labelled alleles with conflicting labels", "left out"] += int(both.sum())
+    report[name, "labelled alleles that come again", "left out"] += int((again & ~both).sum())
+    return sites[~both & ~again].reset_index(drop=True)
 
 
 def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:

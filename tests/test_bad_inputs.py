@@ -509,6 +509,50 @@ def test_clinvar_off_the_panel_is_counted(tmp_path, genome):
     assert counts[("v.vcf.gz", "loci on contigs without a record", "read as the reference")] == 1
 
 
+CLINVAR = HEAD.replace("\tFORMAT\ta\tb", "").replace(
+    "##INFO=<ID=SIG,", '##INFO=<ID=CLNSIG,Number=.,Type=String,Description="x">\n##INFO=<ID=GENEINFO,Number=1,Type=String,Description="x">\n##INFO=<ID=SIG,')  # fmt: skip
+
+
+def clinvar(folder, genome, *rows):
+    """rows: "POS REF ALT INFO". The alleles read, as "pos ref>alt label gene", and what was left out."""
+    from lib import variants as effects
+
+    lines = ["chr2\t{}\t.\t{}\t{}\t.\t.\t{}".format(*row.split()) for row in rows]
+    path, counts = vcf(folder, *lines, head=CLINVAR), Counter()
+    table = effects.read_clinvar(path, genome, LOCI, counts)
+    spans = features.clinvar_intervals(path, genome, LOCI, Counter())
+    assert spans.start.tolist() == table.pos.tolist() and (spans.concept == table.label.map({0: "ClinVar B/LB", 1: "ClinVar P/LP"})).all()
+    left_out = {what: n for (_, what, done), n in counts.items() if done == "left out" and n}
+    return [f"{v.pos + 1} {v.ref}>{v.alt} {v.label} {v.gene}" for v in table.itertuples()], left_out
+
+
+TWO = "labelled alleles with conflicting labels"
+CLINVAR_ROWS = {
+    "both labels": (["2 C T CLNSIG=Benign;GENEINFO=A", "2 C T CLNSIG=Pathogenic;GENEINFO=A", "6 C T CLNSIG=Benign;GENEINFO=A"],
+                    ["6 C>T 0 A"], {TWO: 2}),
+    "both labels in two spellings": (["20 TA T CLNSIG=Benign;GENEINFO=A", "24 AA A CLNSIG=Likely_pathogenic;GENEINFO=A",
+                                      "26 C T CLNSIG=Benign;GENEINFO=A"], ["26 C>T 0 A"], {TWO: 2}),
+    "one label in two spellings": (["20 TA T CLNSIG=Benign;GENEINFO=A", "24 AA A CLNSIG=Likely_benign;GENEINFO=A"], ["20 TA>T 0 A"],
+                                   {"labelled alleles that come again": 1}),
+    "other significance beside a label": (["2 C T CLNSIG=Benign;GENEINFO=A", "2 C T CLNSIG=not_provided;GENEINFO=A", "6 C T GENEINFO=A"],
+                                          ["2 C>T 0 A"], {"alleles of significance not_provided": 1, "alleles of significance not given": 1}),
+    "no gene": (["2 C T CLNSIG=Benign", "6 C T CLNSIG=Pathogenic;GENEINFO=.", "6 C G CLNSIG=Benign;GENEINFO=", "10 C T CLNSIG=Benign;GENEINFO=A"],
+                ["2 C>T 0 chr2:2", "6 C>T 1 chr2:6", "6 C>G 0 chr2:6", "10 C>T 0 A"], {}),
+    "nothing of use": (["2 C T CLNSIG=not_provided;GENEINFO=A"], [], {"alleles of significance not_provided": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLINVAR_ROWS)
+def test_clinvar_alleles_have_one_label_and_a_gene(tmp_path, genome, name):
+    rows, wanted, left_out = CLINVAR_ROWS[name]
+    assert clinvar(tmp_path, genome, *rows) == (wanted, left_out)
+
+
+def test_clinvar_with_two_values_of_one_key_is_refused(tmp_path, genome):
+    with pytest.raises(ValueError, match=r"v\.vcf\.gz, chr2:2: INFO has CLNSIG 2 times, wanted once"):
+        clinvar(tmp_path, genome, "2 C T CLNSIG=Benign;CLNSIG=Pathogenic;GENEINFO=A")
+
+
 # ---- tables of people -------------------------------------------------------------------------------------------
 
 PHENOTYPE = {

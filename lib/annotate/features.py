@@ -45,13 +45,10 @@ def bed_intervals(bed: pd.DataFrame, concept: str, flank_bp: int = 0) -> pd.Data
 def clinvar_intervals(path: Path, genome: Reference, units: pd.DataFrame, report: Counter) -> pd.DataFrame:
     """ClinVar alleles on the background windows: "ClinVar P/LP" and "ClinVar B/LB", one interval an allele.
     report: see `lib.genome.report`."""
-    from lib import variants as effects
-    from lib.genome import variants
+    from lib import variants
 
-    regions = units[["contig", "start", "end"]]
-    sites = variants.read_sites(path, genome, regions, ["CLNSIG"], report)
-    label = effects.clinvar_label(sites["CLNSIG"].astype(str))
-    sites = sites[label.notna()].assign(concept=label.map({1.0: "ClinVar P/LP", 0.0: "ClinVar B/LB"}))
+    sites = variants.clinvar_alleles(path, genome, units[["contig", "start", "end"]], [], report)
+    sites = sites.assign(concept=sites["label"].map({1: "ClinVar P/LP", 0: "ClinVar B/LB"}))
     sites = sites.assign(start=sites["pos"], end=sites["pos"] + sites["ref"].str.len(), family="ClinVar")
     return sites[["contig", "start", "end", "concept", "family"]].drop_duplicates(ignore_index=True)
 
