@@ -21,10 +21,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-from lib import store
+from lib import io, store
 from lib.sae import data, evaluate, foreign, format, synthetic
 from lib.sae.stack import Run
 from lib.sae.train import Result, Sweep, TrainConfig, train
@@ -283,7 +282,7 @@ def sets(quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     found = {"planted": (x[:n], x[n:], np.arange(n // 10) // 64)}
     if (STORE / "activations.h5").is_file():
         acts = store.open_store(STORE / "activations.h5")
-        split = store.split_rows(pd.read_csv(STORE / "units.csv"), acts.tokens["unit"], VALIDATION, TEST)
+        split = store.split_rows(io.read_csv(STORE / "units.csv"), acts.tokens["unit"], VALIDATION, TEST)
         few = 5000 if quick else None
         x = np.asarray(acts.acts[SITE][split["train"][:few]], dtype=np.float32)
         held_out = np.asarray(acts.acts[SITE][split["test"][:few]], dtype=np.float32)

@@ -25,10 +25,10 @@ def find(study: str, text: str, simulated: Path | None = None) -> Path:
 
 
 def write_cohort(path: Path, samples: list[str], dosage: np.ndarray, carriers: pd.DataFrame) -> None:
-    """Per-person data, private: samples, dosage [variant, sample], and the person -> unit map."""
+    """Per-person data, private: samples (in UTF-8), dosage [variant, sample], and the person -> unit map."""
     order = {name: i for i, name in enumerate(samples)}
     with h5py.File(path, "w") as f:
-        f.create_dataset("samples", data=np.array(samples, dtype="S"), track_times=False)
+        f.create_dataset("samples", data=np.array([name.encode() for name in samples], dtype="S"), track_times=False)
         f.create_dataset("dosage", data=dosage.astype(np.float32), track_times=False)
         f.create_dataset("sample", data=carriers["sample"].map(order).to_numpy(np.int32), track_times=False)
         for name in ("window", "haplotype", "unit"):

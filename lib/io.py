@@ -37,6 +37,10 @@ COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets"
            "motif families", "motifs", "variants", "phenotypes", "runs", "shuffles")
 #: What is a table of names and values in a manifest, as far as it is there.
 TABLES = ("files", "files_sampled", "params", "modules", "inputs", "inputs_whole", "upstream", "headline")
+#: Columns of names, as people or files give them: any of them may look like a number, or like a missing value.
+TEXT = ("sample", "group", "locus", "contig", "unit_id", "ref", "alt", "gene", "id", "target", "destroys_site", "element", "strand",
+        "motif", "matrix_id", "concept", "family", "lost_concept", "gained_concept", "logo", "match", "match_family", "word",
+        "name", "kind", "method", "arm", "model", "file")
 _LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a cell can be run twice
 
 
@@ -339,9 +343,18 @@ def private_path(study: str, stage: str, name: str) -> Path:
 
 
 def read_table(study: str, stage: str, name: str) -> pd.DataFrame:
-    """Table `name`.csv of a finished stage, floats exactly as written. Raises FileNotFoundError."""
+    """Table `name`.csv of a finished stage, see `read_csv`. Raises FileNotFoundError."""
+    return read_csv(stage_path(study, stage, f"{name}.csv"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table as `Stage.write_table` writes it: columns of `TEXT` as written, floats exactly, an empty cell missing.
+
+    Left to guess, pandas reads contig "01" as the number 1, and a locus called NA as missing.
+    """
     import pandas as pd
-    return pd.read_csv(stage_path(study, stage, f"{name}.csv"), float_precision="round_trip")
+    as_written = dict.fromkeys(TEXT, lambda cell: cell or math.nan)
+    return pd.read_csv(path, converters=as_written, float_precision="round_trip")
 
 
 def read_json(study: str, stage: str, name: str) -> Any:

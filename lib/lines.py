@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ def table(path: str | Path, *columns: str) -> pd.DataFrame:
         numbers.append(number)
         values.append(fields)
     return pd.DataFrame(values, columns=names, index=pd.Index(numbers, dtype=int), dtype=object)
+
+
+def integer(text: str) -> int | None:
+    """The integer that these digits 0 to 9 spell, or None: Python would also take "1_0", and stop at thousands of digits."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,15}", text) else None
 
 
 def _fields(line: str, separator: str, where: str) -> list[str]:

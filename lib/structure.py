@@ -10,7 +10,8 @@ import pandas as pd
 from lib import cohort
 
 COLUMNS = ("population", "family", "site", "sex")
-UNKNOWN = ("", ".", "-9", "na", "n/a", "nan", "null", "none")  # what tables write for a missing value, in lower case
+#: What tables write for a missing value, in lower case.
+UNKNOWN = ("", ".", "-", "?", "-9", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "unknown")
 
 
 def components(dosage: np.ndarray, train_mask: np.ndarray, n: int) -> np.ndarray:
@@ -64,15 +65,19 @@ def read_people(path: str | Path, samples: list[str]) -> pd.DataFrame:
     The file has a column sample and at least one of population, family, site, sex (male or female), separated by
     tabs or commas. Other columns, and people who are not in the VCF, are ignored.
     Raises FileNotFoundError, or ValueError naming the file, and the line or sample, for: no such column, an empty
-    value or one that says missing (NA), another sex, a repeated sample, and a VCF sample without a row.
+    value or one that says missing (`UNKNOWN`), blanks around a value, family 0, another sex, a repeated sample, and a VCF
+    sample without a row.
     """
     table = cohort.read_rows(path)
     present = [name for name in COLUMNS if name in table]
     if not present:
         raise ValueError(f"{path}: none of the columns {', '.join(COLUMNS)}; found {list(table.columns)}")
     for name in present:
-        unknown = table[name].str.strip().str.lower().isin(UNKNOWN)
-        cohort.refuse_rows(path, table, unknown, f"{name} is empty or missing: {{{name}!r}}")
+        text = table[name].str.strip()
+        cohort.refuse_rows(path, table, text.str.lower().isin(UNKNOWN), f"{name} is empty or missing: {{{name}!r}}")
+        cohort.refuse_rows(path, table, text != table[name], f"{name} {{{name}!r}} has blanks around it, wanted none")
+    if "family" in present:
+        cohort.refuse_rows(path, table, table.family == "0", "family '0', which in PLINK's files says none: give each such person a family of their own")
     if "sex" in present:
         cohort.refuse_rows(
             path, table, ~table.sex.isin(["male", "female"]), "sex {sex!r}, wanted male or female"

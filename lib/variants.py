@@ -212,13 +212,32 @@ def none() -> pd.DataFrame:
 
 
 def read_clinvar(path: Path, reference, regions: pd.DataFrame, report: Counter) -> pd.DataFrame:
-    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, with their gene. report: see `lib.genome.report`."""
-    from lib.genome import variants
+    """Labelled alleles of a ClinVar VCF inside regions (`clinvar_alleles`), with their gene; without GENEINFO a variant's
+    position stands for its gene, for two such variants have nothing in common. report: see `lib.genome.report`."""
+    sites = clinvar_alleles(path, reference, regions, ["GENEINFO"], report)
+    place = sites["contig"] + ":" + (sites["pos"] + 1).astype(str)
+    sites = sites.assign(gene=sites["GENEINFO"].where(sites["GENEINFO"].fillna("") != "", place))
+    return sites[["contig", "pos", "ref", "alt", "gene", "label"]]
 
-    sites = variants.read_sites(path, reference, regions, ["CLNSIG", "GENEINFO"], report)
-    sites = sites.assign(label=clinvar_label(sites["CLNSIG"].astype(str)), gene=sites["GENEINFO"].astype(str))
-    sites = sites[sites["label"].notna()].drop_duplicates(["contig", "pos", "ref", "alt"])
-    return sites[["contig", "pos", "ref", "alt", "gene", "label"]].astype({"label": int}).reset_index(drop=True)
+
+def clinvar_alleles(path: Path, reference, regions: pd.DataFrame, info_keys: list[str], report: Counter) -> pd.DataFrame:
+    """P/LP (label 1) and B/LB (label 0) alleles of a ClinVar VCF inside regions, once each, as `read_sites` gives them.
+
+    An allele with both labels, in one spelling or two, is left out. It is counted, as are alleles that come again and
+    those of other significance, by CLNSIG. report: see `lib.genome.report`.
+    """
+    from lib.genome import alleles, variants
+
+    sites, name = variants.read_sites(path, reference, regions, ["CLNSIG", *info_keys], report), Path(path).name
+    sites = sites.assign(label=clinvar_label(sites["CLNSIG"]))
+    for significance, n in sites.loc[sites["label"].isna(), "CLNSIG"].fillna("not given").value_counts().items():
+        report[name, f"alleles of significance {significance}", "left out"] += int(n)
+    sites = sites[sites["label"].notna()].astype({"label": int}).reset_index(drop=True)
+    spelled = pd.Series([(v.contig, *alleles.leftmost(v.contig, v.pos, v.ref, v.alt, reference)) for v in sites.itertuples()], dtype=object)
+    both, again = sites.groupby(spelled)["label"].transform("nunique") > 1, spelled.duplicated()
+    report[name, "labelled alleles with conflicting labels", "left out"] += int(both.sum())
+    report[name, "labelled alleles that come again", "left out"] += int((again & ~both).sum())
+    return sites[~both & ~again].reset_index(drop=True)
 
 
 def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:
@@ -230,11 +249,20 @@ def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:
     return bioframe.count_overlaps(place, intervals, cols1=columns, cols2=columns)["count"].to_numpy() > 0
 
 
-def region(table: pd.DataFrame, exon_path: Path, reference, report: Counter) -> np.ndarray:
-    """ "exon" or "other" for each variant. report: see `lib.genome.report`."""
+def exons(path: Path, reference, report: Counter) -> pd.DataFrame:
+    """The exons of a GFF3 file, or every row of a BED file: contig, start, end. report: see `lib.genome.report`."""
+    from lib.annotate import genes
     from lib.genome.windows import read_bed
 
-    return np.where(inside(table, read_bed(exon_path, reference, "exon", unique=False, report=report)), "exon", "other")
+    if not genes.is_gff3(path):
+        return read_bed(path, reference, "exon", unique=False, report=report)
+    table = genes.read_gff3(path, reference, report)
+    return table[table["feature"] == "exon"]
+
+
+def region(table: pd.DataFrame, exon_path: Path, reference, report: Counter) -> np.ndarray:
+    """ "exon" or "other" for each variant, by `exons`. report: see `lib.genome.report`."""
+    return np.where(inside(table, exons(exon_path, reference, report)), "exon", "other")
 
 
 def balanced_sample(labelled: pd.DataFrame, max_per_class: int, seed: int) -> pd.DataFrame:
@@ -262,5 +290,5 @@ def write_differences(path: Path, change: sparse.csr_matrix, table: pd.DataFrame
     with h5py.File(path, "w") as f:
         f.attrs["d_sae"] = change.shape[1]
         for name, data in (("data", change.data.astype(np.float32)), ("indices", change.indices.astype(np.uint32)),
-                           ("indptr", change.indptr.astype(np.int64)), ("variant", np.array(names, dtype="S"))):  # fmt: skip
+                           ("indptr", change.indptr.astype(np.int64)), ("variant", np.array([n.encode() for n in names], dtype="S"))):  # fmt: skip
             f.create_dataset(name, data=data, track_times=False)

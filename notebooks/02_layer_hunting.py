@@ -93,7 +93,7 @@ hunting.check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_pa
 
 # %%
 pooled, sites = store.read_pooled(io.private_path(study, "01_extraction", "pooled.h5"))
-units = pd.read_csv(io.private_path(study, "01_extraction", "units.csv"))
+units = io.read_csv(io.private_path(study, "01_extraction", "units.csv"))
 samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))
 sequences = io.private_path(study, "01_extraction", "sequences.txt").read_text().split()
 locus_map, people, loci = probe.person_locus_map(carriers, units)
@@ -337,7 +337,7 @@ if external_phenotype_path:
     there = {name: io.private_path(study, "01_extraction", "external_" + name) for name in ("pooled.h5", "units.csv", "cohort.h5")}
     other_pooled, _ = store.read_pooled(there["pooled.h5"], sites)
     other_samples, _, other_carriers = inputs.read_cohort(there["cohort.h5"])
-    other_map, other_people, other_loci = probe.person_locus_map(other_carriers, pd.read_csv(there["units.csv"]))
+    other_map, other_people, other_loci = probe.person_locus_map(other_carriers, io.read_csv(there["units.csv"]))
     assert other_people == other_samples, f"carriers name {other_people[:3]}…, the second cohort {other_samples[:3]}…: wanted the same people in this order"
     if other_loci != loci:
         raise ValueError(f"second cohort: loci {other_loci[:5]}…, wanted {loci[:5]}… in this order")

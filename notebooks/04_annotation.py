@@ -127,7 +127,7 @@ if gwas_path:
     intervals.append(features.gwas_intervals(inputs.find(study, gwas_path), genome, counted))
 intervals = pd.concat(intervals, ignore_index=True)
 stage.write_table("input_report", report.table(counted))
-planted = pd.read_csv(inputs.find(study, truth_path)) if truth_path else None
+planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
 laid, tokens, found_hits = {}, {}, {}
 for part in ("validation", "test"):
     tokens[part] = features.token_table(acts.tokens, units, split[part])

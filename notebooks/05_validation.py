@@ -92,7 +92,7 @@ site = chosen["site"]
 model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
 sae = format.load(training / chosen["folder"], site, model.identity)
 decoder = sae.W_dec.detach().numpy()
-scores = pd.read_csv(io.private_path(study, "02_layer_hunting", "scores.csv"), dtype={"sample": str, "group": str})
+scores = io.read_csv(io.private_path(study, "02_layer_hunting", "scores.csv"))
 alarms = io.read_table(study, "02_layer_hunting", "alarms")
 arms = list(dict.fromkeys(c.split("/")[0] for c in scores.columns if "/" in c))
 patching.check_order(model, site, patch_site)
@@ -104,7 +104,7 @@ def read_people(prefix=""):
     """Stored activations, the file of pooled ones, units, sequences, and the map from units to people and loci."""
     names = ("activations.h5", "pooled.h5", "units.csv", "sequences.txt", "cohort.h5")
     acts, pooled, units, texts, cohort_path = (io.private_path(study, "01_extraction", prefix + name) for name in names)
-    units, (samples, _, carriers) = pd.read_csv(units), inputs.read_cohort(cohort_path)
+    units, (samples, _, carriers) = io.read_csv(units), inputs.read_cohort(cohort_path)
     locus_map, people, loci = probe.person_locus_map(carriers, units)
     if people != samples:
         raise ValueError("people of carriers and of genotypes differ in order")
@@ -365,7 +365,7 @@ if n_null:
 
 # %%
 if truth_variants_path:
-    truth = pd.read_csv(inputs.find(study, truth_variants_path))
+    truth = io.read_csv(inputs.find(study, truth_variants_path))
     causal = set(truth.loc[truth.causal.astype(bool), "destroys_site"])
     read = io.read_table(study, "04_annotation", "associations")
     sites = read[(read.method == "SAE") & (read.kind == "true site") & (read.q < 0.05)].sort_values("f1_validation", ascending=False).drop_duplicates("latent")
@@ -522,7 +522,7 @@ print({a.method: f"{a.seconds:.1f} s" for a in explained})
 
 # %%
 if truth_path:
-    sites_table, what = pd.read_csv(inputs.find(study, truth_path)), "true sites"
+    sites_table, what = io.read_csv(inputs.find(study, truth_path)), "true sites"
 else:
     sites_table, what = concepts.motif_hits(picked, sequences, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
 explanations = explain.compare(explained, twins, scorers, sequences, picked, sites_table, 1000, 1000, seed)

@@ -34,7 +34,7 @@ label_column = "destroys_site"       # column of a table that is the label when 
 truth_path = "simulated:truth/sites.csv"  # planted sites, for the row "substitutions in sites"; "" on real data
 test_contigs = []                    # chromosomes whose variants are read, e.g. those the SAE never saw; empty: all; none twice
 loci_path = "simulated:loci.bed"     # regions of the VCF that are read
-exon_path = ""                       # BED of exons: variants are split into exon and other; "" leaves them together
+exon_path = ""                       # exons, BED or GFF3: variants are split into exon and other; "" leaves them together
 window_bp = 128                      # [8, 1e6] window around a variant; at most the model's context
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
 max_per_class = 500                  # [1, 1e6] labelled variants per class, a seeded sample
@@ -115,7 +115,7 @@ scores = {"SAE": "latent_change", "raw embedding": "embedding_change", "random d
 snv = ((out.ref.str.len() == 1) & (out.alt.str.len() == 1)).to_numpy()
 kinds = {"all": np.ones(len(out), bool), "substitutions": snv}
 if truth_path:
-    sites = pd.read_csv(inputs.find(study, truth_path))
+    sites = io.read_csv(inputs.find(study, truth_path))
     kinds["substitutions in sites"] = snv & variants.inside(out, sites[sites.planted.astype(bool)])
 columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain_low", "gain_high", "n", "n_positive",
            "n_genes", "label_kind"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pysam
 import pytest
 
-from lib import cohort, structure
+from lib import cohort, inputs, io, probe, store, structure
 from lib import variants as effects
 from lib.annotate import features, genes, tracks
 from lib.genome import report, variants, windows
@@ -341,6 +341,8 @@ GENOMES = {
     "bases added later": (">c\nACGT\n>d\nACGT\n", ">c\nACGTA\n>d\nACGT\n", r"after contig 'c' comes .*its index says 'd'"),
     "bases removed later": (">c\nACGTACGT\n>d\nACGT\n", ">c\nACGT\n>d\nACGT\n", r"its index says 'd'"),
     "a contig renamed": (">c\nACGT\n", ">d\nACGT\n", r"after the file's start comes contig 'd', its index says 'c'"),
+    "an empty contig first": (">c\n>d\nACGT\n", None, r"contig 'c' has no bases, wanted one at least; take its line out"),
+    "an empty contig between": (">c\nACGT\n>d a note\n\n>e\nACGT\n", None, r"contig 'd' has no bases"),
     "a line of text at the end": (">c\nACGT\n", ">c\nACGT\n\nthe end\n", r"comes b'the end'"),
 }  # fmt: skip
 
@@ -406,6 +408,7 @@ BED = {
     "a start with underscores": ("chr2\t1_0\t20\tx", r"l\.bed, line 1: start '1_0' and end '20', wanted integer"),
     "an Arabic digit": ("chr2\t\u0661\t20\tx", r"line 1: start .*wanted integer"),
     "a float": ("chr2\t1e1\t20\tx", r"line 1: start '1e1'"),
+    "an end of 5,000 digits": ("chr2\t1\t" + "9" * 5000 + "\tx", r"line 1: start '1' and end '9{40}', wanted integer"),
     "score nan": ("chr2\t1\t20\tx\tnan", r"line 1: score 'nan', wanted a number as score"),
     "blanks for tabs": ("chr2 1 20 x", r"line 1: 1 tab-separated columns"),
     "commas for tabs": ("chr2,1,20,x", r"line 1: 1 tab-separated columns"),
@@ -443,6 +446,8 @@ def test_loci_of_nothing_but_n_are_refused(tmp_path, genome):
     loci = pd.concat([LOCI, pd.DataFrame({"contig": ["chr3"], "start": [8], "end": [20], "locus": ["gap"]})])
     with pytest.raises(ValueError, match=r"locus 'gap', chr3:8-20: .* N in .*g\.fa"):
         windows.of_loci(loci, genome, 10)
+    with pytest.raises(ValueError, match=r"locus 'gap', .* so are those of 0 more loci"):
+        windows.of_loci(loci[loci.locus == "gap"], genome, 10)  # no window at all is left
     assert windows.of_loci(LOCI, genome, 10).equals(windows.drop_gaps(windows.tile(LOCI, 10), genome))
 
 
@@ -474,6 +479,10 @@ def test_annotation_off_the_genome_is_left_out_and_counted(tmp_path, genome, nam
     ("chr38\tpos38\n2\tx\n", r"line 2: pos38 'x', wanted a position from 1 to 40"),
     ("chr38\tpos38\n2\t41\n", r"line 2: pos38 '41', wanted"),
     ("chr38\tpos38\n2\t0\n", r"line 2: pos38 '0', wanted"),
+    ("chr38\tpos38\n2\t\u0663\n", r"line 2: pos38 '\u0663', wanted"),
+    ("chr38\tpos38\n2\t" + "9" * 5000 + "\n", r"line 2: pos38 '9{40}', wanted"),
+    ("chr38\tpos38\n9\t3\n\t4\n", r"no lead SNP in the file that is on .*g\.fa"),
+    ("chr38\tpos38\n", r"no lead SNP in the file"),
     ("chr38\tpos38\n2\n", r"line 2: 1 fields, wanted 2"),
     ("chr38\tpos\n2\t3\n", r"no column \['pos38'\]"),
 ])  # fmt: skip
@@ -518,11 +527,66 @@ def test_labelled_variants_that_are_odd_but_right(tmp_path, genome):
     assert list(table.columns) == ["contig", "pos", "ref", "alt", "gene", "label"]
 
 
+@pytest.mark.parametrize("contig, spellings", [("2", ["2", "chr2", "2.0"]), ("chr2", ["2", "Chr2", "NC_000002.12"]), ("NC_000002.12", ["2"]), ("chrX", ["X"])])
+def test_lead_snps_on_a_genome_of_any_spelling(tmp_path, contig, spellings):
+    genome = Reference(fasta(tmp_path, f">{contig}\nACGTACGT\n"))
+    (tmp_path / "g.tsv").write_text("chr38\tpos38\n" + "".join(f"{s}\t{i + 1}\n" for i, s in enumerate(spellings)) + "5\t1\n2;3\t1;4\n6 x 7\t1 x 2\nNA\t1\n")
+    counts = Counter()
+    table = features.gwas_intervals(tmp_path / "g.tsv", genome, counts)
+    assert table[["contig", "start", "end"]].values.tolist() == [[contig, i, i + 1] for i in range(len(spellings))]
+    assert {what: n for (_, what, _), n in counts.items()} == {
+        "intervals on contigs that the genome lacks": 1, "lead SNPs of several places": 2, "lead SNPs without a place": 1}  # fmt: skip
+
+
 def test_clinvar_off_the_panel_is_counted(tmp_path, genome):
     path = vcf(tmp_path, "chr3\t2\t.\tC\tT\t.\t.\t.", head=HEAD.replace("\tFORMAT\ta\tb", "").replace("##contig=<ID=chr2,length=40>\n", ""))
     counts = Counter()
     assert variants.read_sites(path, genome, LOCI, ["SIG"], counts).empty
     assert counts[("v.vcf.gz", "loci on contigs without a record", "read as the reference")] == 1
+
+
+CLINVAR = HEAD.replace("\tFORMAT\ta\tb", "").replace(
+    "##INFO=<ID=SIG,", '##INFO=<ID=CLNSIG,Number=.,Type=String,Description="x">\n##INFO=<ID=GENEINFO,Number=1,Type=String,Description="x">\n##INFO=<ID=SIG,')  # fmt: skip
+
+
+def clinvar(folder, genome, *rows):
+    """rows: "POS REF ALT INFO". The alleles read, as "pos ref>alt label gene", and what was left out."""
+    from lib import variants as effects
+
+    lines = ["chr2\t{}\t.\t{}\t{}\t.\t.\t{}".format(*row.split()) for row in rows]
+    path, counts = vcf(folder, *lines, head=CLINVAR), Counter()
+    table = effects.read_clinvar(path, genome, LOCI, counts)
+    spans = features.clinvar_intervals(path, genome, LOCI, Counter())
+    assert spans.start.tolist() == table.pos.tolist() and (spans.concept == table.label.map({0: "ClinVar B/LB", 1: "ClinVar P/LP"})).all()
+    left_out = {what: n for (_, what, done), n in counts.items() if done == "left out" and n}
+    return [f"{v.pos + 1} {v.ref}>{v.alt} {v.label} {v.gene}" for v in table.itertuples()], left_out
+
+
+TWO = "labelled alleles with conflicting labels"
+CLINVAR_ROWS = {
+    "both labels": (["2 C T CLNSIG=Benign;GENEINFO=A", "2 C T CLNSIG=Pathogenic;GENEINFO=A", "6 C T CLNSIG=Benign;GENEINFO=A"],
+                    ["6 C>T 0 A"], {TWO: 2}),
+    "both labels in two spellings": (["20 TA T CLNSIG=Benign;GENEINFO=A", "24 AA A CLNSIG=Likely_pathogenic;GENEINFO=A",
+                                      "26 C T CLNSIG=Benign;GENEINFO=A"], ["26 C>T 0 A"], {TWO: 2}),
+    "one label in two spellings": (["20 TA T CLNSIG=Benign;GENEINFO=A", "24 AA A CLNSIG=Likely_benign;GENEINFO=A"], ["20 TA>T 0 A"],
+                                   {"labelled alleles that come again": 1}),
+    "other significance beside a label": (["2 C T CLNSIG=Benign;GENEINFO=A", "2 C T CLNSIG=not_provided;GENEINFO=A", "6 C T GENEINFO=A"],
+                                          ["2 C>T 0 A"], {"alleles of significance not_provided": 1, "alleles of significance not given": 1}),
+    "no gene": (["2 C T CLNSIG=Benign", "6 C T CLNSIG=Pathogenic;GENEINFO=.", "6 C G CLNSIG=Benign;GENEINFO=", "10 C T CLNSIG=Benign;GENEINFO=A"],
+                ["2 C>T 0 chr2:2", "6 C>T 1 chr2:6", "6 C>G 0 chr2:6", "10 C>T 0 A"], {}),
+    "nothing of use": (["2 C T CLNSIG=not_provided;GENEINFO=A"], [], {"alleles of significance not_provided": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLINVAR_ROWS)
+def test_clinvar_alleles_have_one_label_and_a_gene(tmp_path, genome, name):
+    rows, wanted, left_out = CLINVAR_ROWS[name]
+    assert clinvar(tmp_path, genome, *rows) == (wanted, left_out)
+
+
+def test_clinvar_with_two_values_of_one_key_is_refused(tmp_path, genome):
+    with pytest.raises(ValueError, match=r"v\.vcf\.gz, chr2:2: INFO has CLNSIG 2 times, wanted once"):
+        clinvar(tmp_path, genome, "2 C T CLNSIG=Benign;CLNSIG=Pathogenic;GENEINFO=A")
 
 
 # ---- tables of people -------------------------------------------------------------------------------------------
@@ -592,6 +656,13 @@ def test_genetic_in_the_order_of_the_vcf(tmp_path):
     ("sample,population\na,NA\nb,x\n", r"line 2, sample 'a': population is empty or missing: 'NA'"),
     ("sample,sex\na,.\nb,male\n", r"line 2, sample 'a': sex is empty or missing: '.'"),
     ("sample,sex\na,M\nb,male\n", r"line 2, sample 'a': sex 'M', wanted male or female"),
+    ("sample,family\na,1\nb,1 \n", r"line 3, sample 'b': family '1 ' has blanks around it, wanted none"),
+    ("sample,population\na,?\nb,x\n", r"population is empty or missing: '\?'"),
+    ("sample,population\na,-\nb,x\n", r"population is empty or missing: '-'"),
+    ("sample,population\na,<NA>\nb,x\n", r"population is empty or missing: '<NA>'"),
+    ("sample,population\na,#N/A\nb,x\n", r"population is empty or missing: '#N/A'"),
+    ("sample,site\na,Unknown\nb,x\n", r"site is empty or missing: 'Unknown'"),
+    ("sample,family\na,0\nb,0\n", r"line 2, sample 'a': family '0', which in PLINK's files says none"),
     ("sample,family,family\na,1,2\nb,1,2\n", r"line 1: column 'family' is there 2 times"),
     ("sample,site\na,1,2\nb,1\n", r"line 2: 3 fields, wanted 2"),
 ])  # fmt: skip
@@ -599,3 +670,41 @@ def test_people_are_refused_by_line(tmp_path, text, message):
     (tmp_path / "q.csv").write_text(text)
     with pytest.raises(ValueError, match=rf"q\.csv.*{message}"):
         structure.read_people(tmp_path / "q.csv", ["a", "b"])
+
+
+def test_sample_names_in_any_script(tmp_path):
+    samples = ["Åsa", "李", "b 1"]
+    carriers = pd.DataFrame({"sample": samples, "window": 0, "haplotype": 0, "unit": range(3)})
+    inputs.write_cohort(tmp_path / "c.h5", samples, np.zeros((1, 3)), carriers)
+    read, _, again = inputs.read_cohort(tmp_path / "c.h5")
+    assert read == samples == again["sample"].tolist()
+
+
+# ---- names that look like numbers, or like missing values ---------------------------------------------------------
+
+NAMES = ("1", "01", "NA", "null", "1e5", "nan")
+
+
+def test_names_come_back_from_tables_as_they_are(root):
+    """Genomes may call their contigs 1, 2, ...; loci and people are called what they are called."""
+    stage = io.open_stage("toy", "01_extraction")
+    contigs = [str(i + 1) for i in range(6)]
+    units = pd.DataFrame({"unit": range(6), "locus": NAMES, "contig": contigs, "start": 0})
+    scores = pd.DataFrame({"sample": NAMES, "group": NAMES, "null/phenotype": [0, 1] * 3, "gap": [1 / 3] + [np.nan] * 5})
+    stage.write_table("units", units)
+    stage.write_table("scores", scores, private=True)
+    stage.finish()
+    units = io.read_table("toy", "01_extraction", "units")
+    carriers = pd.DataFrame({"sample": "a", "window": range(6), "haplotype": 0, "unit": range(6)})
+    locus_map, _, loci = probe.person_locus_map(carriers, units)
+    assert loci == list(NAMES) and np.array_equal(locus_map.toarray(), np.eye(6))
+    parts = store.split_rows(units, np.arange(6), ["4"], ["6"])
+    assert {part: rows.tolist() for part, rows in parts.items()} == {"train": [0, 1, 2, 4], "validation": [3], "test": [5]}
+    pd.testing.assert_frame_equal(io.read_csv(io.private_path("toy", "01_extraction", "scores.csv")), scores)
+
+
+def test_an_empty_cell_is_missing_whatever_the_column(tmp_path):
+    (tmp_path / "t.csv").write_text("concept,f1\nNA,1\n,\n")
+    table = io.read_csv(tmp_path / "t.csv")
+    assert table.concept.isna().tolist() == table.f1.isna().tolist() == [False, True]
+    assert table.concept[0] == "NA"

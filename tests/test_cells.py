@@ -105,6 +105,10 @@ def test_an_object_in_memory_gives_the_same_cells(monkeypatch, form):
     assert as_dict(cells) == expected() and [c.drug for c in cells] == ["aspirin"] + [""] * 10
     with pytest.raises(ValueError, match="0.5 is no raw count .*other layers here: counts"):
         list(read_cells(data))
+    data.layers["phased"] = form(COUNTS + 0j)
+    with pytest.raises(ValueError, match="SimpleNamespace: counts are of type complex128, wanted numbers"):
+        list(read_cells(data, layer="phased"))
+    del data.layers["phased"]
     with pytest.raises(ValueError, match=r"no layer 'raw': it has \['counts'\]"):
         read_cells(data, layer="raw")
     with pytest.raises(ValueError, match="obs has no column 'dose': it has drug"):
@@ -171,6 +175,68 @@ def test_what_is_no_raw_count_is_refused_by_cell_and_gene(tmp_path, monkeypatch,
     with pytest.raises(ValueError, match=text + ".*other layers here: counts"):
         list(read_cells(path))
     assert as_dict(read_cells(path, layer="counts")) == expected()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts_go_as_far_as_float32_counts(tmp_path, kind):
+    """2^24 + 1 would be read as 2^24."""
+    counts = COUNTS.astype(np.float64)
+    counts[6, 3] = 2**24
+    path = write_h5ad(tmp_path / "a.h5ad", counts, VAR, kind)
+    assert as_dict(read_cells(path))["cell6"][IDS[3]] == 2**24
+    counts[6, 3] += 1
+    with pytest.raises(ValueError, match=f"cell cell6, gene {IDS[3]}: 1.67772e\\+07 is no raw count .a whole number from 0 to 16777216"):
+        list(read_cells(write_h5ad(tmp_path / "a.h5ad", counts, VAR, kind)))
+
+
+def put(f, name, value):
+    if name in f:
+        del f[name]
+    f[name] = value
+
+
+def in_categories(f, codes, **parts):
+    put(f, "obs/drug/codes", codes)
+    for name, value in ({"categories": ["x", "y"]} | parts).items():
+        put(f, f"obs/drug/{name}", value)
+
+
+#: what is done to a file of cells, and what is said of it
+FILES = {
+    "indices of floats": (lambda f: put(f, "X/indices", f["X/indices"][:] + 0.0), "/X/indices is of type float64, wanted whole numbers"),
+    "indptr of floats": (lambda f: put(f, "X/indptr", f["X/indptr"][:] + 0.0), "/X/indptr is of type float64, wanted whole numbers"),
+    "counts of complex numbers": (lambda f: put(f, "X/data", f["X/data"][:] + 0j), "/X/data is of type complex128, wanted numbers"),
+    "counts of text": (lambda f: put(f, "X/data", ["1"] * len(f["X/data"])), "/X/data is of type object, wanted numbers"),
+    "dense counts of complex numbers": (lambda f: put(f, "X", COUNTS + 0j), "/X is of type complex128, wanted numbers"),
+    "no indptr": (lambda f: f.pop("X/indptr"), "/X has no indptr: it has data, indices"),
+    "no data": (lambda f: f.pop("X/data"), "/X has no data: it has indices, indptr"),
+    "indptr a folder": (lambda f: (f.pop("X/indptr"), f.create_group("X/indptr")), "/X/indptr is no list, wanted one of whole numbers"),
+    "X in another file": (lambda f: put(f, "X", h5py.ExternalLink("other.h5ad", "/X")), "/X is a link to .*other.h5ad, wanted all of the data in one file"),
+    "data in another file": (lambda f: put(f, "X/data", h5py.ExternalLink("other.h5ad", "/X/data")), "/X/data is a link to .*other.h5ad"),
+    "X in a file that is gone": (lambda f: put(f, "X", h5py.ExternalLink("gone.h5ad", "/X")), "/X is a link that leads nowhere"),
+    "a soft link to a link": (lambda f: (put(f, "e", h5py.ExternalLink("other.h5ad", "/X")), put(f, "X", h5py.SoftLink("/e"))), "/X is a link to .*other"),
+    "links in a circle": (lambda f: (put(f, "obs", h5py.SoftLink("/b")), put(f, "b", h5py.SoftLink("/obs"))), "/obs is a link that leads nowhere"),
+    "a link to itself": (lambda f: put(f, "X/data", h5py.SoftLink("/X/data")), "/X/data is a link that leads nowhere"),
+    "a code beyond the categories": (lambda f: in_categories(f, [0, 2] + [1] * 9), "/obs/drug has code 2, wanted less than 2, the number of its categories"),
+    "codes of floats": (lambda f: in_categories(f, [0.0] * 11), "/obs/drug/codes is of type float64, wanted whole numbers"),
+    "no categories": (lambda f: (in_categories(f, [0] * 11), f.pop("obs/drug/categories")), "/obs/drug has no categories: it has codes"),
+    "categories of categories": (lambda f: in_categories(f, [0] * 11, categories=f["obs/drug"]), "/obs/drug/?.* is of an unknown encoding"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_files_are_refused_in_words(tmp_path, name):
+    change, said = FILES[name]
+    write_h5ad(tmp_path / "other.h5ad", COUNTS, VAR)
+    path = write_h5ad(tmp_path / "a.h5ad", COUNTS, VAR)
+    with h5py.File(path, "a") as f:
+        f.create_group("obs/drug")
+        in_categories(f, [0, 1, -1] + [0] * 8)
+    assert [cell.drug for cell in read_cells(path, drug="drug")][:3] == ["x", "y", ""]
+    with h5py.File(path, "a") as f:
+        change(f)
+    with pytest.raises(ValueError, match=rf"a\.h5ad: {said}"):
+        list(read_cells(path, drug="drug"))
 
 
 def test_an_empty_cell_is_refused(tmp_path):

@@ -390,3 +390,21 @@ def test_params_by_grammar(tmp_path, seed):
 def test_two_thousand_params_by_grammar(tmp_path):
     for seed in range(2000):
         agrees(tmp_path, 1000 + seed)
+
+
+def test_loci_of_nothing_but_n(root):
+    data = root.parent / "data"
+    head, last, _ = (data / "genome.fa").read_text().partition(">chr6\n")
+    (data / "genome.fa").write_text(head + last + "N" * own_data.LENGTH + "\n")
+    (data / "loci.bed").write_text("chr6\t0\t500\tgap\n")
+    assert any("locus 'gap', chr6:0-500: most bases of each of its windows are N" in fault.found for fault in faults_of("loci_path"))
+
+
+@pytest.mark.parametrize("stage", ["04_annotation", "06_variants"])
+def test_exons_may_be_gff3(root, stage):
+    file, row = root.parent / "data/exons.gff3", "chr1\tx\texon\t{}\t{}\t.\t+\t.\tParent=t\n"
+    put(root, stage, "exon_path", file)
+    file.write_text(row.format(251, 300))
+    assert faults_of("exon_path") == []
+    file.write_text(row.format(251, 300) + row.format(301, 9000))
+    assert [(fault.file[-16:], fault.record) for fault in faults_of("exon_path")] == [("/data/exons.gff3", "line 2")]

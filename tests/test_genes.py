@@ -6,6 +6,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
+from lib import variants
 from lib.annotate import genes
 from lib.genome import sequence as sq
 from lib.genome import windows
@@ -94,8 +95,8 @@ chr1\tx\tCDS\t16\t20\t.\t+\t0\tID=c;Parent=t1
 
 @pytest.fixture
 def genome(tmp_path):
-    (tmp_path / "g.fa").write_text(">chr1\n" + "ACGT" * 25 + "\n")
-    (tmp_path / "g.fa.fai").write_text("chr1\t100\t6\t100\t101\n")
+    (tmp_path / "g.fa").write_text(">chr1\n" + "ACGT" * 25 + "\n>chr2\nACGT\n")
+    (tmp_path / "g.fa.fai").write_text("chr1\t100\t6\t100\t101\nchr2\t4\t113\t4\t5\n")
     return Reference(tmp_path / "g.fa")
 
 
@@ -121,9 +122,71 @@ def test_gff3_by_hand(tmp_path, genome, name):
         ("chr1\tx\tCDS", "1\tx\tCDS", "line 4: contig '1' is not in"),
         ("\tx\tgene", "", "line 2: 7 tab-separated columns"),
         ("exon", "region", "no exon in the file"),
+        ("Parent=t1,t2", "Parent=t1, t2", "line 3: Parent in '.*', wanted it once, names apart by commas, none empty or with blanks"),
+        ("Parent=t1,t2", "Parent=", "line 3: Parent in"),
+        ("Parent=t1,t2", "Parent=t1,,t2", "line 3: Parent in"),
+        ("Parent=t1,t2", "Parent=t1;Parent=t2", "line 3: Parent in"),
+        ("Parent=t1,t2", "Parent=t1,t1", "line 3: exon chr1:11-20 is there twice in transcript 't1', wanted exons apart"),
+        ("\t11\t20", "\t11\t\u0662\u0660", "line 3: chr1:11-\u0662\u0660, wanted"),
+        ("\t11\t20", "\t11\t" + "9" * 5000, "line 3: chr1:11-9{40}, wanted"),
     ],
 )
 def test_gff3_refuses_bad_rows_by_line(tmp_path, genome, old, new, said):
     (tmp_path / "a.gff3").write_text(GFF.replace(old, new))
     with pytest.raises(ValueError, match=said):
         genes.read_gff3(tmp_path / "a.gff3", genome, Counter())
+
+
+@pytest.mark.parametrize("row, said", [
+    ("exon\t11\t20\t.\t+", "line 5: exon chr1:11-20 is there twice in transcript 't1', wanted exons apart"),
+    ("exon\t20\t25\t.\t+", "line 5: exon chr1:20-25 overlaps chr1:11-20 in transcript 't1'"),
+    ("exon\t1\t60\t.\t+", "line 5: exon chr1:1-60 overlaps chr1:11-20 in transcript 't1'"),
+    ("exon\t31\t40\t.\t-", "line 5: transcript 't1' is on chr1 -, before on chr1 \\+; wanted one contig and strand"),
+    ("CDS\t31\t40\t.\t-", "line 5: transcript 't1' is on chr1 -"),
+    ("exon\t2\t4\t.\t+", "line 5: transcript 't1' is on chr2 \\+, before on chr1 \\+"),
+])  # fmt: skip
+def test_gff3_refuses_transcripts_that_would_make_false_splice_sites(tmp_path, genome, row, said):
+    contig = "chr2" if "chr2" in said else "chr1"
+    (tmp_path / "a.gff3").write_text(GFF + f"{contig}\tx\t{row}\t0\tParent=t1\n")
+    with pytest.raises(ValueError, match=rf"a\.gff3, {said}"):
+        genes.read(tmp_path / "a.gff3", genome, Counter())
+
+
+EXONS = "chr1\t10\t20\tG|T|exon|1\t0\t+\nchr1\t30\t40\tG|T|exon|2\t0\t+\n"
+
+
+@pytest.mark.parametrize("row, said", [
+    ("chr1\t10\t20\tG|T|exon|3\t0\t+", "G|T|exon at chr1:10: exon chr1:11-20 is there twice in transcript 'T'"),
+    ("chr1\t15\t25\tG|T|exon|3\t0\t+", "G|T|exon at chr1:15: exon chr1:16-25 overlaps chr1:11-20"),
+    ("chr1\t50\t60\tG|T|exon|3\t0\t-", "G|T|exon at chr1:50: transcript 'T' is on chr1 -, before on chr1 \\+"),
+    ("chr2\t1\t3\tG|T|exon|3\t0\t+", "G|T|exon at chr2:1: transcript 'T' is on chr2"),
+    ("chr1\t50\t60\tG|U|exon|3\t0\t.", "G|U|exon at chr1:50: strand '.', wanted"),
+    ("chr1\t50\t60\tG|U|exon|3", "G|U|exon at chr1:50: strand '.', wanted"),
+    ("chr1\t50\t60\tG||exon|3\t0\t+", "G||exon at chr1:50: no transcript in the name"),
+])  # fmt: skip
+def test_bed_refuses_transcripts_that_would_make_false_splice_sites(tmp_path, genome, row, said):
+    (tmp_path / "e.bed").write_text(EXONS + row + "\n")
+    with pytest.raises(ValueError, match=r"e\.bed, " + said.replace("|", "\\|")):
+        genes.read(tmp_path / "e.bed", genome, Counter())
+
+
+def test_bed_rows_with_other_names_are_counted_and_another_bed_is_of_exons(tmp_path, genome):
+    (tmp_path / "e.bed").write_text(EXONS + "chr1\t50\t60\tG|T|intron|1\nchr1\t70\t80\tpeak\n")
+    counts = Counter()
+    assert genes.read(tmp_path / "e.bed", genome, counts).start.tolist() == [10, 30]
+    assert counts == {("e.bed", "rows whose name says neither exon nor coding_region", "left out"): 2}
+    (tmp_path / "p.bed").write_text("chr1\t10\t20\tpeak\n" * 2)
+    assert genes.read(tmp_path / "p.bed", genome, Counter())[["start", "transcript", "feature"]].values.tolist() == [[10, "", "exon"]] * 2
+
+
+def test_exons_that_touch_have_no_splice_site_between_them():
+    touching = BED[BED["strand"] == "+"].replace({"end": {20: 30}})
+    assert intervals(genes.parts(genes.from_bed(touching)), "splice donor +") == [(37, 46)]
+
+
+@pytest.mark.parametrize("name, text", [("a.gff3", GFF), ("a.bed", "chr1\t10\t20\n")])
+def test_variants_are_in_exons_of_either_format(tmp_path, genome, name, text):
+    """Not in the gene's rows, nor its coding sequence's: exons alone."""
+    (tmp_path / name).write_text(text.replace("CDS\t16\t20", "CDS\t41\t50"))
+    at = pd.DataFrame({"contig": "chr1", "pos": [9, 10, 19, 20, 45], "ref": "A"})
+    assert variants.region(at, tmp_path / name, genome, Counter()).tolist() == ["other", "exon", "exon", "other", "other"]

@@ -15,8 +15,7 @@ from lib import lines, stats
 from lib.annotate import association, composition, genes, logos, pairs, tracks
 from lib.annotate.concepts import Concepts
 from lib.genome import sequence as sq
-from lib.genome import windows
-from lib.genome.reference import Reference
+from lib.genome.reference import Reference, bare_name
 from lib.genome.report import on_genome
 from lib.models.adapter import Adapter
 from lib.sae.model import SAE
@@ -30,18 +29,10 @@ def codes_of(texts: list[str]) -> list[np.ndarray]:
 def gene_intervals(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
     """Parts of genes with their strands, and codon bases, from a GFF3 file or a BED file whose names are gene|transcript|exon|number;
     another BED file gives "exon" alone. Returns contig, start, end, concept, family. report: see `lib.genome.report`."""
-    table = read_exons(path, genome, report)
-    if "transcript" not in table:
+    table = genes.read(path, genome, report)
+    if not table["transcript"].any():
         return bed_intervals(table, "exon")
     return pd.concat([genes.parts(table), genes.codon_phase(table)], ignore_index=True)
-
-
-def read_exons(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
-    """The rows of such a file: exons and coding sequence by transcript (see `lib.annotate.genes`), or those of a plain BED."""
-    if path.name.removesuffix(".gz").endswith((".gff3", ".gff")):
-        return genes.read_gff3(path, genome, report)
-    bed = windows.read_bed(path, genome, "exon", unique=False, report=report)
-    return genes.from_bed(bed) if bed["locus"].str.contains("|exon|", regex=False).any() else bed
 
 
 def bed_intervals(bed: pd.DataFrame, concept: str, flank_bp: int = 0) -> pd.DataFrame:
@@ -54,37 +45,42 @@ def bed_intervals(bed: pd.DataFrame, concept: str, flank_bp: int = 0) -> pd.Data
 def clinvar_intervals(path: Path, genome: Reference, units: pd.DataFrame, report: Counter) -> pd.DataFrame:
     """ClinVar alleles on the background windows: "ClinVar P/LP" and "ClinVar B/LB", one interval an allele.
     report: see `lib.genome.report`."""
-    from lib import variants as effects
-    from lib.genome import variants
+    from lib import variants
 
-    regions = units[["contig", "start", "end"]]
-    sites = variants.read_sites(path, genome, regions, ["CLNSIG"], report)
-    label = effects.clinvar_label(sites["CLNSIG"].astype(str))
-    sites = sites[label.notna()].assign(concept=label.map({1.0: "ClinVar P/LP", 0.0: "ClinVar B/LB"}))
+    sites = variants.clinvar_alleles(path, genome, units[["contig", "start", "end"]], [], report)
+    sites = sites.assign(concept=sites["label"].map({1: "ClinVar P/LP", 0: "ClinVar B/LB"}))
     sites = sites.assign(start=sites["pos"], end=sites["pos"] + sites["ref"].str.len(), family="ClinVar")
     return sites[["contig", "start", "end", "concept", "family"]].drop_duplicates(ignore_index=True)
 
 
 def gwas_intervals(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
-    """GWAS Catalog lead SNPs, one base each. Columns chr38 and pos38 (1-based), the contig without "chr".
+    """GWAS Catalog lead SNPs, one base each. Columns chr38 and pos38 (1-based), the contig in any spelling (2, chr2).
 
-    Rows without a place, and on contigs that the genome lacks, are left out and counted, see `lib.genome.report`. Raises
-    ValueError with the line for a position that is no number or off the contig, and for what `lib.lines.table` refuses.
+    Rows without a place, with several (2;3), and on contigs that the genome lacks, are left out and counted, see
+    `lib.genome.report`. Raises ValueError with the line for a position that is no number or off the contig, for what
+    `lib.lines.table` refuses, and when no row is left.
     """
-    rows, seen, name = [], set(), Path(path).name
+    rows, name = [], Path(path).name
+    contigs = {bare_name(contig): contig for contig in genome.lengths}
     for row in lines.table(path, "chr38", "pos38").itertuples():
         where = f"{path}, line {row.Index}"
-        number, pos = row.chr38.removesuffix(".0").removeprefix("chr"), row.pos38.removesuffix(".0")
-        if {number.upper(), pos.upper()} & {"", "NA", "NAN"}:
+        given, pos = row.chr38.strip().removesuffix(".0"), row.pos38.strip().removesuffix(".0")
+        if {given.upper(), pos.upper()} & {"", ".", "NA", "NAN"}:
             report[name, "lead SNPs without a place", "left out"] += 1
             continue
-        contig = f"chr{number}"
-        if (contig, pos) in seen or not on_genome(genome, contig, path, where, report):
+        if re.search(r";| x ", f"{given} {pos}"):
+            report[name, "lead SNPs of several places", "left out"] += 1
             continue
-        if not pos.isdecimal() or not 1 <= int(pos) <= genome.lengths[contig]:
-            raise ValueError(f"{where}: pos38 {row.pos38!r}, wanted a position from 1 to {genome.lengths[contig]}")
-        seen.add((contig, pos))
-        rows.append((contig, int(pos) - 1, int(pos)))
+        contig = given if given in genome.lengths else contigs.get(bare_name(given), given)
+        if not on_genome(genome, contig, path, where, report):
+            continue
+        end = lines.integer(pos)
+        if end is None or not 1 <= end <= genome.lengths[contig]:
+            raise ValueError(f"{where}: pos38 {row.pos38[:40]!r}, wanted a position from 1 to {genome.lengths[contig]}")
+        rows.append((contig, end - 1, end))
+    if not rows:
+        raise ValueError(f"{path}: no lead SNP in the file that is on {genome.path}")
+    rows = list(dict.fromkeys(rows))
     return pd.DataFrame(rows, columns=["contig", "start", "end"]).assign(concept="GWAS lead SNP", family="GWAS")
 
 

@@ -16,7 +16,7 @@ from lib.genome import windows
 def files(study: Study) -> list[Callable[[Study, Data], None]]:
     """A check for each annotation file that the study names."""
     readers = {
-        "exon_path": lambda path, genome, left_out: _features().read_exons(path, genome, left_out),
+        "exon_path": lambda path, genome, left_out: _genes().read(path, genome, left_out),
         "promoter_path": lambda path, genome, left_out: windows.read_bed(path, genome, "promoter", unique=False, report=left_out),
         "gwas_path": lambda path, genome, left_out: _features().gwas_intervals(path, genome, left_out),
     }
@@ -24,6 +24,12 @@ def files(study: Study) -> list[Callable[[Study, Data], None]]:
     for name, reader in readers.items():
         checks.append(partial(_annotation, name=name, reader=reader))
     return [*checks, _intervals, _clinvar]
+
+
+def _genes():
+    from lib.annotate import genes
+
+    return genes
 
 
 def _features():
@@ -61,7 +67,7 @@ def labelled(study: Study, data: Data) -> None:
     genome = data.genome()
     with suppress(Unknown):
         if study(X, "exon_path"):
-            data.read(X, "exon_path", lambda path: windows.read_bed(path, genome, "exon", unique=False, report=Counter()))
+            data.read(X, "exon_path", lambda path: effects.exons(path, genome, Counter()))
     if not study(X, "variants_path"):
         return
     column = study(X, "label_column")

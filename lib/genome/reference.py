@@ -129,6 +129,8 @@ def _check_index(path: Path, compressed: bool) -> None:
         header = text.read(end, offset - end).strip()
         if not header.startswith(b">") or b"\n" in header or header[1:].split()[:1] != [contig.encode()]:
             there = _first_header(header)
+            if empty := _empty_contigs(header, contig):
+                raise ValueError(f"{path}: contig {empty[0]!r} has no bases, wanted one at least; take its line out, then samtools faidx")
             raise ValueError(
                 f"{path}: after {before} comes {there}, its index says {contig!r}: "
                 "a contig twice, or an index older than the file; make it again: samtools faidx"
@@ -143,6 +145,13 @@ def _check_index(path: Path, compressed: bool) -> None:
             f"{path}: after {before}, the index's last, comes {_first_header(rest)}: a contig twice, or an index "
             "older than the file; make it again: samtools faidx"
         )
+
+
+def _empty_contigs(text: bytes, contig: str) -> list[str]:
+    """Contigs named one after another before `contig`, and nothing else: an index leaves out what has no bases."""
+    names = [line[1:].split()[0].decode(errors="replace") if line[1:].split() else "" for line in text.splitlines() if line]
+    only_headers = all(line.startswith(b">") for line in text.splitlines() if line)
+    return names[:-1] if only_headers and names[-1:] == [contig] and names.count(contig) == 1 else []
 
 
 def _first_header(text: bytes) -> str:

@@ -98,7 +98,7 @@ def read_sites(
 
     An INFO value with one entry per ALT is split; other lists are text with commas; absent is None.
     report: counted in, see `lib.genome.report`.
-    Checks and errors as in `read_genotypes`, and ValueError for an INFO key that the header lacks.
+    Checks and errors as in `read_genotypes`, and ValueError for an INFO key that the header lacks, or a record has twice.
     """
     rows, report = [], Counter() if report is None else report
     with closing(files.Vcf(vcf_path)) as vcf:
@@ -108,7 +108,10 @@ def read_sites(
         readers = [_info_reader(vcf.header.info[key], key) for key in info_keys]
         for record in files.records(vcf, reference, regions, report, annotation=True):
             alts = files.spelled(record, vcf.path.name, report)
-            info = dict(part.partition("=")[::2] for part in record.info.split(";")) if alts else {}
+            parts = [part.partition("=")[::2] for part in record.info.split(";")] if alts else []
+            info, given = dict(parts), Counter(key for key, _ in parts)
+            if twice := [key for key in info_keys if given[key] > 1]:
+                raise ValueError(f"{record.where}: INFO has {twice[0]} {given[twice[0]]} times, wanted once")
             rows += [_row(record, alt) + [read(info, index, record.where) for read in readers] for index, alt in alts]
     return pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt", "id", *info_keys])
 

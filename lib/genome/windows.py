@@ -61,11 +61,12 @@ def bed_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
 def interval(low: str, high: str, where: str) -> tuple[int, int]:
     """Start and end of a BED row. where: file and line, for errors. Raises ValueError unless integers, start below end."""
-    if not (re.fullmatch(r"-?[0-9]+", low) and re.fullmatch(r"-?[0-9]+", high)):
-        raise ValueError(f"{where}: start {low!r} and end {high!r}, wanted integer start and end")
-    if int(low) >= int(high):
-        raise ValueError(f"{where}: start {int(low)} is not below end {int(high)}")
-    return int(low), int(high)
+    start, end = lines.integer(low), lines.integer(high)
+    if start is None or end is None:
+        raise ValueError(f"{where}: start {low[:40]!r} and end {high[:40]!r}, wanted integer start and end")
+    if start >= end:
+        raise ValueError(f"{where}: start {start} is not below end {end}")
+    return start, end
 
 
 def _parse(fields: list[str], where: str, reference: Reference) -> list:
@@ -129,7 +130,7 @@ def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 
     kept = windows[share <= max_n_share]
     if "own_start" in windows:
         own = zip(kept.contig, kept.own_start, kept.own_end, strict=True)
-        kept = kept[[reference.fetch(c, a, b).count("N") < b - a for c, a, b in own]]
+        kept = kept[np.array([reference.fetch(c, a, b).count("N") < b - a for c, a, b in own], dtype=bool)]
     return kept.reset_index(drop=True)
 
 

@@ -15,6 +15,7 @@ from lib.models.h5ad import H5ad, InMemory
 ENSEMBL = re.compile(r"(ENS[A-Z]*G\d+)(\.\d+)?")
 #: Columns that hold Ensembl ids in the wild, in the order in which they are tried; then the others.
 USUAL = ("ensembl_id", "gene_ids", "gene_id", "feature_id", "ensembl", "index")
+MOST = 1 << 24  # above it float32, which counts are read as, leaves out whole numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +116,13 @@ def _cells(table, genes, names, column, drugs) -> Iterator[Cell]:
 
 
 def _check_counts(table, block: sparse.csr_matrix, row: int, genes: np.ndarray) -> None:
-    bad = np.flatnonzero(~((block.data >= 0) & (block.data == np.round(block.data)) & np.isfinite(block.data)))
+    if block.dtype.kind not in "biuf":
+        raise ValueError(f"{table.name}: counts are of type {block.dtype}, wanted numbers")
+    bad = np.flatnonzero(~((block.data >= 0) & (block.data == np.round(block.data)) & (block.data <= MOST)))
     if len(bad):
         cell = table.cells[row + int(np.searchsorted(block.indptr, bad[0], side="right")) - 1]
         gene = genes[block.indices[bad[0]]]
         others = f"; other layers here: {', '.join(table.layers)}" if table.layers else ""
         raise ValueError(
-            f"{table.name}: cell {cell}, gene {gene}: {block.data[bad[0]]:g} is no raw count (a whole number from 0){others}"
+            f"{table.name}: cell {cell}, gene {gene}: {block.data[bad[0]]:g} is no raw count (a whole number from 0 to {MOST}){others}"
         )

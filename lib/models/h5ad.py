@@ -16,6 +16,7 @@ from scipy import sparse
 
 ROWS = 1024  # cells in a block
 ENTRIES = 1 << 22  # nonzero entries held at once of a matrix stored by column, about 60 bytes each
+INTEGERS, NUMBERS, FLAGS = ("iu", "whole numbers"), ("biuf", "numbers"), ("b", "true or false")  # numpy's kinds, and in words
 
 
 class H5ad:
@@ -31,19 +32,19 @@ class H5ad:
             raise FileNotFoundError(f"{path}: no such file")
         where = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
         with self._open() as f:
-            self.layers = [*f.get("layers", ()), *(["raw"] if "raw" in f else [])]
-            for part in (where, "obs", "raw/var" if layer == "raw" else "var"):
-                if part not in f:
-                    raise ValueError(f"{path}: no {part} (X, obs and var wanted; layers here: {self.layers})")
+            self.layers = [*(_part(f, "layers") if "layers" in f else ()), *(["raw"] if "raw" in f else [])]
             self.matrix, self.var = where, "raw/var" if layer == "raw" else "var"
-            for table in ("obs", self.var):
-                if "_index" not in f[table].attrs:
-                    raise ValueError(f"{path}: {table} is of a format before anndata 0.7: read and write it again")
-            self.cells = self._column(f["obs"], "index")
-            self.n_genes = len(self._column(f[self.var], "index"))
-            columns = [n for n in f[self.var] if n not in (f[self.var].attrs.get("_index"), "__categories")]
-            self.columns = ["index", *columns]
-            if (shape := _shape(f[where])) != (len(self.cells), self.n_genes):
+            try:
+                matrix, obs, var = (_part(f, part) for part in (where, "obs", self.var))
+            except KeyError as error:
+                raise ValueError(f"{path}: no {error.args[0]} (X, obs and var wanted; layers here: {self.layers})") from error
+            for table in (obs, var):
+                if "_index" not in table.attrs or not isinstance(table, h5py.Group):
+                    raise ValueError(f"{path}: {table.name[1:]} is of a format before anndata 0.7: read and write it again")
+            self.cells = self._column(obs, "index")
+            self.n_genes = len(self._column(var, "index"))
+            self.columns = ["index", *(name for name in var if name not in (var.attrs["_index"], "__categories"))]
+            if (shape := _shape(matrix)) != (len(self.cells), self.n_genes):
                 raise ValueError(f"{path}: {where} is {shape}, but obs and var hold {(len(self.cells), self.n_genes)}")
 
     def _open(self) -> h5py.File:
@@ -64,15 +65,17 @@ class H5ad:
 
     def _column(self, table: h5py.Group, name: str) -> np.ndarray:
         key = table.attrs.get("_index", "_index") if name == "index" else name
-        if key not in table:
+        if key not in list(table):
             raise ValueError(f"{self.path}: {table.name} has no column {name!r}: it has {', '.join(table)}")
-        return _strings(table[key])
+        return _strings(_part(table, key))
 
     def blocks(self) -> Iterator[sparse.csr_matrix]:
         """The cells in order, some rows at a time: [rows, gene]."""
         with self._open() as f:
             matrix = f[self.matrix]
             kind = "dense" if isinstance(matrix, h5py.Dataset) else _sparse_kind(matrix)
+            if kind == "dense":
+                _refuse_type(matrix, NUMBERS)
             first = 0
             for block in {"dense": _dense, "csr": _by_row, "csc": _by_column}[kind](matrix):
                 _refuse_twice(block, self, first)
@@ -128,19 +131,67 @@ def _series(table, name: str) -> np.ndarray:
     return column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
 
 
+def _part(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """What lies at `path`. Raises KeyError where nothing does, ValueError for a link that leads nowhere or to another file."""
+    node = group
+    for name in path.split("/"):
+        if not isinstance(node, h5py.Group) or name not in list(node):  # `in node` is False for a link that leads nowhere
+            raise KeyError(path)
+        where = f"{group.file.filename}: {node.name.rstrip('/')}/{name}"
+        try:
+            node = node[name]
+        except (KeyError, OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise ValueError(f"{where} is a link that leads nowhere, wanted all of the data in one file") from error
+        if node.file.filename != group.file.filename:
+            raise ValueError(f"{where} is a link to {node.file.filename}, wanted all of the data in one file")
+    return node
+
+
+def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """What is called `name` in a group that has to have it. Raises ValueError."""
+    if name not in list(group):
+        raise ValueError(f"{group.file.filename}: {group.name} has no {name}: it has {', '.join(group)}")
+    return _part(group, name)
+
+
+def _array(group: h5py.Group, name: str, kinds: tuple[str, str]) -> h5py.Dataset:
+    """The list of numbers called `name`. Raises ValueError where there is none, or one of another type."""
+    node = _child(group, name)
+    if len(getattr(node, "shape", ())) != 1:
+        raise ValueError(f"{node.file.filename}: {node.name} is no list, wanted one of {kinds[1]}")
+    _refuse_type(node, kinds)
+    return node
+
+
+def _refuse_type(node: h5py.Dataset, kinds: tuple[str, str]) -> None:
+    if node.dtype.kind not in kinds[0]:
+        raise ValueError(f"{node.file.filename}: {node.name} is of type {node.dtype}, wanted {kinds[1]}")
+
+
 def _strings(node: h5py.Group | h5py.Dataset) -> np.ndarray:
     """A column as strings, "" where missing: an array, a categorical, or values with a mask."""
-    parts = node if isinstance(node, h5py.Group) else ()
-    if "codes" in parts:
-        codes, categories = node["codes"][:], _strings(node["categories"])
-        return np.where(codes < 0, "", categories[codes]).astype(object)
-    if "mask" in parts:
-        return np.where(node["mask"][:], "", _strings(node["values"])).astype(object)
-    if parts:
-        raise ValueError(f"{node.file.filename}: {node.name} is of an unknown encoding {node.attrs.get('encoding-type')!r}")
+    if isinstance(node, h5py.Group) and "codes" in node:
+        return _categories(node, _array(node, "codes", INTEGERS)[:], _child(node, "categories"))
     if "categories" in node.attrs:  # anndata 0.7
-        codes, categories = node[:], _strings(node.file[node.attrs["categories"]])
-        return np.where(codes < 0, "", categories[codes]).astype(object)
+        return _categories(node, node[:], node.file[node.attrs["categories"]])
+    return _values(node)
+
+
+def _categories(node: h5py.Group | h5py.Dataset, codes: np.ndarray, categories: h5py.Group | h5py.Dataset) -> np.ndarray:
+    names = _values(categories)
+    if len(codes) and codes.max() >= len(names):
+        raise ValueError(f"{node.file.filename}: {node.name} has code {codes.max()}, wanted less than {len(names)}, the number of its categories")
+    return np.append(names, "")[np.where(codes < 0, len(names), codes)]
+
+
+def _values(node: h5py.Group | h5py.Dataset) -> np.ndarray:
+    """Strings of an array, or of values with a mask."""
+    if isinstance(node, h5py.Group):
+        values = _part(node, "values") if {"mask", "values"} <= set(node) else node
+        if not isinstance(values, h5py.Dataset):
+            unknown = node.attrs.get("encoding-type")
+            raise ValueError(f"{node.file.filename}: {node.name} is of an unknown encoding {unknown!r}")  # noqa: TRY004
+        return np.where(_array(node, "mask", FLAGS)[:], "", _values(values)).astype(object)
     text = h5py.check_string_dtype(node.dtype) is not None or node.dtype.kind == "S"
     return (node.asstr()[:] if text else node[:].astype(str)).astype(object)
 
@@ -149,13 +200,14 @@ def _sparse_kind(group: h5py.Group) -> str:
     kind = str(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))[:3]
     if kind not in ("csr", "csc"):
         raise ValueError(f"{group.file.filename}: {group.name} is {kind!r}: wanted a dense, CSR or CSC matrix")
-    where, indptr = f"{group.file.filename}: {group.name}", group["indptr"][:].astype(np.int64)
+    where, indptr = f"{group.file.filename}: {group.name}", _array(group, "indptr", INTEGERS)[:].astype(np.int64)
+    data, indices = _array(group, "data", NUMBERS), _array(group, "indices", INTEGERS)
     lines = _shape(group)[kind == "csc"]
     if len(indptr) != lines + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
         raise ValueError(f"{where}/indptr has {len(indptr)} bounds, wanted {lines + 1} from 0, none smaller than the one before")
     entries = int(indptr[-1])
-    if len(group["data"]) != entries or len(group["indices"]) != entries:
-        raise ValueError(f"{where} promises {entries} entries and holds {len(group['data'])}")
+    if len(data) != entries or len(indices) != entries:
+        raise ValueError(f"{where} promises {entries} entries and holds {len(data)} counts and {len(indices)} indices")
     return kind
 
 
