@@ -120,7 +120,11 @@ def _halves(text: str) -> tuple[str, str]:
 
 
 def read(name: str) -> Study:
-    """A study with what is wrong with its params files. Raises Refused when there is no such study."""
+    """A study with what is wrong with its params files. Raises Refused for no such study, or no folder for its outputs."""
+    try:
+        io.study_dir(name)
+    except ValueError as error:
+        raise params.Refused(str(error)) from None
     study = Study(name)
     folder = io.ROOT / "params" / name
     if not folder.is_dir():
