@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lib import stats
-from lib.models import language
+from lib.models import fasta, language
 from lib.models.adapter import Adapter
 
 LENGTHS = (1200, 900, 600, 300, 240, 180, 120, 60)  # bases of a window, the longest that gives at most TOKENS tokens
@@ -51,15 +51,12 @@ def windows_of(adapter: Adapter, path: Path, seed: int = 0) -> list[str]:
 
     Upper-cased. Raises ValueError where the file holds too little for them.
     """
-    import pysam
-
     texts, n = [], 0
-    with pysam.FastxFile(str(path)) as file:
-        for record in file:
-            texts += re.findall(f"[ACGT]{{{LENGTHS[-1]},}}", (record.sequence or "").upper())
-            n = sum(map(len, texts))
-            if n >= BASES:
-                break
+    for _, _, bases in fasta.pieces(path):
+        texts += (new := re.findall(f"[ACGT]{{{LENGTHS[-1]},}}", bases))
+        n += sum(map(len, new))
+        if n >= BASES:
+            break
     return draw(adapter, texts, n_windows(adapter), seed, str(path))
 
 
