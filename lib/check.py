@@ -38,8 +38,9 @@ def _files(of: Study) -> None:
     """The faults that need torch and the readers, which take seconds to import."""
     from lib.checks import annotation, cost, data, model, people, reads
 
-    with suppress(Unknown):
-        model.device(of)
+    for one in (model.device, model.followed):
+        with suppress(Unknown):
+            one(of)
     adapter = None
     with suppress(Unknown):
         adapter = model.read(of)

@@ -109,7 +109,7 @@ class Study:
         """Note what a reader said. A message `…, line 3: found; wanted …` gives file, record, found and wanted."""
         text = " ".join(message.split())
         record = re.search(r"line \d+|record \S+|\S+:\d+(?:-\d+)?(?=[: ])", text)
-        found, wanted = _halves(text.removeprefix(f"{file}").lstrip(":, ") if file else text)
+        found, wanted = _halves(re.sub(rf"^{re.escape(str(file))}(?=[:,\s])[:,\s]*", "", text) if file else text)
         self.fault(stage, name, found, wanted, file=params.short(Path(file)) if file else "", record=record[0] if record else "")
 
 
