@@ -2,27 +2,32 @@
 #   make results                       the demo study, from nothing to figures
 #   make results VENV=path             with an environment that you already have (conda: VENV=$CONDA_PREFIX)
 #
-# What follows a = on the command line is data. The next line takes it literally and puts it into the environment, from
+# What follows a = on the command line is data. The second line takes it literally and puts it into the environment, from
 # where recipes read it ("$$STUDY") and Python too (os.environ); no value is ever pasted into a command's text.
+override ASKED := $(filter command,$(origin STUDY))#   whether the command named a study
 $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$(eval override $v := $$(value $v))$(eval export $v)))
+# So is what the environment says of the names that are read below.
+$(foreach v,VENV PYTHON STUDY CORES PROFILE OUT MODEL,$(if $(filter environment,$(origin $v)),$(eval override $v := $$(value $v))))
 PYTHON  ?= python3.11
 STUDY   ?= demo
 CORES   ?= all#                        cores; one stage runs at a time and uses them all
 PROFILE ?=#                            for example profiles/slurm
-export STUDY CORES PROFILE
+override READY :=
 ifeq ($(origin VENV), undefined)
 VENV := .venv
-READY = $(VENV)/.ready
+override READY := $(VENV)/.ready
 endif
-BIN = $(VENV)/bin
-PEERS = .venv-peers
+$(if $(filter-out 1,$(words $(VENV))),$(error VENV is "$(VENV)", wanted the path of an environment without spaces))
+export STUDY CORES PROFILE VENV
+override BIN = "$$VENV"/bin
+override PEERS = .venv-peers
 
 export PYTHONPATH := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
 
 # Snakemake reads a config's value as YAML: what that could read as another name stops here, the rest in the Snakefile.
-NAMED = $(if $(filter-out 1,$(words $(STUDY)))$(findstring ",$(STUDY))$(findstring ',$(STUDY)),$(error STUDY is no name of a study))
-SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-triggers mtime --quiet host reason rules progress \
+override NAMED = $(if $(filter-out 1,$(words $(STUDY)))$(findstring ",$(STUDY))$(findstring ',$(STUDY)),$(error STUDY is no name of a study))
+override SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-triggers mtime --quiet host reason rules progress \
 	--nolock --rerun-incomplete $${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
 
 .PHONY: help env peers results study figures dry check verify new data publish lab test test-long lint model check-model \
@@ -35,10 +40,10 @@ help:  ## this list
 env: $(VENV)/.ready  ## make .venv from requirements.txt
 
 $(VENV)/.ready: requirements.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv "$$VENV"
 	$(BIN)/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
 	$(BIN)/python -m pip install -r requirements.txt
-	touch $@
+	touch "$$VENV/.ready"
 
 peers: $(PEERS)/.ready  ## make .venv-peers: the libraries that ours is compared with
 
@@ -48,7 +53,7 @@ $(PEERS)/.ready: requirements.txt benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --no-deps -c requirements.txt -r benchmarks/peers.txt
 	touch $@
 
-results: STUDY := $(if $(filter override,$(origin STUDY)),$(value STUDY),demo)
+results: override STUDY := $(if $(ASKED),$(STUDY),demo)
 results: study  ## the demo study: every result and figure
 
 study: $(READY)  ## STUDY=x: what is out of date in that study

@@ -45,7 +45,8 @@ def _files(of: Study) -> None:
     """The faults that need torch and the readers, which take seconds to import."""
     from lib.checks import annotation, cost, data, model, people, reads
 
-    _run(of, model.device)
+    for one in (model.device, model.followed):
+        _run(of, one)
     adapter = None
     with suppress(Unknown):
         adapter = model.read(of)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lib import io, modules
 from lib.hashes import Hashes, only_time_differs
-from lib.params import STAGES, Refused, notebook_path, paths_of, short, stage_params
+from lib.params import STAGES, Refused, check_pair, notebook_path, paths_of, short, stage_params
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -32,14 +32,15 @@ class Look:
 
         params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
         inputs: file of `input_files` -> `Hashes.quick`, or the finished output's where `_inputs` finds the same bytes; upstream:
-        stage before it -> fingerprint. Raises params.Refused for bad params and for code that is no Python, FileNotFoundError
-        for a missing data file.
+        stage before it -> fingerprint. Raises params.Refused for bad params, for code that is no Python and for a notebook
+        whose two files disagree, FileNotFoundError for a missing data file.
         """
         if stage not in self._parts:
             params = stage_params(self.study, stage)
-            notebook = notebook_path(stage).with_suffix(".py")
-            source = notebook.read_text(encoding="utf-8")
-            used = _used_by(source, notebook)
+            script = notebook_path(stage).with_suffix(".py")
+            self._check_pair(notebook_path(stage), script)
+            source = script.read_text(encoding="utf-8")
+            used = _used_by(source, script)
             self._parts[stage] = io.plain({
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
@@ -48,6 +49,13 @@ class Look:
                 "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
             })
         return self._parts[stage]
+
+    def _check_pair(self, notebook: Path, script: Path) -> None:
+        """`params.check_pair`, once for two files as they are: it takes seconds to import what reads them."""
+        if script.exists() and notebook.exists():
+            self.hashes.once(notebook, f"as {self.hashes.whole(script)}", lambda path: check_pair(path) or "checked")
+        else:
+            check_pair(notebook)
 
     def fingerprint(self, stage: str) -> str:
         """Hash of all that decides this stage's output, as hexadecimal. Raises as `parts` does."""

@@ -43,6 +43,8 @@ def read(path: Path) -> tuple[list[Entry], list[Problem]]:
     """The entries of a file in order, and its problems. An entry with a problem is left out."""
     try:
         text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        return [], [Problem(0, "", f"what cannot be read ({error.strerror})", "a file of lines of `name: value`")]
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         return [], [Problem(line, "", f"bytes that are not UTF-8 ({error.reason})", "a text file in UTF-8")]

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 LARGE = 50_000_000  # bytes from which a file is sampled
@@ -68,6 +69,10 @@ class Hashes:
     def whole(self, path: Path) -> str:
         """`sha256`. Raises OSError."""
         return self._get(path, "sha256", sha256)
+
+    def once(self, path: Path, what: str, make: Callable[[Path], str]) -> str:
+        """make(path), kept under `what` for as long as the file does not change. Raises what `make` and `stat` raise."""
+        return self._get(path, what, make)
 
     def save(self) -> None:
         """Keep what was learnt; nothing happens where that cannot be written."""

@@ -164,7 +164,8 @@ def check_arms(
         )
     if not phenotype_path and not match_published:
         raise ValueError(
-            "match_published is false with phenotype_path '', wanted true: effects are simulated from published ones"
+            "phenotype_path is '' with match_published false, wanted a table of phenotypes, or match_published true: "
+            "effects are then simulated from published ones"
         )
     for arm, kind, limit in zip(arms, arm_kinds, germline_limits):
         scored = genetic_path if phenotype_path else kind in ("additive", "nod2")

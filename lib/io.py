@@ -8,13 +8,14 @@ with a manifest; the next `open_stage` (or run) tidies up.
     outputs/<study>/private/<stage>/   anything per person; never published
     figures/<study>/                   what the figure stage drew, swapped as a whole
 
-Nothing is written elsewhere. `outputs` and `figures` may be links to another disk; `outputs/<study>` may not.
+Nothing is written elsewhere. `outputs` and `figures` may be links to another disk; what is in them may not.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -35,8 +36,6 @@ CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "of", "null", "rule", "ve
 #: What the n of a claim may count. "families" are of people; both are suppressed when few (publish_schemas.yaml).
 COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets", "pairs", "concepts",
            "motif families", "motifs", "variants", "phenotypes", "runs", "shuffles")
-#: What is a table of names and values in a manifest, as far as it is there.
-TABLES = ("files", "files_sampled", "params", "modules", "inputs", "inputs_whole", "upstream", "headline")
 #: Columns of names, as people or files give them: any of them may look like a number, or like a missing value.
 TEXT = ("sample", "group", "locus", "contig", "unit_id", "ref", "alt", "gene", "id", "target", "destroys_site", "element", "strand",
         "motif", "matrix_id", "concept", "family", "lost_concept", "gained_concept", "logo", "match", "match_family", "word",
@@ -184,8 +183,9 @@ def verdict(value: float | None, holds: bool, stopped: str = "", because: str = 
 def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
     """Swap the partial output in, then name it complete: `manifest`, plus the files' hashes, comes last.
 
-    files: SHA-256 of each file's whole content; files_sampled: of the large ones, `hashes.sampled` too. Everything that needs disk space happens before the first move. `recover` undoes a commit that was
-    killed before the manifest. The executed notebook is not hashed, since it carries times.
+    files: SHA-256 of each file's whole content; files_sampled: of the large ones, `hashes.sampled` too; sha256: `seal`
+    of the manifest itself. Everything that needs disk space happens before the first move. `recover` undoes a commit that
+    was killed before the manifest. The executed notebook is not hashed, since it carries times.
     """
     trees = _trees(study, name)
     files, large = {}, {}
@@ -196,7 +196,8 @@ def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
                 key = key if kind == "outputs" else f"{kind}/{key}"
                 files[key] = sha256(file)
                 large |= {key: sampled(file)} if is_large(file) else {}
-    text = json.dumps(plain(manifest | {"files": files, "files_sampled": large}), indent=2) + "\n"
+    whole = plain(manifest | {"files": files, "files_sampled": large})
+    text = json.dumps(whole | {"sha256": seal(whole)}, indent=2) + "\n"
     _write_synced(trees["outputs"].partial / "manifest.json.new", text.encode())
     for kind, tree in trees.items():                 # outputs first: from here on there is no manifest
         if kind == "figures" and not tree.partial.exists():
@@ -316,20 +317,59 @@ def _in_data_folder(text: str) -> bool:
 
 
 def read_manifest(study: str, stage: str) -> dict[str, Any]:
-    """The manifest of a finished stage. Raises Unfinished naming the stage to run, also for a damaged manifest."""
+    """The manifest of a finished stage, each part of the type that `commit` gives it.
+
+    Raises Unfinished naming the stage to run, also for a damaged manifest and for one that was edited: not as sealed.
+    """
     path = _trees(study, stage)["outputs"].final / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_name_twice)
+        wrong = _damage(manifest)
     except FileNotFoundError:
         raise Unfinished(study, stage, "no output yet") from None
-    except ValueError as error:
-        what = "is empty" if not path.stat().st_size else f"is no JSON: {error}"
-        raise Unfinished(study, stage, f"{_below_root(path)} {what}", damaged=True) from None
-    missing = [key for key in ("stage", "fingerprint", "files") if not isinstance(manifest, dict) or key not in manifest]
-    wrong = missing or [key for key in TABLES if not isinstance(manifest.get(key, {}), dict)]
+    except (ValueError, RecursionError, IsADirectoryError) as error:
+        empty = path.is_file() and not path.stat().st_size
+        wrong = "is empty" if empty else f"is no JSON: {error}"
     if wrong:
-        raise Unfinished(study, stage, f"{_below_root(path)} lacks {missing or f'a table of {wrong[0]}'}", damaged=True)
+        raise Unfinished(study, stage, f"{_below_root(path)} {wrong}", damaged=True)
     return manifest
+
+
+def seal(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest but for its own `sha256`, as hexadecimal: whether it is as it was written."""
+    rest = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+#: Parts of a manifest that are tables, and those of them whose values are texts.
+_TABLES = ("params", "modules", "inputs", "inputs_whole", "upstream", "files", "files_sampled", "headline")
+_OF_TEXTS = _TABLES[1:-1]
+
+
+def _damage(manifest: Any) -> str:
+    """What keeps a manifest from being used, in words; "" for one that is whole."""
+    wanted = ("stage", "fingerprint", "files")
+    if missing := [name for name in wanted if not isinstance(manifest, dict) or name not in manifest]:
+        return f"lacks {missing}"
+    for name in _TABLES:
+        table = manifest.get(name, {})
+        if not isinstance(table, dict):
+            return f"has {name} {str(table)[:40]!r}, wanted a table"
+        if name in _OF_TEXTS and not all(isinstance(value, str) for value in table.values()):
+            return f"has {name} whose values are no texts"
+    for key in (*manifest["files"], *manifest.get("files_sampled", {})):
+        if not key or key.startswith("/") or ".." in key.split("/"):
+            return f"lists the file {key!r}, wanted one of the stage's own"
+    if manifest.get("sha256", edited := seal(manifest)) != edited:
+        return "was edited: its sha256 is not that of the rest"
+    return ""
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError(f"one of {', '.join(table)} is there twice"[:200])
+    return table
 
 
 def stage_path(study: str, stage: str, name: str) -> Path:
@@ -407,12 +447,20 @@ def output_file(study: str, name: str, key: str) -> Path:
 
 
 def study_dir(study: str) -> Path:
-    """outputs/<study>, there or not. Raises ValueError for what is no name, or a folder that is a link out of outputs."""
-    outputs = ROOT / "outputs"
+    """outputs/<study>, there or not.
+
+    Raises ValueError for what is no name; where outputs, figures or a study's folder in them is no folder; and where the
+    study's, or its `private`, is a link out of them.
+    """
+    outputs, figures = ROOT / "outputs", ROOT / "figures"
     folder = outputs / check_name("study", study)
-    if folder.is_symlink() and not folder.resolve().is_relative_to(outputs.resolve()):
-        raise ValueError(f"{_below_root(folder)} is a link to {folder.resolve()}: only the folder outputs as a whole may "
-                         f"lie elsewhere")
+    for parent, inside in ((outputs, (folder, folder / "private")), (figures, (figures / study,))):
+        for path in (parent, *inside):
+            if os.path.lexists(path) and not path.is_dir():
+                raise ValueError(f"{_below_root(path)} is no folder, wanted one to write to: move it away")
+            if path != parent and path.is_symlink() and not path.resolve().is_relative_to(parent.resolve()):
+                raise ValueError(f"{_below_root(path)} is a link to {path.resolve()}: only the folder {parent.name} as a "
+                                 f"whole may lie elsewhere")
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,15 @@ def stage_params(study: str, stage: str) -> dict[str, Any]:
     if values.get("study", study) != study:
         raise Refused(f"{short(file)}: study is {values['study']!r}, wanted {study!r}, the folder's name")
     defaults = parameter_defaults(notebook_path(stage))
-    return defaults | values | ({"study": study} if "study" in defaults else {})
+    values = defaults | values | ({"study": study} if "study" in defaults else {})
+    return {name: _as_default(value, defaults[name]) for name, value in values.items()}
+
+
+def _as_default(value: Any, default: Any) -> Any:
+    """`value`, its whole numbers made floats where the default, or an element of it, is a float: 1 and 1.0 are one value."""
+    if isinstance(value, list) and isinstance(default, (list, tuple)):
+        return [_as_default(v, next((d for d in default if isinstance(d, float)), None)) for v in value]
+    return float(value) if type(value) is int and type(default) is float else value
 
 
 def check_params(notebook: Path, file: Path) -> dict[str, Any]:
@@ -180,7 +189,8 @@ def _misfit(value: Any, default: Any) -> tuple[str, str]:
         wrong = ((f"a list with element {i + 1} {found}", wanted)
                  for i, (found, wanted) in enumerate(_misfit(v, model) for v in value) if wanted)
         return next(wrong, ("", ""))
-    if type(value) is type(default) or (type(default) is float and type(value) is int):
+    fits_float = type(default) is float and type(value) is int and abs(value) <= sys.float_info.max
+    if type(value) is type(default) or fits_float:
         return "", ""
     hint = ""
     if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):

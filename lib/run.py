@@ -28,7 +28,7 @@ from typing import Any
 
 from lib import io
 from lib.fingerprint import Look, hash_of
-from lib.params import STAGES, Refused, check_pair, notebook_path, stage_params
+from lib.params import STAGES, Refused, notebook_path, short, stage_params
 from lib.stale import reasons
 
 WHOLE = tuple(STAGES)  # the notebooks of a study that can be checked as a whole
@@ -49,7 +49,6 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
     changes what lies in `outputs/<study>/<stage>/`.
     """
     params = stage_params(study, stage)
-    check_pair(notebook_path(stage))
     io.lock(study, stage)
     try:
         io.recover(study, stage)
@@ -100,7 +99,7 @@ def sync_flags(study: str) -> None:
     """Make `outputs/<study>/.done/<stage>` exist exactly for the stages that are up to date.
 
     A stage that cannot run gets none: running it says why. Raises ValueError for a name that no study can have, Refused
-    for one without params, OSError when outputs cannot be written.
+    for one without params, OSError when there is something to run and outputs cannot be written.
     """
     look = Look(study)
     if not (io.ROOT / "params" / study).is_dir():
@@ -111,12 +110,25 @@ def sync_flags(study: str) -> None:
             fresh = is_fresh(look, stage)
         except (Refused, FileNotFoundError):
             fresh = False
+        if not fresh or not flag.exists():
+            _writable(flag.parent)
         if fresh and not flag.exists():
-            flag.parent.mkdir(parents=True, exist_ok=True)
             flag.touch()
         elif not fresh:
             flag.unlink(missing_ok=True)
     look.hashes.save()
+
+
+def _writable(folder: Path) -> None:
+    """Make a folder of a study. Raises OSError, naming the study's, where one of the two cannot be written."""
+    why = "no permission"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = all(os.access(path, os.W_OK | os.X_OK, effective_ids=True) for path in (folder.parent, folder))
+    except OSError as error:
+        writable, why = False, error.strerror
+    if not writable:
+        raise OSError(f"{short(folder.parent)} cannot be written ({why}): make room there, or let outputs be a link to another disk")
 
 
 def _execute(study: str, stage: str, params: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lib import io
-from lib.fingerprint import PARTS, Look
+from lib.fingerprint import PARTS, Look, hash_of
 from lib.params import STAGES, Refused, notebook_path, short
 
 SHOWN = 8  # reasons of a stage that are printed
@@ -30,7 +30,7 @@ def reasons(look: Look, stage: str) -> list[str]:
         return [error.reason]
     if manifest["fingerprint"] == "interactive":
         return ["its output was made in an open notebook, not by the runner"]
-    if not all(name in manifest for name in PARTS):
+    if not all(name in manifest for name in (*PARTS, "sha256")):
         return ["its output was made by an earlier version of the runner, which noted less"]
     why = [line for name in PARTS for line in _changes(name, manifest[name], now[name], stage)]
     if not why and manifest["fingerprint"] != look.fingerprint(stage):
@@ -50,7 +50,7 @@ def _changes(part: str, old: Any, new: Any, stage: str) -> Iterator[str]:
             yield f"{word} {name} is new" + (f": {new[name]!r}" if part == "params" else "")
         elif name not in new:
             yield f"{word} {name} is gone"
-        elif old[name] != new[name]:
+        elif hash_of(old[name]) != hash_of(new[name]):  # == takes 1 for 1.0 and for true
             yield f"{word} {name} " + (f"was {old[name]!r}, is {new[name]!r}" if part == "params" else "changed")
 
 

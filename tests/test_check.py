@@ -1,13 +1,16 @@
 """The check before a run: wrong values and broken files are each named with what to change; good studies pass."""
 
 import gzip
+import importlib.util
 import os
 import random
 import re
 import shutil
 import string
+from pathlib import Path
 
 import own_data
+import pysam
 import pytest
 import torch
 import yaml
@@ -250,6 +253,62 @@ def test_few_families_set_the_folds(root):
     (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\tF{i % 3}\n" for i, p in enumerate(own_data.PEOPLE)))
     put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
     assert [fault.wanted for fault in faults_of("n_folds")] == ["at most 3: there are 3 families"]
+
+
+def test_a_mistyped_genome_is_one_fault(root):
+    """The three stages that name the right file are right."""
+    good = check.check("own").values["02_layer_hunting"]["genome_path"]
+    put(root, "01_extraction", "genome_path", good.replace("genome.fa", "genom.fa"))
+    assert [(fault.change.partition(" ")[0], fault.change.split("/")[-1][:13]) for fault in check.check("own").faults] == [
+        ("genome_path", "01_extraction")]
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard"])
+def test_a_package_to_follow_the_training_with_is_there(root, name):
+    """Neither is a dependency of ours; where one is installed it is no fault."""
+    put(root, "03_sae_training", "log_to", name)
+    assert bool(faults_of("log_to")) == (importlib.util.find_spec(name) is None)
+
+
+@pytest.mark.parametrize("change", ["filtered", "elsewhere", "one alike"])
+def test_a_cohort_without_a_variant_that_varies_is_named_by_its_file(root, change):
+    vcf = check.check("own").values["01_extraction"]["vcf_path"]
+    lines = pysam.BGZFile(vcf).read().decode().splitlines()
+    head, records = [x for x in lines if x.startswith("#")], [x.split("\t") for x in lines if not x.startswith("#")]
+    if change == "filtered":
+        head.insert(1, '##FILTER=<ID=low,Description="x">')
+        records = [[*r[:6], "low", *r[7:]] for r in records]
+    elif change == "one alike":
+        records = [[*r[:9], *["0|0"] * len(r[9:])] for r in records]
+    else:
+        loci = check.check("own").values["01_extraction"]["loci_path"]
+        Path(loci).write_text("".join(f"{contig}\t2000\t2600\t{name}\n" for contig, _, _, name in own_data.LOCI))
+    with pysam.BGZFile(vcf, "w") as file:
+        file.write("\n".join([*head, *("\t".join(r) for r in records), ""]).encode())
+    pysam.tabix_index(vcf, preset="vcf", force=True)
+    faults = check.check("own").faults
+    assert not [fault for fault in faults if fault.change.startswith("n_components")]
+    assert any(fault.change.startswith("vcf_path") and "0 of which differ between people" in fault.found for fault in faults), faults
+
+
+def test_an_index_that_is_not_there_keeps_its_name(root):
+    for index in (root.parent / "data").glob("genome.fa.*"):
+        index.unlink()
+    fault = faults_of("genome_path")[0]
+    assert fault.found.startswith(str(root.parent / "data/genome.fa.fai")), fault
+
+
+def test_a_blank_phenotype_asks_for_a_phenotype(root):
+    put(root, "02_layer_hunting", "phenotype_path", '""')
+    assert faults_of("phenotype_path") and not faults_of("match_published")
+
+
+def test_params_that_are_a_folder(root):
+    file = root / "params/own/04_annotation.yaml"
+    file.unlink()
+    file.mkdir()
+    assert [(f.file, f.found) for f in check.check("own").faults] == [
+        ("params/own/04_annotation.yaml", "what cannot be read (Is a directory)")]
 
 
 def test_a_study_that_is_not_there(root, capsys):

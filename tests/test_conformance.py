@@ -460,6 +460,17 @@ def test_the_command_reports_a_folder(tmp_path):
     assert row == ["resid_post.1", "16", "esm.encoder.layer.1", "post", "2"]
 
 
+@pytest.mark.parametrize("kind", ["esm_bases", "esm_6mers", "mamba2"])
+def test_the_command_takes_a_genome(tmp_path, kind):
+    """Of a chromosome that begins with N it takes what the context holds; without a context, at most TOKENS tokens."""
+    adapter = door.load(helpers.save_model(kind, tmp_path / "model"))
+    start = helpers.random_dna(6 * check_model.BASES, 0).lstrip("N")
+    (tmp_path / "genome.fa").write_text(f">chr\n{'N' * 100_000}\n{start}\n>next\n{start[:90]}\n")
+    long, short = check_model.records_for(adapter, tmp_path / "genome.fa")[3:]
+    n, most = len(adapter.encode_one(long).ids), min(adapter.max_tokens or check_model.TOKENS, check_model.TOKENS)
+    assert 0.8 * most < n <= most and start.startswith(long) and short == start[:90]
+
+
 def test_the_command_fails_with_the_model(tmp_path, capsys):
     adapter = helpers.tiny("esm_bases", tmp_path / "model", max_position_embeddings=602)
     overflow_in_half(adapter)
@@ -479,7 +490,8 @@ def test_the_command_refuses_a_broken_folder(tmp_path):
 
 @pytest.mark.parametrize("name, file, text, message", [
     ("esm_bases", "x.fa", None, "x.fa: no such file"),
-    ("esm_bases", "x.fa", "ACGT\n", "x.fa: not a FASTA file"),
+    ("esm_bases", "x.fa", "ACGT\n", "x.fa: not a whole FASTA file: begins with 'ACGT"),
+    ("esm_bases", "x.fa", ">a\n>b\nACGT\n", "x.fa: not a FASTA file, or one with an empty record"),
     ("esm_bases", "x.fa", ">a\nACXT\n", "x.fa: record a: letter 'X' at position 2"),
     ("gpt2_text", "x.txt", "one\n\ntwo\n", "x.txt: 2 lines of text, wanted at least 3"),
     ("gpt2_text", "x.txt", b"\xff\xfe", "x.txt: not UTF-8"),

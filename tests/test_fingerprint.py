@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import copy_lib, toy_stages, write_pair, write_params
 
-from lib import hashes, io, publish, run, stale, verify
+from lib import check, hashes, io, publish, run, stale, verify
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {"01_extraction": [], "02_layer_hunting": ["01_extraction"]}
@@ -23,6 +23,8 @@ FIRST = """# %% [markdown]
 # %% tags=["parameters"]
 study = "toy"
 rate = 0.5          # per step
+whole = 1.0
+scales = [0.5]
 n = 3
 layers = [0, 1]
 model_path = "models/a"
@@ -81,7 +83,7 @@ FILES = {
     "data/two.bed": "chr1\t5\t6\n",
 }
 FIRST_PARAMS = ("rate: 0.25\ngenome_path: data/g.fa\nvcf_path: data/v.vcf.gz\ninterval_paths: [data/one.bed, data/two.bed]\n"
-                "large_path: data/large.vcf\n")
+                "large_path: data/large.vcf\nwhole: 2.0\nscales: [1.0, 2.0]\n")
 YAML, SECOND_YAML = "params/toy/01_extraction.yaml", "params/toy/02_layer_hunting.yaml"
 OUT = "outputs/toy/01_extraction"
 
@@ -141,11 +143,12 @@ def swap(file, old, new):
     return change
 
 
-def swap_default(old, new):
-    """In both files of the pair."""
+def swap_pair(old, new, stage="01_extraction"):
+    """In both files of a notebook's pair."""
     def change(root):
-        for end in (".py", ".ipynb"):
-            swap(f"notebooks/01_extraction{end}", old, new)(root)
+        swap(f"notebooks/{stage}.py", old, new)(root)
+        text = (root / f"notebooks/{stage}.py").read_text()
+        write_pair(root, stage, text.partition("# ---\n\n")[2])
     return change
 
 
@@ -204,7 +207,7 @@ ONE, TWO = ("01_extraction",), ("02_layer_hunting",)
 MUST = {
     "a value": (swap(YAML, "0.25", "0.75"), BOTH, "parameter rate was 0.25, is 0.75"),
     "a value back to the default": (swap(YAML, "rate: 0.25\n", ""), BOTH, "parameter rate was 0.25, is 0.5"),
-    "a default": (swap_default("n = 3", "n = 4"), BOTH, "parameter n was 3, is 4"),
+    "a default": (swap_pair("n = 3", "n = 4"), BOTH, "parameter n was 3, is 4"),
     "a value of a later stage": (swap(SECOND_YAML, "3", "4"), TWO, "parameter k was 3, is 4"),
     "a longer list": (swap(YAML, "data/two.bed]", "data/two.bed, data/one.bed]"), BOTH, "parameter interval_paths was ["),
     "weights of a default model": (put("models/a/model.safetensors", "Weights"), BOTH, "file models/a/model.safetensors changed"),
@@ -222,7 +225,7 @@ MUST = {
     "a module imported in a function": (swap("lib/genome/tables.py", "N = 1", "N = 2"), TWO, "module lib/genome/tables.py changed"),
     "a table beside a module": (put("lib/genome/table.csv", "a\n2\n"), TWO, "module lib/genome/table.csv changed"),
     "a schema in a folder": (put("lib/genome/rules/strict.yaml", "limit: 2\n"), TWO, "module lib/genome/rules/strict.yaml changed"),
-    "notebook code": (swap("notebooks/02_layer_hunting.py", "0.61", "0.62"), TWO, "notebook notebooks/02_layer_hunting.py changed"),
+    "notebook code": (swap_pair("0.61", "0.62", "02_layer_hunting"), TWO, "notebook notebooks/02_layer_hunting.py changed"),
     "a truncated store": (truncate(f"{OUT}/a.h5", 512), ONE, "output a.h5 was edited"),
     "a reversed array": (lambda r: (r / OUT / "a.h5").write_bytes((r / OUT / "a.h5").read_bytes()[::-1]), ONE, "output a.h5 was edited"),
     "an AUROC of .99": (swap("outputs/toy/02_layer_hunting/u.csv", "0.61", "0.99"), TWO, "output u.csv was edited"),
@@ -247,11 +250,13 @@ NOT = {
     "a comment in the params": swap(YAML, "rate: 0.25", "rate: 0.25   # why"),
     "params in another order": lambda r: (r / YAML).write_text("".join(sorted((r / YAML).read_text().splitlines(True)))),
     "a default written out": swap(YAML, "rate: 0.25\n", 'rate: 0.25\nn: 3\nlayers: [0, 1]\nmodel_path: models/a\n'),
+    "a whole number for a float": swap(YAML, "scales: [1.0, 2.0]", "scales: [1, 2.0]"),
+    "a whole number for a float alone": swap(YAML, "whole: 2.0", "whole: 2"),
     "the study's name written out": swap(YAML, "rate", "study: toy\nrate"),
-    "a default that the params set": swap_default("rate = 0.5 ", "rate = 0.6 "),
-    "a comment beside a default": swap_default("# per step", "# per token"),
-    "prose in a notebook": swap("notebooks/01_extraction.py", "# # Why?", "# # How?"),
-    "a comment in a cell": swap("notebooks/02_layer_hunting.py", "from lib import io", "# why\nfrom lib import io"),
+    "a default that the params set": swap_pair("rate = 0.5 ", "rate = 0.6 "),
+    "a comment beside a default": swap_pair("# per step", "# per token"),
+    "prose in a notebook": swap_pair("# # Why?", "# # How?"),
+    "a comment in a cell": swap_pair("from lib import io", "# why\nfrom lib import io", "02_layer_hunting"),
     "a comment in a module": swap("lib/sums.py", "return a + b", "# why\n    return a + b"),
     "a docstring": swap("lib/sums.py", '"""Sums."""', '"""Sums of two."""'),
     "layout": swap("lib/genome/tables.py", "N = 1", "N  =  (1)"),
@@ -395,13 +400,25 @@ def test_an_edited_output_is_made_again(project, capsys):
     assert dry(capsys) == FRESH
 
 
+EMPTY = {"stage": "01_extraction", "fingerprint": "x", "files": {}}
+
+
 @pytest.mark.parametrize("content, said", [
     ("", "manifest.json is empty"),
     ('{"stage": "01_extraction", "files": {', "manifest.json is no JSON: "),
     ('["a"]', "manifest.json lacks ['stage', 'fingerprint', 'files']"),
-    ('{"stage": "01_extraction", "fingerprint": "x", "files": []}', "manifest.json lacks a table of files"),
-    *[(f'{{"stage": "01_extraction", "fingerprint": "x", "files": {{}}, "{key}": []}}', f"manifest.json lacks a table of {key}")
-      for key in ("params", "modules", "inputs", "upstream", "files_sampled")],
+    ("[" * 100_000, "manifest.json is no JSON: "),
+    ('{"a": ' * 3_000 + "1" + "}" * 3_000, "manifest.json is no JSON: "),
+    ('{"stage": "01_extraction", "fingerprint": "x", "files": []}', "manifest.json has files '[]', wanted a table"),
+    *((json.dumps(EMPTY | {part: value}), f"manifest.json has {part} {str(value)!r}, wanted a table")
+      for part, value in [("modules", []), ("params", None), ("inputs", "x"), ("upstream", None), ("files_sampled", None),
+                          ("files_sampled", ["a"]), ("inputs_whole", 3), ("headline", None)]),
+    *((json.dumps(EMPTY | {part: {"a": value}}), f"manifest.json has {part} whose values are no texts")
+      for part, value in [("files", None), ("files_sampled", 1), ("modules", {}), ("upstream", ["x"])]),
+    *((json.dumps(EMPTY | {part: {key: "x"}}), f"manifest.json lists the file {key!r}, wanted one of the stage's own")
+      for part, key in [("files", "../../../secret"), ("files", "/etc/passwd"), ("files", "private/../../secret"), ("files", ""),
+                        ("files_sampled", "figures/../../secret")]),
+    ('{"stage": "01_extraction", "fingerprint": "x", "files": {"a": "x"}, "files": {}}', "manifest.json is no JSON: one of "),
 ])
 def test_a_damaged_manifest_is_named_and_its_stage_not_finished(project, capsys, content, said):
     put(f"{OUT}/manifest.json", content)(project)
@@ -419,10 +436,44 @@ def test_an_older_or_hand_made_manifest_is_told_apart(project, capsys):
     whole = json.loads(manifest.read_text())
     for change, said in [({"fingerprint": "interactive"}, "would run: its output was made in an open notebook, not by the runner"),
                          ({"fingerprint": "x"}, "would run: manifest.json was edited: its fingerprint is not that of its parts")]:
-        manifest.write_text(json.dumps(whole | change))
+        changed = whole | change
+        manifest.write_text(json.dumps(changed | {"sha256": io.seal(changed)}))
         assert dry(capsys)["01_extraction"] == [said]
-    manifest.write_text(json.dumps({k: v for k, v in whole.items() if k != "modules"}))
-    assert dry(capsys)["01_extraction"] == ["would run: its output was made by an earlier version of the runner, which noted less"]
+    for absent in ("modules", "sha256"):
+        less = {k: v for k, v in whole.items() if k != absent}
+        manifest.write_text(json.dumps(less | ({"sha256": io.seal(less)} if absent == "modules" else {})))
+        assert dry(capsys)["01_extraction"] == ["would run: its output was made by an earlier version of the runner, which noted less"]
+
+
+@pytest.mark.parametrize("change", [
+    {"files": {}}, {"files_sampled": {}}, {"headline": {"auroc": 0.99}}, {"seed": 7}, {"stage": "02_layer_hunting"}, {"study": "other"},
+    {"inputs_whole": {}}, {"git": {"commit": "0", "dirty": False}}, {"sha256": "0"}, {"more": 1},
+])
+def test_a_manifest_edited_by_hand_is_named(project, capsys, change):
+    manifest = project / OUT / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change, indent=2))
+    put(f"{OUT}/t.txt", "another number")(project)
+    assert dry(capsys) == FRESH | {"01_extraction": [f"would run: {OUT}/manifest.json was edited: its sha256 is not that of the rest"]}
+    assert verify.main(["toy"]) == 1 and "manifest.json was edited" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end", [".py", ".ipynb"])
+def test_a_notebook_changed_in_one_file_of_its_pair_is_said_and_does_not_run(project, capsys, end):
+    assert dry(capsys) == FRESH
+    swap(f"notebooks/01_extraction{end}", "n = 3", "n = 4")(project)
+    assert stale.main(["toy"]) == 2
+    said = "cannot run: notebooks/01_extraction.py and 01_extraction.ipynb disagree from cell 2 on: jupytext --sync"
+    assert capsys.readouterr().out.count(said) == 2
+    run.sync_flags("toy")
+    assert list((project / "outputs/toy/.done").glob("*")) == []
+    assert run.main(["toy", "01_extraction"]) == 2 and "disagree" in capsys.readouterr().err
+
+
+def test_a_pair_is_compared_once(project, capsys, monkeypatch):
+    monkeypatch.setattr(hashes, "SETTLED", -1e9)
+    assert dry(capsys) == FRESH
+    monkeypatch.setattr("lib.fingerprint.check_pair", lambda notebook: pytest.fail("compared again"))
+    assert dry(capsys) == FRESH
 
 
 def test_a_missing_input_is_said_for_every_stage_that_needs_it(project, capsys):
@@ -436,7 +487,7 @@ def test_a_missing_input_is_said_for_every_stage_that_needs_it(project, capsys):
 
 @pytest.mark.parametrize("file, old, new, place", [
     ("lib/sums.py", "def ", "def def ", "lib/sums.py, line "),
-    ("notebooks/01_extraction.py", "from lib import io, sums", "from lib import io,,", "notebooks/01_extraction.py, line "),
+    ("notebooks/01_extraction.py", "from lib import io, sums", "from lib import io,,", "notebooks/01_extraction.py and 01_extraction.ipynb disagree from cell 3 on"),
     ("notebooks/01_extraction.ipynb", "rate = 0.5", "rate = = 0.5", "notebooks/01_extraction.ipynb, parameters cell, line 2: "),
     ("notebooks/01_extraction.ipynb", "{", "", "notebooks/01_extraction.ipynb is no JSON: "),
 ])
@@ -479,6 +530,30 @@ def test_outputs_may_be_a_link_and_a_study_may_not(root, tmp_path_factory):
         io.study_dir("evil")
 
 
+@pytest.mark.parametrize("link", ["outputs/toy/private", "figures/toy"])
+def test_no_folder_of_a_study_is_a_link_out_of_the_project(root, capsys, tmp_path_factory, link):
+    (root / link).parent.mkdir(parents=True)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (root / link).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"{link} is a link to .*: only the folder {link.partition('/')[0]} as a whole"):
+        io.open_stage("toy", "01_extraction")
+    assert stale.main(["toy"]) == run.main(["toy", "01_extraction"]) == verify.main(["toy"]) == 2
+    assert capsys.readouterr().err.count(f"refused: {link} is a link to ") == 3
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["outputs", "outputs/toy", "outputs/toy/private", "figures"])
+def test_a_file_where_a_folder_has_to_be(project, capsys, file):
+    path = project / file
+    shutil.rmtree(path)
+    path.write_text("a note")
+    for status in (stale.main(["toy"]), run.main(["toy", "01_extraction"]), check.main(["toy"])):
+        assert status == 2
+    assert capsys.readouterr().err.splitlines() == [f"refused: {file} is no folder, wanted one to write to: move it away"] * 3
+    with pytest.raises(ValueError, match="is no folder"):
+        run.sync_flags("toy")
+
+
 def test_outputs_that_cannot_be_written_end_in_one_line(finished, monkeypatch, capsys):
     """As another user where this one may write anywhere."""
     with tempfile.TemporaryDirectory() as folder, toy_stages(STAGES):
@@ -495,6 +570,8 @@ def test_outputs_that_cannot_be_written_end_in_one_line(finished, monkeypatch, c
         try:
             status = run.main(["toy", "02_layer_hunting"])
             stale.main(["toy"])
+            with pytest.raises(OSError, match=r"^outputs/toy cannot be written \(Permission denied\): make room there"):
+                run.sync_flags("toy")
         finally:
             if me:
                 os.seteuid(0)
@@ -512,13 +589,21 @@ def test_outputs_that_cannot_be_written_end_in_one_line(finished, monkeypatch, c
 SHELL = ["smoke; touch X #", "$(touch X)", "`touch X`", "$(shell touch X)", "a' ; touch X ; '", 'a" ; touch X ; "']
 
 
-def make(where: Path, venv: Path, target: str, **values: str) -> subprocess.CompletedProcess:
-    """Run make in a folder that holds its own copy of what it reads."""
+def make(where: Path, venv: Path, target: str, *, said_by: str = "command", **values: str) -> subprocess.CompletedProcess:
+    """Run make in a folder that holds its own copy of what it reads.
+
+    said_by: where the values are given: "command", its line; "environment"; or "-e", an environment that wins.
+    """
     for name in ("Makefile", "Snakefile"):
         shutil.copy(ROOT / name, where)
     shutil.copytree(ROOT / "lib", where / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    command = ["make", f"VENV={venv}", target, *(f"{name}={value}" for name, value in values.items())]
-    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    values = {"VENV": str(venv)} | values
+    command, environment = ["make", target], dict(os.environ)
+    if said_by == "command":
+        command += [f"{name}={value}" for name, value in values.items()]
+    else:
+        command, environment = [*command, *["-e"] * (said_by == "-e")], environment | values
+    return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("target, value", [*(("dry", value) for value in SHELL), ("verify", SHELL[0]), ("study", SHELL[0]),
@@ -534,18 +619,42 @@ def test_a_study_given_to_make_is_no_shell_text(tmp_path, target, value):
     ("check-model", "REVISION", "--revision={}"), ("check-model", "RECORDS", "--records={}"), ("study", "CORES", "{}"),
     ("study", "PROFILE", "{}"), ("new", "GENOME", "GENOME={}"), ("check", "STUDY", "STUDY={}"), ("data", "STUDY", "STUDY={}"),
 ])
-@pytest.mark.parametrize("value", SHELL)
-def test_a_value_given_to_make_arrives_as_it_is(tmp_path, target, name, option, value):
-    """The programs of the environment only write down what they were given."""
-    (tmp_path / "venv/bin").mkdir(parents=True)
-    for program in ("python", "snakemake"):
-        recorder = tmp_path / "venv/bin" / program
-        recorder.write_text("#!/bin/sh\nfor given in \"$@\" \"GENOME=$GENOME\" \"STUDY=$STUDY\"; do printf '%s\\n' \"$given\"; done\n")
-        recorder.chmod(0o755)
-    done = make(tmp_path, tmp_path / "venv", target, **({"OUT": "out", "MODEL": "model"} | {name: value}))
+@pytest.mark.parametrize("value, said_by", [*((value, "command") for value in SHELL), (SHELL[1], "environment"),
+                                            (SHELL[3], "environment"), (SHELL[3], "-e")])
+def test_a_value_given_to_make_arrives_as_it_is(tmp_path, target, name, option, value, said_by):
+    venv = recorders(tmp_path / "venv")
+    done = make(tmp_path, venv, target, said_by=said_by, **({"OUT": "out", "MODEL": "model"} | {name: value}))
     assert done.returncode == 0, done.stderr
     assert option.format(value) in done.stdout.splitlines()
     assert not (tmp_path / "X").exists()
+
+
+def recorders(venv: Path) -> Path:
+    """An environment whose programs only write down what they were given."""
+    (venv / "bin").mkdir(parents=True)
+    for program in ("python", "snakemake"):
+        recorder = venv / "bin" / program
+        recorder.write_text("#!/bin/sh\nfor given in \"$@\" \"GENOME=$GENOME\" \"STUDY=$STUDY\"; do printf '%s\\n' \"$given\"; done\n")
+        recorder.chmod(0o755)
+    return venv
+
+
+@pytest.mark.parametrize("said_by", ["command", "environment", "-e"])
+@pytest.mark.parametrize("name", ["READY", "BIN", "PEERS", "NAMED", "SNAKEMAKE", "PYTHON", "VENV"])
+def test_no_name_of_the_makefile_runs_what_it_is_set_to(tmp_path, name, said_by):
+    make(tmp_path, recorders(tmp_path / "venv"), "study", said_by=said_by, **{name: "$(shell touch X)$(shell touch${IFS}X)`touch${IFS}X`"})
+    assert not (tmp_path / "X").exists()
+
+
+def test_an_environment_with_a_space_in_its_path_is_refused(tmp_path):
+    done = make(tmp_path, recorders(tmp_path / "my venv"), "dry")
+    assert done.returncode == 2 and 'my venv", wanted the path of an environment without spaces' in done.stderr
+
+
+@pytest.mark.parametrize("said_by, study", [("command", "other"), ("environment", "demo")])
+def test_results_is_the_demo_study_unless_its_command_says_another(tmp_path, said_by, study):
+    done = make(tmp_path, recorders(tmp_path / "venv"), "results", said_by=said_by, STUDY="other")
+    assert {f"study={study}", f"STUDY={study}"} <= set(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("out", ["outputs/toy/private/copy", "outputs/copy", "outputs/../outputs/x"])

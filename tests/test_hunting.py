@@ -156,7 +156,7 @@ REAL = {"arms": ["a"], "arm_kinds": ["null"], "effect_scales": [1.0], "germline_
     ({"germline_limits": []}, "germline_limits has 0 values, wanted 2"),
     ({"arms": ["a", "b/c"]}, "arms has 'b/c', wanted names without '/'"),
     ({"phenotype_path": "y.csv"}, "with phenotype_path 'y.csv', wanted one arm"),
-    ({"match_published": False}, "match_published is false with phenotype_path '', wanted true"),
+    ({"match_published": False}, "phenotype_path is '' with match_published false, wanted a table"),
     ({"germline_limits": [0.0, 0.0]}, "germline_limits has 0 for 'b', .* wanted an AUROC"),
     (REAL | {"germline_limits": [0.0]}, "germline_limits has 0 for 'a'"),
     ({"arms": ["null", *ARMS["arms"][1:]]}, "arms has 'null'.*missing value"),

@@ -432,3 +432,25 @@ def test_a_hub_model_with_trusted_code(tmp_path, hub, remote):
     assert adapter.identity["code"] == hashes(remote) and adapter.identity["revision"] == REVISION
     with pytest.raises(ValueError, match="needs revision="):
         door.load("org/name", revision="main", trust=hashes(remote))
+
+
+# A vocabulary with a hole, an adapter without its base ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["esm_bases", "esm_6mers", "nt_v2", "generator"])
+@pytest.mark.parametrize("line", ["", "  "])
+def test_a_line_of_the_vocabulary_without_a_word_is_refused(tmp_path, kind, line):
+    """Each word after it would have another id, and every base another row of the embedding."""
+    words = helpers.save_model(kind, tmp_path) / "vocab.txt"
+    lines = words.read_text().splitlines()
+    words.write_text("\n".join([*lines[:4], line, *lines[4:], ""]))
+    with pytest.raises(ValueError, match=r"vocab.txt: line 5 is empty, wanted one word a line"):
+        door.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["llama", "nt_v2"])
+def test_an_adapter_on_top_of_a_model_is_refused(tmp_path, kind):
+    helpers.save_model(kind, tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ValueError, match=r"adapter_config.json: an adapter on top of another model .* merge the adapter"):
+        door.load(tmp_path)

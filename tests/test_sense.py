@@ -63,6 +63,14 @@ def test_words_against_rows_of_the_embedding(tmp_path, rows, fits):
     assert ("words of the tokenizer" not in failed(sense.token_sense(adapter.load(llama(tmp_path, "ACGT", rows)), DNA))) == fits
 
 
+def test_two_words_of_one_id_are_one_word_too_many(tmp_path):
+    """As after a blank line in vocab.txt, where the largest id is still below the rows."""
+    model = adapter.load(llama(tmp_path, "ACGT", 6))
+    words = model.tokenizer.hub.get_vocab()
+    model.tokenizer.hub.get_vocab = lambda: words | {"Z": 5}
+    assert failed(sense.token_sense(model, DNA)) == ["words of the tokenizer"]
+
+
 def test_check_model_fails_a_model_that_reads_nothing(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
         check_model.main([str(llama(tmp_path, "xyz", 16))])

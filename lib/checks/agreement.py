@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from lib import inputs
+from lib import inputs, io
 from lib.checks.study import Study, Unknown
 
 E, H, T, A, V, X = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation",
@@ -37,14 +37,25 @@ def check(study: Study) -> None:
 
 
 def same(study: Study) -> None:
-    """One name, one meaning: the same value in every stage that has it."""
+    """One name, one meaning: the same value in every stage that has it. A file that is not there is left to `paths`."""
     for name, stages in SAME.items():
-        with suppress(Unknown):
-            first = study(stages[0], name)
-            for stage in stages[1:]:
-                with suppress(Unknown):
-                    if study(stage, name) != first:
-                        study.fault(stage, name, repr(study(stage, name)), f"{first!r}, as in {stages[0]}")
+        said = [stage for stage in stages if _usable(study, stage, name)]
+        for stage in said[1:]:
+            if study(stage, name) != study(said[0], name):
+                study.fault(stage, name, repr(study(stage, name)), f"{study(said[0], name)!r}, as in {said[0]}")
+
+
+def _usable(study: Study, stage: str, name: str) -> bool:
+    """Whether a parameter has a value that fits and, where it is a path, a file that is there."""
+    value = study.values.get(stage, {}).get(name)
+    if not name.endswith("_path") or value is None or value.startswith(inputs.SIMULATED):
+        return value is not None
+    if not value:
+        return name in OPTIONAL.get(stage, ())
+    try:
+        return bool(io.data_path(value))
+    except FileNotFoundError:
+        return False
 
 
 def simulated(study: Study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from contextlib import suppress
 from pathlib import Path
 
@@ -120,6 +121,13 @@ def device(study: Study) -> None:
     have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
     if wanted not in have:
         study.fault(T, "device", repr(wanted), f"what torch {torch.__version__} has on this machine: {', '.join(have)}")
+
+
+def followed(study: Study) -> None:
+    """The package that the training is to be followed with is installed."""
+    name = study(T, "log_to")
+    if name and importlib.util.find_spec(name) is None:
+        study.fault(T, "log_to", f"{name!r}, which is not installed", f'"" for no log, or the package: pip install {name}')
 
 
 def components(study: Study, n_people: int, n_varying: int) -> None:

@@ -23,6 +23,10 @@ def people(study: Study, data: Data) -> None:
             study.fault(V, "least_moved", str(study(V, "least_moved")), f"at most the {n} people of the VCF")
     with suppress(Unknown):
         varies = np.nanmax(genotypes.dosage, 1, initial=0) != np.nanmin(genotypes.dosage, 1, initial=2) if n else np.zeros(0)
+        if varies.sum() < 2:
+            study.fault(E, "vcf_path", f"{len(varies)} variants passed their filters in the regions of loci_path, {varies.sum()} of "
+                        "which differ between people", "at least 2 that differ: other files, or other loci", file=study(E, "vcf_path"))
+            raise Unknown
         of_model.components(study, n, int(varies.sum()))
     data.people()
 

@@ -109,7 +109,7 @@ class Study:
         """Note what a reader said. A message `…, line 3: found; wanted …` gives file, record, found and wanted."""
         text = " ".join(message.split())
         record = re.search(r"line \d+|record \S+|\S+:\d+(?:-\d+)?(?=[: ])", text)
-        found, wanted = _halves(text.removeprefix(f"{file}").lstrip(":, ") if file else text)
+        found, wanted = _halves(re.sub(rf"^{re.escape(str(file))}(?=[:,\s])[:,\s]*", "", text) if file else text)
         self.fault(stage, name, found, wanted, file=params.short(Path(file)) if file else "", record=record[0] if record else "")
 
 
@@ -120,7 +120,11 @@ def _halves(text: str) -> tuple[str, str]:
 
 
 def read(name: str) -> Study:
-    """A study with what is wrong with its params files. Raises Refused when there is no such study."""
+    """A study with what is wrong with its params files. Raises Refused for no such study, or no folder for its outputs."""
+    try:
+        io.study_dir(name)
+    except ValueError as error:
+        raise params.Refused(str(error)) from None
     study = Study(name)
     try:
         folder = io.ROOT / "params" / io.check_name("study", name)

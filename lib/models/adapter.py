@@ -310,6 +310,7 @@ def load(
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}: wanted one of {', '.join(DTYPES)}")
     folder, revision = _folder(source, revision, trust is not None)
+    files.refuse_adapter(folder)
     code, port = None if trust is None else files.check_code(folder, trust), native
     if code is not None:
         model, tokenizer, family, weights = native.read(folder, random_init, seed, trusted=True)

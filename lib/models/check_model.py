@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 
 from lib.models import adapter as door
-from lib.models import conformance, knowledge_check, sense
+from lib.models import conformance, fasta, knowledge_check, sense
 from lib.models.adapter import Adapter
 from lib.models.cells import read_cells
 from lib.models.mrna import MRNA
 
 MOST = 6  # records taken from a file
+BASES = 50_000  # read of each of them, from the first that is not N
+TOKENS = 4096  # of each of them, where the context holds more
 LENGTHS = (300, 500, 420)  # bases of the random sequences
 TEXTS = (
     "A short line.",
@@ -95,21 +97,16 @@ def _known(adapter: Adapter, sequence: str, without_n: str) -> str:
 
 
 def _cut(adapter: Adapter, sequence: str) -> str:
-    """As much of a sequence as the model's context holds, to a tenth."""
-    while not adapter.fits(sequence):
-        sequence = sequence[: len(sequence) * 9 // 10]
+    """As much of a sequence as the model's context holds, and at most TOKENS tokens; to a tenth."""
+    most = min(adapter.max_tokens or TOKENS, TOKENS)
+    while (n := len(adapter.tokenizer.encode(sequence).ids)) > most:
+        sequence = sequence[: min(len(sequence) * 9 // 10, 8 * len(sequence) * most // n)]
     return sequence
 
 
 def _fasta(path: Path) -> list[tuple[str, str]]:
-    """Name and upper-case sequence of the first records. Raises ValueError."""
-    import pysam
-
-    try:
-        with pysam.FastxFile(str(path)) as file:
-            found = [(record.name, (record.sequence or "").upper()) for record in islice(file, MOST)]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a whole FASTA file: {error}") from error
+    """Name and upper-case bases of the first records, as far as a model is asked about. Raises ValueError."""
+    found = list(fasta.heads(path, MOST, BASES))
     if not found or not all(sequence for _, sequence in found):
         raise ValueError(f"{path}: not a FASTA file, or one with an empty record")
     return found
@@ -167,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lib.models.conformance", description=__doc__)
     parser.add_argument("model", help="a folder, or a hub id org/name with --revision")
     parser.add_argument("--revision", help="the 40 hex digits of the hub's commit")
-    parser.add_argument("--records", type=Path, help="FASTA for DNA and mRNA, lines for text, .h5ad for cells")
+    parser.add_argument("--records", type=Path, help=f"FASTA for DNA and mRNA (of {MOST} records, up to {BASES:,} bases), lines for text, .h5ad for cells")
     given = parser.parse_args(arguments)
     try:
         adapter = door.load(given.model, given.revision)

@@ -90,6 +90,13 @@ def wanted(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Refuse a folder with a PEFT adapter, such as LoRA's, which would be left out without a word. Raises ValueError."""
+    if (path := folder / "adapter_config.json").is_file():
+        raise ValueError(f"{path}: an adapter on top of another model (LoRA, PEFT), wanted a whole one: merge the adapter into "
+                         f"its base model (merge_and_unload, then save_pretrained) and give that folder")
+
+
 def check_tokenizer(folder: Path) -> Path:
     """The file that holds the tokenizer's words. Raises FileNotFoundError, or ValueError where it is no UTF-8 or no JSON."""
     for name in VOCABULARIES:
@@ -98,24 +105,30 @@ def check_tokenizer(folder: Path) -> Path:
             if path.suffix == ".json":
                 read_json(folder, name)
             elif path.suffix == ".txt":
-                _read_words(path)
+                read_words(path)
             return path
     held = ", ".join(sorted(p.name for p in folder.iterdir()))
     raise FileNotFoundError(f"{folder}: no tokenizer (wanted one of {', '.join(VOCABULARIES)}; found {held})")
 
 
-def _read_words(path: Path) -> None:
-    """Refuse a list of words that is empty, not UTF-8, or has one word on two lines. Raises ValueError."""
+def read_words(path: Path) -> list[str]:
+    """The words of a vocab.txt, whose line numbers are their ids.
+
+    Raises ValueError for one that is empty, not UTF-8, has a line without a word, or one word on two lines.
+    """
     try:
-        words = path.read_text(encoding="utf-8").splitlines()
+        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error}") from error
     if not any(words):
         raise ValueError(f"{path}: empty, wanted one word a line")
     first: dict[str, int] = {}
     for number, word in enumerate(words, 1):
+        if not word.strip():
+            raise ValueError(f"{path}: line {number} is empty, wanted one word a line: every word after it has another id")
         if first.setdefault(word, number) != number:
             raise ValueError(f"{path}: line {number} is {word!r}, as line {first[word]} is: a word has one number")
+    return words
 
 
 def check_weights(folder: Path) -> Path:

@@ -150,7 +150,7 @@ def from_vocabulary(folder: Path) -> Tokenizer | None:
 
     if not (folder / "vocab.txt").is_file():
         return None
-    words = (folder / "vocab.txt").read_text().split()
+    words = [word.strip() for word in files.read_words(folder / "vocab.txt")]
     names = {"unk_token": "<oov>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>"}
     if not set(names.values()) <= set(words):
         return None

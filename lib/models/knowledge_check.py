@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lib import stats
-from lib.models import language
+from lib.models import fasta, language
 from lib.models.adapter import Adapter
 
 LENGTHS = (1200, 900, 600, 300, 240, 180, 120, 60)  # bases of a window, the longest that gives at most TOKENS tokens
@@ -51,16 +51,13 @@ def windows_of(adapter: Adapter, path: Path, seed: int = 0) -> list[str]:
 
     Upper-cased. Raises ValueError where the file holds too little for them.
     """
-    import pysam
-
     texts, n_bases = [], 0
-    with pysam.FastxFile(str(path)) as file:
-        for record in file:
-            known = re.findall(f"[ACGT]{{{LENGTHS[-1]},}}", (record.sequence or "").upper())
-            texts += known
-            n_bases += sum(map(len, known))
-            if n_bases >= BASES:
-                break
+    for _, _, bases in fasta.pieces(path):
+        known = re.findall(f"[ACGT]{{{LENGTHS[-1]},}}", bases)
+        texts += known
+        n_bases += sum(map(len, known))
+        if n_bases >= BASES:
+            break
     return draw(adapter, texts, n_windows(adapter), seed, str(path))
 
 

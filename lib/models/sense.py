@@ -91,7 +91,8 @@ def _four_bases(adapter: Adapter) -> tuple:
 def _vocabulary(adapter: Adapter) -> tuple:
     """Whether every word of the tokenizer has a row, and whether most rows have a word."""
     rows = adapter.embedding.weight.shape[0]
-    words = 1 + max(adapter.tokenizer.hub.get_vocab().values()) if hasattr(adapter.tokenizer, "hub") else rows
+    vocabulary = adapter.tokenizer.hub.get_vocab() if hasattr(adapter.tokenizer, "hub") else {}
+    words = max(len(vocabulary), 1 + max(vocabulary.values())) if vocabulary else rows  # more words than ids: two share one
     fits = words <= rows and (rows - words < PADDED or rows < 2 * words)
     return "words of the tokenizer", words, f"about the {rows} rows of the embedding, and no more", fits
 
