@@ -13,38 +13,44 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-import pandas as pd
-
 from lib import params
 from lib.checks import agreement, study
-from lib.checks.study import Study, Unknown
-
-COLUMNS = ["file", "record", "found", "wanted", "change"]
+from lib.checks.study import REFUSALS, Fault, Study, Unknown
 
 
 def check(name: str) -> Study:
     """A study with all faults and notes. Raises Refused when there is no such study."""
     of = study.read(name)
     agreement.check(of)
-    with suppress(Unknown):
-        _files(of)
+    _run(of, _files)
     return of
+
+
+def _run(of: Study, one: Callable, *rest: object) -> None:
+    """One check, which cannot keep others from running: what a reader refuses is a fault though the check had not expected it."""
+    try:
+        with suppress(Unknown):
+            one(of, *rest)
+    except REFUSALS as error:
+        text = " ".join(str(error).strip("'\"").split()) or type(error).__name__
+        fault = Fault(params.short(of.file("01_extraction").parent), "", text, "input that can be read", "the file named")
+        of.faults += [fault] if fault not in of.faults else []
 
 
 def _files(of: Study) -> None:
     """The faults that need torch and the readers, which take seconds to import."""
     from lib.checks import annotation, cost, data, model, people, reads
 
-    with suppress(Unknown):
-        model.device(of)
+    _run(of, model.device)
     adapter = None
     with suppress(Unknown):
         adapter = model.read(of)
-        model.check(of, adapter)
-        model.widths(of, adapter)
+        _run(of, model.check, adapter)
+        _run(of, model.widths, adapter)
     if of.simulated:
         from lib.checks import simulated
 
@@ -55,14 +61,8 @@ def _files(of: Study) -> None:
               *annotation.files(of), annotation.labelled, annotation.said]
     if adapter is not None:
         checks += [partial(one, model=adapter) for one in (reads.context, reads.makes_sense, cost.check)]
-    for one in checks:  # each goes on where another stopped
-        with suppress(Unknown):
-            one(of, files)
-
-
-def table(of: Study) -> pd.DataFrame:
-    """One row a fault: file, record, found, wanted, change (the parameter, and where it is said)."""
-    return pd.DataFrame([[getattr(fault, c) for c in COLUMNS] for fault in of.faults], columns=COLUMNS)
+    for one in checks:
+        _run(of, one, files)
 
 
 def report(of: Study) -> str:

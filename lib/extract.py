@@ -36,7 +36,7 @@ import transformers
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib import io, modules, store
+from lib import hashes, io, modules, store
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
 from lib.progress import tqdm
@@ -179,7 +179,7 @@ def earlier(study: str, stage: str, name: str, private: bool = False) -> Path | 
     with contextlib.suppress(FileNotFoundError):
         path = (io.private_path if private else io.stage_path)(study, stage, name)
         files = io.read_manifest(study, stage)["files"]
-        if files.get(f"private/{name}" if private else name) == io.sha256(path):
+        if files.get(f"private/{name}" if private else name) == hashes.sha256(path):
             return path
     return None
 

@@ -14,16 +14,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import yaml
 
-from lib import io
+from lib import io, lines
+from lib.genome import windows
+from lib.hashes import sha256
+from lib.params import STAGES, paths_of, stage_params
 
 TRIES = 5  # how often a download that breaks off is taken up again
 LOCK = "sources.lock.json"
@@ -43,6 +49,7 @@ class Source:
     bytes: int | None = None
     cut: str | None = None
     bgzip: bool = False
+    rewrite: str | None = None
     hub: str | None = None
     revision: str | None = None
     by_hand: str | None = None
@@ -79,6 +86,8 @@ def read_sources(path: Path | None = None) -> dict[str, Source]:
         for key, digits in (("sha256", 64), ("revision", 40)):
             if (text := entry.get(key)) is not None and not _is_hex(text, digits):
                 raise ValueError(f"{where}: {key} {text!r}, wanted {digits} hex digits or null")
+        if entry.get("rewrite") not in (None, *REWRITES):
+            raise ValueError(f"{where}: rewrite {entry['rewrite']!r}, wanted one of {', '.join(REWRITES)}")
         if Path(entry["file"]).is_absolute() or ".." in Path(entry["file"]).parts:
             raise ValueError(f"{where}: file {entry['file']!r} is not below the data folder")
         found[name] = Source(name, **entry)
@@ -90,29 +99,21 @@ def _is_hex(text: object, digits: int) -> bool:
 
 
 def needs(study: str) -> dict[str, str]:
-    """What the study's params name: value -> "parameter of file". Values are as written, simulated and empty ones left out.
+    """What the study's stages would read: value -> "parameter of stage", see `params.paths_of`. Values are as written.
 
-    Raises FileNotFoundError for a study without params.
+    Raises params.Refused for a study without params, or with params that no stage can start from.
     """
-    folder = io.ROOT / "params" / study
-    files = sorted(folder.glob("[0-9]*.yaml"))
-    if Path(study).name != study or not files:
-        raise FileNotFoundError(f"{folder}: no params of a study there")
-    found: dict[str, str] = {}
-    for file in files:
-        for key, value in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
-            values = value if isinstance(value, list) else [value]
-            if key.endswith(("_path", "_paths")):
-                named = [v for v in values if isinstance(v, str) and v and not v.startswith("simulated:")]
-                for v in named:
-                    found.setdefault(v, f"{key} of {file.name}")
-    return found
+    named: dict[str, str] = {}
+    for stage in STAGES:
+        for key, value in paths_of(stage_params(study, stage)):
+            named.setdefault(value, f"{key} of {stage}")
+    return named
 
 
-def gather(study: str, extra: list[str], folder: Path, sources: dict[str, Source], dry: bool = False) -> list[Row]:
+def gather(study: str, extra: list[str], sources: dict[str, Source], dry: bool = False) -> list[Row]:
     """One row for every file that the study needs, and for the extra sources, after fetching what is not there.
 
-    dry: fetch nothing. Trouble with one file is its row, and the others are still fetched.
+    dry: fetch and write nothing. Trouble with one file is its row, and the others are still fetched.
     """
     if unknown := sorted(set(extra) - set(sources)):
         raise ValueError(f"no source {unknown[0]!r}: known are {', '.join(sources)}")
@@ -123,38 +124,42 @@ def gather(study: str, extra: list[str], folder: Path, sources: dict[str, Source
         if value.startswith("$DATA_DIR/") and parts:
             wanted += [s for s in parts if s not in wanted]
             continue
-        path = folder / inside if value.startswith("$DATA_DIR/") else io.ROOT / value
         note = f"{where}: yours" if value.startswith("$DATA_DIR/") else where
-        rows.append(Row("there" if path.exists() else "missing", value, note))
+        rows.append(Row("there" if io.named_path(value).exists() else "missing", value, note))
     for source in wanted:
         try:
-            rows.append(fetch(source, folder, dry))
+            rows.append(fetch(source, io.data_folder(), dry))
         except (OSError, ValueError) as error:
             rows.append(Row("missing", source.file, str(error)))
     return rows
 
 
-def people_and_loci(study: str, folder: Path) -> str:
-    """How many people and loci the study's files hold, for the user's own screen; what is missing where it cannot be said."""
+def people_and_loci(study: str) -> str:
+    """How many people and loci the study's files hold, for the user's own screen, and why where it cannot be said."""
+    given = stage_params(study, "01_extraction")
+    if not given["vcf_path"] or given["vcf_path"].startswith("simulated:"):
+        return "no vcf_path: people and sequence are simulated"
+    return f"{_count(_people, given['vcf_path'], 'people')} x {_count(_loci, given['loci_path'], 'loci')}"
+
+
+def _count(count: Callable[[Path], int], value: str, what: str) -> str:
+    if not io.named_path(value).is_file():
+        return f"{what} not known (no file {value})"
+    try:
+        return f"{count(io.named_path(value))} {what}"
+    except (OSError, ValueError) as error:
+        return f"{what} not known ({error})"
+
+
+def _people(path: Path) -> int:
     import pysam
 
-    file = io.ROOT / "params" / study / "01_extraction.yaml"
-    given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not given.get("vcf_path"):
-        return "no vcf_path: people and sequence are simulated"
-    said = []
-    for key, what in (("vcf_path", "people"), ("loci_path", "loci")):
-        value = given.get(key) or ""
-        path = folder / value.removeprefix("$DATA_DIR/") if value.startswith("$DATA_DIR/") else io.ROOT / value
-        if not path.is_file():
-            said.append(f"{what} not known ({key} {value or 'is not set'})")
-        elif what == "people":
-            with pysam.VariantFile(str(path)) as vcf:
-                said.append(f"{len(vcf.header.samples)} people")
-        else:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            said.append(f"{sum(bool(x.strip()) and not x.startswith(('#', 'track', 'browser')) for x in lines)} loci")
-    return " x ".join(said)
+    with pysam.VariantFile(str(path)) as vcf:
+        return len(vcf.header.samples)
+
+
+def _loci(path: Path) -> int:
+    return sum(1 for _ in windows.bed_rows(path))
 
 
 # One source --------------------------------------------------------------------------------------------------
@@ -204,7 +209,9 @@ def _make(source: Source, path: Path, wanted: str | None, revision: str | None) 
         download(source.address, new, source.bytes)
         if source.bgzip:
             _bgzip_fasta(new)
-    if wanted and (found := io.sha256(new)) != wanted:
+        if source.rewrite:
+            _rewrite(source.rewrite, new)
+    if wanted and (found := sha256(new)) != wanted:
         new.unlink()
         raise ValueError(f"{source.address}: sha256 {found}, wanted {wanted}: not the file of {source.release}; nothing was kept")
     for index in (".fai", ".gzi", ".tbi"):  # before the file itself, whose presence means that all is there
@@ -217,7 +224,7 @@ def _make(source: Source, path: Path, wanted: str | None, revision: str | None) 
 def _hash(path: Path) -> str:
     from lib.models import files
 
-    return files.weights_sha256(files.check_weights(path)) if path.is_dir() else io.sha256(path)
+    return files.weights_sha256(files.check_weights(path)) if path.is_dir() else sha256(path)
 
 
 def _size(path: Path) -> int:
@@ -297,6 +304,38 @@ def _bgzip_fasta(path: Path) -> None:
     pysam.faidx(str(path))
 
 
+def _tabs(line: str) -> str:
+    """A BED row with tabs between its columns."""
+    return line if re.match(r"#|(track|browser)\s", line) else "\t".join(line.split())
+
+
+def _chr(line: str) -> str:
+    """A VCF line with its contig named as UCSC does: 1 is chr1, MT is chrM; other names stay."""
+    return re.sub(r"^(##contig=<ID=)?(\d+|X|Y|MT)(?=[\t,>])", lambda m: f"{m[1] or ''}chr{m[2].replace('MT', 'M')}", line)
+
+
+REWRITES = {"tabs": _tabs, "chr": _chr}
+
+
+def _rewrite(how: str, path: Path) -> None:
+    """Write a file again, each line by one of `REWRITES`: a BED as plain text, a VCF as bgzip with .tbi beside it."""
+    import pysam
+
+    again = path.with_name(f"{path.name}.again")
+    try:
+        with pysam.BGZFile(str(again), "wb") if how == "chr" else again.open("wb") as out:
+            for _, line in lines.read(path):
+                out.write(f"{REWRITES[how](line)}\n".encode())
+        os.replace(again, path)
+        if how == "chr":
+            pysam.tabix_index(str(path), preset="vcf", force=True)
+    except (OSError, ValueError):
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        again.unlink(missing_ok=True)
+
+
 def _cut(address: str, loci: Path, path: Path) -> None:
     """The records of a VCF that lie in the loci, read by the tabix index at the address: bgzip, with .tbi beside it.
 
@@ -324,22 +363,13 @@ def _cut(address: str, loci: Path, path: Path) -> None:
 
 def _regions(loci: Path) -> dict[str, list[tuple[int, int]]]:
     """Start and end of the loci, merged where they overlap, by contig in the BED's order."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    for line in loci.read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith(("#", "track", "browser")):
-            contig, start, end = line.split("\t")[:3]
-            found.setdefault(contig, []).append((int(start), int(end)))
-    merged = {}
-    for contig, spans in found.items():
-        spans.sort()
-        joined = [spans[0]]
-        for start, end in spans[1:]:
-            if start <= joined[-1][1]:
-                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-            else:
-                joined.append((start, end))
-        merged[contig] = joined
-    return merged
+    import bioframe
+
+    rows = [(row[0], *windows.interval(*row[1:3], f"{loci}, line {number}")) for number, row in windows.bed_rows(loci)]
+    table = pd.DataFrame(rows, columns=["contig", "start", "end"])
+    merged = bioframe.merge(table, cols=("contig", "start", "end"))
+    spans = {contig: list(zip(part.start, part.end)) for contig, part in merged.groupby("contig")}
+    return {contig: spans[contig] for contig in table.contig.unique()}
 
 
 def _from_hub(source: Source, path: Path, wanted: str | None, revision: str | None) -> str:
@@ -362,13 +392,6 @@ def _from_hub(source: Source, path: Path, wanted: str | None, revision: str | No
 # The command -------------------------------------------------------------------------------------------------
 
 
-def data_folder() -> Path:
-    """DATA_DIR, or shared/data beside the project; made if need be."""
-    folder = Path(os.environ.get("DATA_DIR") or io.ROOT.parent / "shared" / "data")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Exits with 0 when all is there, 1 when something is missing or differs, 2 for a study or source that is none."""
     parser = argparse.ArgumentParser(prog="python -m lib.fetch", description="Fetch what a study needs.")
@@ -379,17 +402,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if not given.study:
             raise ValueError("give a study, as an argument or in STUDY")
-        folder = data_folder()
-        rows = gather(given.study, given.sources, folder, read_sources(), given.dry)
-        counts = people_and_loci(given.study, folder)
+        rows = gather(given.study, given.sources, read_sources(), given.dry)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     for row in rows:
         print(f"{row.state:8} {row.file}: {row.note}")
     missing = sum(row.state == "missing" for row in rows)
-    print(f"\n{given.study} in {folder}: {len(rows) - missing} of {len(rows)} there, {missing} missing or not as wanted")
-    print(counts)
+    print(f"\n{given.study} in {io.data_folder()}: {len(rows) - missing} of {len(rows)} there, {missing} missing or not as wanted")
+    print(people_and_loci(given.study))
     sys.exit(1 if missing else 0)
 
 

@@ -163,8 +163,8 @@ def density(stage, latents: pd.DataFrame, curves: pd.DataFrame, label: str) -> p
 NO_CONCEPT = "no concept has enough instances on validation and test chromosomes"
 
 
-def concepts(stage, best: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
-    """Fig. 5: test F1 of the best unit per concept, ranked, for the SAE and its nulls; one panel a kind."""
+def concepts(stage, best: pd.DataFrame, label: str, stop: str = "", *, f1_floor: float) -> plt.Figure:
+    """Fig. 5: test F1 of the best unit per concept, ranked, for the SAE and its nulls; one panel a kind, a line at `f1_floor`."""
     sizes = best.groupby("kind", sort=False)["concept"].nunique()
     kinds = [kind for kind, n in sizes.items() if n >= 3] or list(sizes.index)  # the CSV holds the others too
     figure, axes = fs.axes(1, max(1, len(kinds)), height=2.7, squeeze=False, sharey=True)
@@ -177,7 +177,7 @@ def concepts(stage, best: pd.DataFrame, label: str, stop: str = "") -> plt.Figur
             values = np.sort(group["f1"])[::-1]
             ax.plot(np.arange(1, len(values) + 1), values, color=fs.COLOURS[method], label=method, ls=fs.LINES.get(method, "-"),
                     marker=fs.MARKERS[method] if n <= 30 else None, ms=3)  # fmt: skip
-        ax.axhline(0.5, color="0.7", lw=0.6)
+        ax.axhline(f1_floor, color="0.7", lw=0.6)
         ax.set(xlabel=f"{kind} concepts, ranked (n = {n})", ylim=(0, 1))
         if n > 60:
             ax.set_xscale("log")

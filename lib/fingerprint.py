@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lib import io, modules
-from lib.hashes import Hashes
-from lib.params import STAGES, notebook_path, short, stage_params
+from lib.hashes import Hashes, only_time_differs
+from lib.params import STAGES, Refused, notebook_path, paths_of, short, stage_params
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -31,17 +31,20 @@ class Look:
         """All that decides a stage's output, by the names of PARTS.
 
         params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
-        inputs: `input_hashes`; upstream: stage before it -> fingerprint. Raises params.Refused for bad params,
-        FileNotFoundError for a missing data file.
+        inputs: file of `input_files` -> `Hashes.quick`, or the finished output's where `_inputs` finds the same bytes; upstream:
+        stage before it -> fingerprint. Raises params.Refused for bad params and for code that is no Python, FileNotFoundError
+        for a missing data file.
         """
         if stage not in self._parts:
             params = stage_params(self.study, stage)
-            source = notebook_path(stage).with_suffix(".py").read_text(encoding="utf-8")
+            notebook = notebook_path(stage).with_suffix(".py")
+            source = notebook.read_text(encoding="utf-8")
+            used = _used_by(source, notebook)
             self._parts[stage] = io.plain({
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
-                "modules": {short(path): modules.file_hash(path) for path in modules.used_by(source, io.ROOT)},
-                "inputs": {name: self.hashes.quick(path) for name, path in input_files(params).items()},
+                "modules": {short(path): modules.file_hash(path) for path in used},
+                "inputs": self._inputs(stage, params),
                 "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
             })
         return self._parts[stage]
@@ -50,6 +53,29 @@ class Look:
         """Hash of all that decides this stage's output, as hexadecimal. Raises as `parts` does."""
         return hash_of(self.parts(stage))
 
+    def _inputs(self, stage: str, params: dict[str, Any]) -> dict[str, str]:
+        """Hashes of the input files; of a large one that was only touched or copied, that which the finished output has.
+
+        Where the time alone differs from what the manifest notes, the whole file is hashed and compared, once.
+        """
+        noted, whole = self._noted(stage)
+        seen = {}
+        for name, path in input_files(params).items():
+            seen[name] = self.hashes.quick(path)
+            if only_time_differs(seen[name], noted.get(name)) and self.hashes.whole(path) == whole.get(name):
+                seen[name] = noted[name]
+        return seen
+
+    def _noted(self, stage: str) -> tuple[dict[str, str], dict[str, str]]:
+        """The inputs of the finished output, and the whole hashes of those that were sampled; empty where there is none."""
+        try:
+            manifest = io.read_manifest(self.study, stage)
+        except io.Unfinished:
+            return {}, {}
+        tables = (manifest.get(name) for name in ("inputs", "inputs_whole"))
+        inputs, whole = (table if isinstance(table, dict) else {} for table in tables)
+        return inputs, whole
+
     def whole_inputs(self, stage: str) -> dict[str, str]:
         """SHA-256 of the whole content of those inputs that `parts` knows by samples."""
         files, known = input_files(self.parts(stage)["params"]), self.parts(stage)["inputs"]
@@ -57,30 +83,33 @@ class Look:
 
 
 def input_files(params: dict[str, Any]) -> dict[str, Path]:
-    """Every file that a parameter ending in `_path` or `_paths` names: as written there -> where it lies.
+    """Every file that the parameters name, see `params.paths_of`: as written there -> where it lies.
 
-    With each file come the index files beside it; a folder stands for the files in it, hidden ones left out. Empty values
-    are skipped, and so are `simulated:` files, which 01_extraction makes: its fingerprint stands for them.
-    Raises FileNotFoundError for a missing one.
+    With each file come the index files beside it; a folder stands for the files in it, hidden ones left out. For simulated
+    files the fingerprint of 01_extraction stands. Raises FileNotFoundError for a missing one.
     """
     files = {}
-    for name, value in params.items():
-        texts = value if isinstance(value, (list, tuple)) else [value]
-        for text in texts if name.endswith(("_path", "_paths")) else []:
-            if not text or str(text).startswith("simulated:"):
-                continue
-            path = io.data_path(str(text))
-            if path.is_dir():
-                files |= {f"{str(text).rstrip('/')}/{p.relative_to(path).as_posix()}": p for p in _shown(path)}
-            else:
-                beside = {f"{text}{end}": path.with_name(path.name + end) for end in INDEXES}
-                files |= {str(text): path} | {name: p for name, p in beside.items() if p.is_file()}
+    for _, text in paths_of(params):
+        path = io.data_path(text)
+        if path.is_dir():
+            files |= {f"{text.rstrip('/')}/{p.relative_to(path).as_posix()}": p for p in _shown(path)}
+        else:
+            beside = {f"{text}{end}": path.with_name(path.name + end) for end in INDEXES}
+            files |= {text: path} | {name: p for name, p in beside.items() if p.is_file()}
     return files
 
 
 def hash_of(value: Any) -> str:
     """Hash of a value by its JSON, keys sorted, as hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _used_by(source: str, notebook: Path) -> list[Path]:
+    """`modules.used_by` of a notebook. Raises params.Refused with file and line for code that does not parse."""
+    try:
+        return modules.used_by(source, io.ROOT, str(notebook))
+    except SyntaxError as error:
+        raise Refused(f"{short(Path(error.filename))}, line {error.lineno}: {error.msg}; wanted Python") from None
 
 
 def _without_parameters(source: str) -> str:

@@ -35,6 +35,12 @@ def sampled(path: Path) -> str:
     return f"sampled:{status.st_size}:{status.st_mtime_ns}:{digest.hexdigest()}"
 
 
+def only_time_differs(one: str, other: str | None) -> bool:
+    """Whether two of `sampled` have the same size and samples, and not the same time."""
+    a, b = one.split(":"), (other or "").split(":")
+    return one != other and len(a) == len(b) == 4 and (a[:2], a[3]) == (b[:2], b[3])
+
+
 def is_large(path: Path) -> bool:
     """Whether a file is looked at by samples."""
     return path.stat().st_size >= LARGE

@@ -39,6 +39,8 @@ COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets"
 TEXT = ("sample", "group", "locus", "contig", "unit_id", "ref", "alt", "gene", "id", "target", "destroys_site", "element", "strand",
         "motif", "matrix_id", "concept", "family", "lost_concept", "gained_concept", "logo", "match", "match_family", "word",
         "name", "kind", "method", "arm", "model", "file")
+#: What is a table of names and values in a manifest, as far as it is there.
+TABLES = ("files", "files_sampled", "params", "modules", "inputs", "inputs_whole", "upstream", "headline")
 _LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a cell can be run twice
 
 
@@ -286,21 +288,31 @@ def unlock(study: str, name: str, kind: str = "run") -> None:
 def data_path(text: str) -> Path:
     """The existing file or folder a params value names.
 
-    `$DATA_DIR/…` is under that environment variable (default: shared/data beside the project), an absolute
-    path stays, anything else is relative to the project root. Raises FileNotFoundError.
+    `$DATA_DIR/…` is in `data_folder`, an absolute path stays, anything else is relative to the project root.
+    Raises FileNotFoundError.
     """
-    if text == "$DATA_DIR" or text.startswith("$DATA_DIR/"):
-        folder = Path(os.environ.get("DATA_DIR") or ROOT.parent / "shared" / "data")
+    path, hint = named_path(text), "write it relative to the project root, or as $DATA_DIR/…"
+    if _in_data_folder(text):
         hint = "set the environment variable DATA_DIR to the data folder"
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{text}: there is no data folder {folder}; {hint}")
-        path = folder / text[len("$DATA_DIR"):].lstrip("/")
-    else:
-        path = ROOT / text
-        hint = "write it relative to the project root, or as $DATA_DIR/…"
+        if not data_folder().is_dir():
+            raise FileNotFoundError(f"{text}: there is no data folder {data_folder()}; {hint}")
     if not path.exists():
         raise FileNotFoundError(f"{text}: {path} does not exist; {hint}")
     return path
+
+
+def named_path(text: str) -> Path:
+    """The file or folder a params value names, as `data_path` finds it, there or not."""
+    return data_folder() / text[len("$DATA_DIR"):].lstrip("/") if _in_data_folder(text) else ROOT / text
+
+
+def data_folder() -> Path:
+    """The folder that `$DATA_DIR` in params stands for, there or not: the environment variable, or shared/data beside the project."""
+    return Path(os.environ.get("DATA_DIR") or ROOT.parent / "shared" / "data").absolute()
+
+
+def _in_data_folder(text: str) -> bool:
+    return text == "$DATA_DIR" or text.startswith("$DATA_DIR/")
 
 
 def read_manifest(study: str, stage: str) -> dict[str, Any]:
@@ -314,8 +326,9 @@ def read_manifest(study: str, stage: str) -> dict[str, Any]:
         what = "is empty" if not path.stat().st_size else f"is no JSON: {error}"
         raise Unfinished(study, stage, f"{_below_root(path)} {what}", damaged=True) from None
     missing = [key for key in ("stage", "fingerprint", "files") if not isinstance(manifest, dict) or key not in manifest]
-    if missing or not isinstance(manifest["files"], dict):
-        raise Unfinished(study, stage, f"{_below_root(path)} lacks {missing or 'a table of files'}", damaged=True)
+    wrong = missing or [key for key in TABLES if not isinstance(manifest.get(key, {}), dict)]
+    if wrong:
+        raise Unfinished(study, stage, f"{_below_root(path)} lacks {missing or f'a table of {wrong[0]}'}", damaged=True)
     return manifest
 
 

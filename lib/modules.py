@@ -17,16 +17,19 @@ HERE = Path(__file__).resolve().parent.parent  # the root of the code that runs
 
 
 class _Source(NamedTuple):
-    """hash: of what Python would run. imports: (level, module, names). texts: every text the code holds, prose aside."""
+    """hash: of what Python would run. imports: (level, module, names). texts: every text it holds, but for those that stand alone."""
 
     hash: str
     imports: frozenset[tuple[int, str, tuple[str, ...]]]
     texts: frozenset[str]
 
 
-def used_by(source: str, root: Path) -> list[Path]:
-    """Files of root/lib that `source` imports, at any depth, with the tables that those modules name."""
-    return _walk(_names(_parse(source), ""), (), root)
+def used_by(source: str, root: Path, file: str = "<code>") -> list[Path]:
+    """Files of root/lib that `source` imports, at any depth, with the tables that those modules name.
+
+    file: that of `source`, for errors. Raises SyntaxError with file and line for code that does not parse.
+    """
+    return _walk(_names(_parse(source, file), ""), (), root)
 
 
 def behind(modules: Iterable[str], without: Iterable[str] = (), root: Path = HERE) -> list[Path]:
@@ -60,11 +63,11 @@ def hash_of_files(paths: Iterable[Path], root: Path = HERE) -> str:
 
 def tables(root: Path) -> dict[str, list[Path]]:
     """The files of root/lib that are no code, by name."""
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in sorted((root / "lib").rglob("*.*")):
         if path.suffix != ".py" and path.parent.name != "__pycache__" and path.is_file():
-            found.setdefault(path.name, []).append(path)
-    return found
+            by_name.setdefault(path.name, []).append(path)
+    return by_name
 
 
 def _walk(todo: set[str], without: Iterable[str], root: Path) -> list[Path]:
@@ -75,7 +78,7 @@ def _walk(todo: set[str], without: Iterable[str], root: Path) -> list[Path]:
         path = None if module in without else _file(module, root)
         if path is None or path in files:
             continue
-        source = _parse(path.read_text(encoding="utf-8"))
+        source = _parse(path.read_text(encoding="utf-8"), str(path))
         files.add(path)
         files.update(table for text in source.texts for table in beside.get(text.rpartition("/")[2], ()))
         todo |= _names(source, module if path.name == "__init__.py" else module.rpartition(".")[0])
@@ -106,9 +109,9 @@ def _file(module: str, root: Path) -> Path | None:
 
 
 @cache
-def _parse(source: str) -> _Source:
-    """Raises SyntaxError."""
-    tree = ast.parse(source)
+def _parse(source: str, file: str = "<code>") -> _Source:
+    """file: its name, for errors. Raises SyntaxError."""
+    tree = ast.parse(source, file)
     imports: set[tuple[int, str, tuple[str, ...]]] = set()
     texts: set[str] = set()
     for node in ast.walk(tree):
@@ -116,6 +119,7 @@ def _parse(source: str) -> _Source:
             block = getattr(node, name, None)
             if isinstance(block, list):
                 setattr(node, name, [s for s in block if not _is_bare_text(s)])
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.update((0, alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

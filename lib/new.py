@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import sys
 from dataclasses import dataclass, fields
@@ -73,8 +72,7 @@ Choices = dict[str, tuple[Any, str]]  # name -> value, reason
 
 def new(study: str, given: Given) -> Path:
     """Write params/<study>/ and give it back. Raises ValueError, or FileExistsError for a study that is there."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", study):
-        raise ValueError(f"study {study!r}: wanted a name of letters, digits, '.', '-' and '_'")
+    io.check_name("study", study)
     folder = io.ROOT / "params" / study
     if folder.exists():
         raise FileExistsError(f"params/{study} is there already; choose another name, or remove it first")
@@ -143,11 +141,10 @@ def window(seen: Seen, most: int = MOST_BP) -> tuple[int, str]:
     size = fit.largest_window(model, seen.genome, seen.loci, most)
     while size >= unit:
         size -= size % (unit if unit != 10 or size < 1000 else 50)
-        tiled = windows.drop_gaps(windows.tile(seen.loci, size), seen.genome)
-        tiled = tiled.drop_duplicates(["contig", "start", "end"])
+        tiled = windows.of_loci(seen.loci, seen.genome, size)
         units = haplotypes.build_units(tiled, seen.genome, seen.genotypes)
         tokens = fit.n_tokens(model, units.sequences)
-        room = 0.95 if type(model.tokenizer).__name__ == "Tokenizer" else 1.0  # for background, whose words may be shorter
+        room = 1.0 if model.tokenizer.fixed_words else 0.95  # for background, whose words may be shorter
         if model.max_tokens is None:
             return size, f"the model has no limit; at most {MOST_BP}, and no longer than the longest locus"
         if tokens.max() <= room * model.max_tokens:
@@ -199,12 +196,7 @@ def _background(study: str, given: Given, seen: Seen, window_bp: int, folder: Pa
         regions, text = drawn.draw(seen.genome, seen.loci, window_bp, MOST_WINDOWS, 0), f"params/{study}/background.bed"
         regions.to_csv(folder / "background.bed", sep="\t", header=False, index=False)
         regions = regions.assign(locus="")
-    tiled = windows.tile(regions, window_bp)
-    tiled = windows.outside(tiled[tiled.end - tiled.start == window_bp], seen.loci)
-    kept = windows.drop_gaps(tiled, seen.genome, 0.0)
-    if kept.empty:
-        raise ValueError(f"{text}: no window of {window_bp} bases without N outside the loci")
-    return kept, text
+    return windows.of_background(regions, seen.loci, seen.genome, window_bp), text
 
 
 def choose(given: Given, seen: Seen, background: pd.DataFrame, text: str, size: tuple[int, str]) -> dict[str, Choices]:
@@ -260,7 +252,7 @@ def _hunting(given: Given, seen: Seen) -> Choices:
         "arms": ([name], "the phenotype's name in tables and figures: its file's"),
         "arm_kinds": (["additive"], "not used: the phenotype is real"),
         "effect_scales": ([1.0], "not used: the phenotype is real"),
-        "germline_limits": ([0.8], "published ceiling of germline scores: 0.75 for Crohn's disease, 0.70 for colitis"),
+        "germline_limits": ([0.8], "above what germline scores reach as published, 0.75 for Crohn's disease and 0.70 for colitis, by 0.05: more is suspect"),
         "match_published": (seen.published > 0, f"{seen.published} published IBD variants are in this cohort on this genome"),
         "vcf_path": (given.vcf, ""),
         "loci_path": (given.loci, ""),
@@ -330,7 +322,7 @@ def _variants(given: Given, test: list[str], size: tuple[int, str]) -> Choices:
         "variants_path": (given.variants, "" if given.variants else "no labelled variants given"),
         "label_column": ("", "a VCF has no label column: CLNSIG is the label"),
         "truth_path": ("", "nothing is planted in real data"),
-        "test_contigs": (test if given.variants else [], "those that the dictionary never saw" if given.variants else ""),
+        "test_contigs": (test if given.variants else [], "those that the dictionary never saw" if given.variants else "no labelled variants given"),
         "loci_path": (given.loci, ""),
         "exon_path": (given.exons, "" if given.exons else "none given"),
         "window_bp": (size[0], "as in 01_extraction"),
@@ -362,11 +354,10 @@ def _as_param(text: str) -> str:
     path = Path(text).absolute()
     if not path.exists() and (io.ROOT / text).exists():
         path = io.ROOT / text
-    data = os.environ.get("DATA_DIR")
     if path.is_relative_to(io.ROOT):
         return path.relative_to(io.ROOT).as_posix()
-    if data and path.is_relative_to(Path(data).absolute()):
-        return "$DATA_DIR/" + path.relative_to(Path(data).absolute()).as_posix()
+    if path.is_relative_to(io.data_folder()):
+        return "$DATA_DIR/" + path.relative_to(io.data_folder()).as_posix()
     return str(path)
 
 

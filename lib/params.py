@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,11 @@ def parameter_defaults(notebook: Path) -> dict[str, Any]:
     Raises Refused without exactly one such cell, or when it holds anything but assignments of literals.
     """
     defaults = {}
-    for node in ast.parse(_parameters_cell(notebook)).body:
+    try:
+        body = ast.parse(_parameters_cell(notebook)).body
+    except SyntaxError as error:
+        raise Refused(f"{short(notebook)}, parameters cell, line {error.lineno}: {error.msg}; wanted Python") from None
+    for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         try:
             defaults[target.id] = ast.literal_eval(node.value)
@@ -118,8 +122,11 @@ def parameter_defaults(notebook: Path) -> dict[str, Any]:
 def _parameters_cell(notebook: Path) -> str:
     if not notebook.exists():
         raise Refused(f"there is no notebook {short(notebook)}")
-    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-             if "parameters" in cell["metadata"].get("tags", [])]
+    try:
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refused(f"{short(notebook)} is no JSON: {error}; wanted a notebook (jupytext --sync the .py)") from None
+    cells = [cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise Refused(f"{short(notebook)} has {len(cells)} cells tagged `parameters`, wanted one")
     return "".join(cells[0]["source"])
@@ -128,6 +135,17 @@ def _parameters_cell(notebook: Path) -> str:
 def parameter_ranges(notebook: Path) -> dict[str, Range]:
     """Name and range of each parameter, by the comments of the notebook's `parameters` cell. Raises Refused."""
     return ranges.of_source(_parameters_cell(notebook))
+
+
+def paths_of(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Parameter and text of every path that a stage's values name, by parameters that end in `_path` or `_paths`.
+
+    Empty ones are left out, and so are `simulated:` files, which 01_extraction makes.
+    """
+    for name, value in values.items():
+        for text in value if isinstance(value, (list, tuple)) else [value]:
+            if name.endswith(("_path", "_paths")) and text and not str(text).startswith("simulated:"):
+                yield name, str(text)
 
 
 def check_pair(notebook: Path) -> None:

@@ -55,6 +55,7 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
         io.recover(study, stage)
         look = Look(study)                           # at what lies here before the run, not at later edits
         why = ["--force"] if force else reasons(look, stage)
+        look.hashes.save()
         if not why:
             print(f"{study}/{stage}: up to date", flush=True)
             return False

@@ -32,10 +32,10 @@ def reasons(look: Look, stage: str) -> list[str]:
         return ["its output was made in an open notebook, not by the runner"]
     if not all(name in manifest for name in PARTS):
         return ["its output was made by an earlier version of the runner, which noted less"]
-    found = [line for name in PARTS for line in _changes(name, manifest[name], now[name], stage)]
-    if not found and manifest["fingerprint"] != look.fingerprint(stage):
-        found = ["manifest.json was edited: its fingerprint is not that of its parts"]
-    return found + list(_edited(look, stage, manifest))
+    why = [line for name in PARTS for line in _changes(name, manifest[name], now[name], stage)]
+    if not why and manifest["fingerprint"] != look.fingerprint(stage):
+        why = ["manifest.json was edited: its fingerprint is not that of its parts"]
+    return why + list(_edited(look, stage, manifest))
 
 
 def _changes(part: str, old: Any, new: Any, stage: str) -> Iterator[str]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 
-from lib import stats
-from lib.genome import sequence as sq
+from lib import lines, stats
+from lib.genome.reference import Reference
 from lib.models.adapter import Adapter
 from lib.progress import tqdm
 from lib.sae.model import SAE
 
 PATHOGENIC = {"Pathogenic", "Likely_pathogenic", "Pathogenic/Likely_pathogenic"}
+EMPTY = {"", "false", "na", "nan", "n/a", "null", "none", "."}  # values of a label column that are no label, in any case
 BENIGN = {"Benign", "Likely_benign", "Benign/Likely_benign"}
 
 
@@ -160,22 +163,46 @@ def separation(table: pd.DataFrame, scores: dict[str, str], n_boot: int, seed: i
     })  # fmt: skip
 
 
-def read_table(path: Path, reference, label_column: str) -> pd.DataFrame:
-    """Labelled variants from a table: contig, pos (0-based), ref, alt, locus or gene, and a label column.
+def read_table(path: Path, reference: Reference, label_column: str) -> pd.DataFrame:
+    """Labelled variants from a table: contig, pos (0-based), ref, alt, gene (from a column locus or gene), label.
 
-    The label is 1 where that column is neither empty nor 0. REF is checked against the genome, by line.
+    The label is 1 where label_column is neither empty (or one of `EMPTY`) nor a zero. Raises ValueError naming the line
+    for: a contig that the genome lacks, a position that is no number or off the contig, an allele of other letters than
+    A C G T, REF that is not the genome's, ALT that is REF, a variant twice; and what `lib.lines.table` refuses.
     """
-    frame = pd.read_csv(path, sep=None, engine="python").rename(columns={"locus": "gene"})
-    if missing := {"contig", "pos", "ref", "alt", "gene", label_column} - set(frame.columns):
+    table = lines.table(path)
+    table = table if "gene" in table else table.rename(columns={"locus": "gene"})
+    if missing := {"contig", "pos", "ref", "alt", "gene", label_column} - set(table.columns):
         raise ValueError(f"{path}: no column {', '.join(sorted(missing))}")
-    for line, v in enumerate(frame.itertuples(), start=2):
-        sq.encode(v.ref + v.alt)
-        found = reference.fetch(v.contig, v.pos, v.pos + len(v.ref))
-        if found != v.ref:
-            raise ValueError(f"{path}, line {line}: {v.contig}:{v.pos + 1} REF is {v.ref}, the genome has {found}")
-    given = frame[label_column]
-    label = (given.notna() & ~given.astype(str).isin(["", "0", "0.0", "False"])).astype(int)
-    return frame[["contig", "pos", "ref", "alt", "gene"]].assign(label=label)
+    lines_of: dict[tuple, int] = {}
+    for row in table.itertuples():
+        where = f"{path}, line {row.Index}"
+        _check_variant(row, reference, where)
+        variant = row.contig, int(row.pos), row.ref, row.alt
+        if variant in lines_of:
+            raise ValueError(f"{where}: {row.contig}:{row.pos} {row.ref}>{row.alt} is in line {lines_of[variant]} already, wanted once")
+        lines_of[variant] = row.Index
+    given = table[label_column].str.strip().str.lower()
+    nothing = given.isin(EMPTY) | (pd.to_numeric(given, errors="coerce") == 0)
+    variants = table[["contig", "pos", "ref", "alt", "gene"]].assign(label=(~nothing).astype(int))
+    return variants.astype({"pos": int}).reset_index(drop=True)
+
+
+def _check_variant(row: Any, reference: Reference, where: str) -> None:
+    """row: contig, pos, ref, alt as text. Raises ValueError for what is no substitution, insertion or deletion of this genome."""
+    reference.check_contig(row.contig, where)
+    length = reference.lengths[row.contig]
+    if not re.fullmatch("[0-9]{1,15}", row.pos) or int(row.pos) >= length:
+        raise ValueError(f"{where}: pos {row.pos!r}, wanted 0 to {length - 1} (0-based)")
+    for name, allele in (("REF", row.ref), ("ALT", row.alt)):
+        if not re.fullmatch("[ACGT]+", allele):
+            raise ValueError(f"{where}: {name} {allele!r}, wanted letters A C G T")
+    pos = int(row.pos)
+    bases = reference.fetch(row.contig, pos, min(pos + len(row.ref), length))
+    if bases != row.ref:
+        raise ValueError(f"{where}: {row.contig}:{pos + 1} REF is {row.ref}, the genome has {bases}")
+    if row.alt == row.ref:
+        raise ValueError(f"{where}: {row.contig}:{pos + 1} ALT {row.alt} is REF, wanted another allele")
 
 
 def none() -> pd.DataFrame:

@@ -30,10 +30,10 @@ def differences(study: str, stage: str) -> tuple[int, list[str]]:
     try:
         lying = input_files(manifest.get("params", {}))
     except FileNotFoundError as error:
-        lying = {}
+        lying = None
         lines.append(f"input {error}")
     inputs = manifest.get("inputs", {}) | manifest.get("inputs_whole", {})
-    if lying:
+    if lying is not None:
         wanted |= {f"input {name}": (lying.get(name), digest) for name, digest in inputs.items()}
         lines += [f"input {name} was not there when the stage ran" for name in lying if name not in inputs]
     for name, (path, digest) in wanted.items():

@@ -96,10 +96,7 @@ if external_vcf_path:
     if shared := set(others.samples) & set(genotypes.samples):
         raise ValueError(f"{external_vcf_path}: {len(shared)} of its samples are in {vcf_path} too, wanted other people")
     people["external_"] = others, haplotypes.build_units(cohort_windows, genome, others)
-tiles = windows.drop_gaps(windows.tile(background, window_bp), genome, max_n_share=0.0)
-tiles = windows.outside(tiles[tiles.end - tiles.start == window_bp], loci)
-if max_background_windows:
-    tiles = windows.sample_windows(tiles, max_background_windows, seed)
+tiles = windows.of_background(background, loci, genome, window_bp, max_background_windows, seed)
 tiles = tiles.sort_values(["contig", "start"], ignore_index=True)
 tiles["window"] = np.arange(len(tiles)) + len(cohort_windows)
 plain = haplotypes.build_units(tiles, genome)

@@ -338,6 +338,7 @@ if external_phenotype_path:
     other_pooled, _ = store.read_pooled(there["pooled.h5"], sites)
     other_samples, _, other_carriers = inputs.read_cohort(there["cohort.h5"])
     other_map, other_people, other_loci = probe.person_locus_map(other_carriers, io.read_csv(there["units.csv"]))
+    assert other_people == other_samples, f"carriers name {other_people[:3]}…, the second cohort {other_samples[:3]}…: wanted the same people in this order"
     if other_loci != loci:
         raise ValueError(f"second cohort: loci {other_loci[:5]}…, wanted {loci[:5]}… in this order")
     other_y = cohort.read_phenotype(inputs.find(study, external_phenotype_path), other_people)

@@ -71,7 +71,6 @@ n_tokens = 20000                  # [100, 1e9] tokens on which firing rates are 
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
-import json
 
 import numpy as np
 import pandas as pd
@@ -86,8 +85,8 @@ from lib.sae import evaluate, format
 stage = io.open_stage(study, "05_validation")
 
 # %%
-settings = json.loads(io.stage_path(study, "02_layer_hunting", "settings.json").read_text())  # the probes are those of 02
-chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_text())
+settings = io.read_json(study, "02_layer_hunting", "settings.json")  # the probes are those of 02
+chosen = io.read_json(study, "03_sae_training", "chosen.json")
 training = io.stage_path(study, "03_sae_training", "chosen.json").parent
 site = chosen["site"]
 model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))

@@ -44,7 +44,6 @@ min_calibration = 100                # [2, 1e6] labelled variants a class needed
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
-import json
 from collections import Counter
 
 import numpy as np
@@ -59,7 +58,7 @@ from lib.sae.model import random_dictionary
 stage = io.open_stage(study, "06_variants")
 
 # %%
-chosen = json.loads(io.stage_path(study, "03_sae_training", "chosen.json").read_text())
+chosen = io.read_json(study, "03_sae_training", "chosen.json")
 model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
 sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, chosen["site"], model.identity)
 genome = reference.Reference(inputs.find(study, genome_path))

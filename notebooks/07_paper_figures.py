@@ -28,8 +28,6 @@ data_label = ""  # more words for every figure, after what the study itself says
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
-import json
-
 import pandas as pd
 
 from lib import figures, io, labels, stops
@@ -37,7 +35,7 @@ from lib import figures, io, labels, stops
 stage = io.open_stage(study, "07_paper_figures")
 STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_variants"]
 read = {name: io.read_table(study, name, "claims") for name in STAGES}
-about, arms, chosen, rule = (json.loads(io.stage_path(study, name, file).read_text()) for name, file in (
+about, arms, chosen, rule = (io.read_json(study, name, file) for name, file in (
     ("01_extraction", "study.json"), ("02_layer_hunting", "arms.json"), ("03_sae_training", "chosen.json"), ("05_validation", "rule.json")))
 alarmed, no_go = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms")), stops.of_dictionary(chosen)
 label = labels.text(about, arms, data_label)
@@ -79,7 +77,8 @@ figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.re
 # Test F1 of the unit chosen on validation, per concept, ranked; every rival and null was searched alike.
 
 # %%
-figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), label, no_go);
+figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), label, no_go,
+                 f1_floor=io.read_json(study, "04_annotation", "settings.json")["f1_floor"]);
 
 # %% [markdown]
 # ## Figure 6 · The trained dictionary against its nulls

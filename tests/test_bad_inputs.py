@@ -10,6 +10,7 @@ import pysam
 import pytest
 
 from lib import cohort, inputs, io, probe, store, structure
+from lib import variants as effects
 from lib.annotate import features, genes, tracks
 from lib.genome import report, variants, windows
 from lib.genome.reference import Reference
@@ -502,6 +503,41 @@ def test_lead_snps_on_a_genome_of_any_spelling(tmp_path, contig, spellings):
         "intervals on contigs that the genome lacks": 1, "lead SNPs of several places": 2, "lead SNPs without a place": 1}  # fmt: skip
 
 
+LABELLED = {
+    "a position that is no number": ("chr2,x,A,G,g,1", r"line 3: pos 'x', wanted 0 to 39 \(0-based\)"),
+    "an empty position": ("chr2,,A,G,g,1", r"line 3: pos '', wanted 0 to 39"),
+    "a position with a point": ("chr2,4.0,A,G,g,1", r"line 3: pos '4\.0', wanted"),
+    "a position off the contig": ("chr2,40,A,G,g,1", r"line 3: pos '40', wanted 0 to 39"),
+    "a negative position": ("chr2,-1,A,G,g,1", r"line 3: pos '-1', wanted"),
+    "an empty REF": ("chr2,4,,G,g,1", r"line 3: REF '', wanted letters A C G T"),
+    "an empty ALT": ("chr2,4,A,,g,1", r"line 3: ALT '', wanted letters"),
+    "ALT in lower case": ("chr2,4,A,g,g,1", r"line 3: ALT 'g', wanted letters"),
+    "a deletion as a sign": ("chr2,4,A,-,g,1", r"line 3: ALT '-', wanted letters"),
+    "another REF": ("chr2,4,C,G,g,1", r"line 3: chr2:5 REF is C, the genome has A"),
+    "REF over the end": ("chr2,39,TA,T,g,1", r"line 3: chr2:40 REF is TA, the genome has T"),
+    "ALT is REF": ("chr2,4,A,A,g,1", r"line 3: chr2:5 ALT A is REF"),
+    "the same again": ("chr2,0,A,G,g,1", r"line 3: chr2:0 A>G is in line 2 already"),
+    "another contig": ("chr9,4,A,G,g,1", r"line 3: contig 'chr9' is not in .*g\.fa"),
+    "a contig in another spelling": ("2,4,A,G,g,1", r"line 3: contig '2' .*spelled 'chr2' there"),
+    "a field too few": ("chr2,4,A,G,g", r"line 3: 5 fields, wanted 6"),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_labelled_variants_are_refused_by_line(tmp_path, genome, name):
+    row, message = LABELLED[name]
+    (tmp_path / "v.csv").write_text(f"contig,pos,ref,alt,gene,hit\nchr2,0,A,G,g,1\n{row}\n")
+    with pytest.raises(ValueError, match=rf"v\.csv, {message}"):
+        effects.read_table(tmp_path / "v.csv", genome, "hit")
+
+
+def test_labelled_variants_that_are_odd_but_right(tmp_path, genome):
+    (tmp_path / "v.tsv.gz").write_bytes(gzip.compress(b"hit\tgene\tlocus\tcontig\tpos\tref\talt\r\n\r\n1\tg\tx\tchr2\t038\tGT\tG\r\n\tg\tx\tchr2\t0\tA\tACC\r\n"))
+    table = effects.read_table(tmp_path / "v.tsv.gz", genome, "hit")
+    assert table.values.tolist() == [["chr2", 38, "GT", "G", "g", 1], ["chr2", 0, "A", "ACC", "g", 0]]
+    assert list(table.columns) == ["contig", "pos", "ref", "alt", "gene", "label"]
+
+
 def test_clinvar_off_the_panel_is_counted(tmp_path, genome):
     path = vcf(tmp_path, "chr3\t2\t.\tC\tT\t.\t.\t.", head=HEAD.replace("\tFORMAT\ta\tb", "").replace("##contig=<ID=chr2,length=40>\n", ""))
     counts = Counter()
@@ -515,7 +551,6 @@ CLINVAR = HEAD.replace("\tFORMAT\ta\tb", "").replace(
 
 def clinvar(folder, genome, *rows):
     """rows: "POS REF ALT INFO". The alleles read, as "pos ref>alt label gene", and what was left out."""
-    from lib import variants as effects
 
     lines = ["chr2\t{}\t.\t{}\t{}\t.\t.\t{}".format(*row.split()) for row in rows]
     path, counts = vcf(folder, *lines, head=CLINVAR), Counter()

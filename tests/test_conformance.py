@@ -20,7 +20,7 @@ from lib.genome.haplotypes import build_units
 from lib.genome.reference import Reference
 from lib.genome.variants import Genotypes
 from lib.models import adapter as door
-from lib.models import check_model, conformance, tokens
+from lib.models import check_model, conformance, sense, tokens
 from lib.models.families import Family
 from tests import cell_models, helpers
 from tests.zoo import DNA, ZOO
@@ -505,7 +505,7 @@ def test_unknown_model_and_unpinned_hub_id_are_refused(capsys, tmp_path):
 def test_each_kind_of_model_gets_records_it_reads(tmp_path, name, kind):
     adapter = door.load(ZOO[name].save(tmp_path, seed=0))
     records = check_model.records_for(adapter)
-    assert check_model.kind_of(adapter) == kind and len(records) == 3
+    assert sense.kind_of(adapter) == kind and len(records) == 3
     assert len({len(adapter.encode_one(record).ids) for record in records}) > 1
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pysam
 import pytest
 
 from lib import stats, variants
+from lib.genome import reference
 from lib.sae.model import SAE, SAEConfig
 from tests import helpers
 
@@ -37,31 +39,40 @@ def test_clinvar_label_leaves_the_uncertain_out():
     np.testing.assert_array_equal(variants.clinvar_label(pd.Series(list(said))), list(said.values()))
 
 
+@pytest.fixture
+def genome(tmp_path):
+    """The same contigs as a file."""
+    path = tmp_path / "g.fa"
+    path.write_text("".join(f">{name}\n{text}\n" for name, text in GENOME.contigs.items()))
+    pysam.faidx(str(path))
+    return reference.Reference(path)
+
+
 def write(path, rows: str, header="contig,pos,ref,alt,locus,hit"):
     path.write_text(header + "\n" + rows)
     return path
 
 
-def test_read_table_takes_the_label_from_what_is_filled(tmp_path):
+def test_read_table_takes_the_label_from_what_is_filled(tmp_path, genome):
     path = write(tmp_path / "v.csv", "one,0,A,G,g1,CTCF\none,1,CG,C,g1,\ntwo,5,C,CA,g2,0\n")
-    got = variants.read_table(path, GENOME, "hit")
+    got = variants.read_table(path, genome, "hit")
     assert got["label"].tolist() == [1, 0, 0] and got["gene"].tolist() == ["g1", "g1", "g2"]
 
 
-@pytest.mark.parametrize("numbers", [("1", "0", ""), ("True", "False", "False")])
-def test_read_table_reads_zero_as_zero_however_it_is_parsed(tmp_path, numbers):
+@pytest.mark.parametrize("numbers", [("1", "0", ""), ("True", "False", "False"), ("0.5", "0.00", "NA"), ("x", ".", "nan")])
+def test_read_table_reads_zero_as_zero_however_it_is_parsed(tmp_path, genome, numbers):
     # an empty cell turns 1 and 0 into 1.0 and 0.0
-    path = write(tmp_path / "v.csv", "".join(f"one,0,A,G,g1,{x}\n" for x in numbers))
-    assert variants.read_table(path, GENOME, "hit")["label"].tolist() == [1, 0, 0]
+    path = write(tmp_path / "v.csv", "".join(f"one,{4 * i},A,G,g1,{x}\n" for i, x in enumerate(numbers)))
+    assert variants.read_table(path, genome, "hit")["label"].tolist() == [1, 0, 0]
 
 
-def test_read_table_names_what_is_wrong(tmp_path):
+def test_read_table_names_what_is_wrong(tmp_path, genome):
     with pytest.raises(ValueError, match="v.csv: no column hit"):
-        variants.read_table(write(tmp_path / "v.csv", "one,0,A,G,g1\n", "contig,pos,ref,alt,locus"), GENOME, "hit")
+        variants.read_table(write(tmp_path / "v.csv", "one,0,A,G,g1\n", "contig,pos,ref,alt,locus"), genome, "hit")
     with pytest.raises(ValueError, match="v.csv, line 3: one:2 REF is T, the genome has C"):
-        variants.read_table(write(tmp_path / "v.csv", "one,0,A,G,g1,x\none,1,T,G,g1,x\n"), GENOME, "hit")
+        variants.read_table(write(tmp_path / "v.csv", "one,0,A,G,g1,x\none,1,T,G,g1,x\n"), genome, "hit")
     with pytest.raises(ValueError, match="Z"):
-        variants.read_table(write(tmp_path / "v.csv", "one,0,A,Z,g1,x\n"), GENOME, "hit")
+        variants.read_table(write(tmp_path / "v.csv", "one,0,A,Z,g1,x\n"), genome, "hit")
 
 
 def test_balanced_sample_is_seeded_and_capped():

@@ -1,5 +1,7 @@
 """What figures say: labels and stops, read from the drawing itself; and empty tables, which still make a figure."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -74,7 +76,7 @@ def test_an_arm_without_a_row_has_a_panel_that_says_why(stage):
 
 
 EMPTY = {
-    "fig5_concepts": (figures.concepts, [["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]]),
+    "fig5_concepts": (partial(figures.concepts, f1_floor=0.5), [["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]]),
     "fig6_nulls": (figures.against_nulls, [["kind", "method", "concepts", "found"], ["latent", "concept", "level", "precision", "recall", "method"]]),
     "fig7_layer_concepts": (figures.layer_concepts, [["site", "kind", "concept", "family", "latent", "f1", "low", "high", "claimed", "best_null"]]),
     "fig8_feature_cards": (figures.cards, [["latent", "concept", "family", "rank", "contig", "position", "base", "activation"], ["latent"]]),
@@ -88,6 +90,13 @@ def test_an_empty_table_still_makes_a_figure_that_says_so(stage, name):
     assert says(figure, f"stopped by {stops.NO_GO} {LABEL}" if name != "fig8_feature_cards" else f"{LABEL}; reference sequence only")
     assert says(figure, "no latent matches a motif" if name == "fig8_feature_cards" else "could not be tested")
     assert all(stage.figure_path(f"{name}.{kind}").is_file() for kind in ("pdf", "png", "csv"))
+
+
+def test_concepts_are_held_against_the_floor_that_04_used(stage):
+    best = pd.DataFrame({"method": "SAE", "kind": "motif", "concept": ["a", "b"], "family": "f", "latent": [1, 2], "f1": [0.9, 0.2],
+                         "auroc": 0.5, "q": 0.01})  # fmt: skip
+    lines = figures.concepts(stage, best, LABEL, f1_floor=0.3).axes[0].lines
+    assert [0.3, 0.3] in [list(line.get_ydata()) for line in lines]
 
 
 def test_no_claim_on_the_map_and_no_arm_at_all(stage):

@@ -1,4 +1,4 @@
-"""Forty changes to a small real project: twenty-six must make a stage run again, and are named; the others must not."""
+"""Changes to a small real project: those that must make a stage run again are named, the others make none."""
 
 import json
 import os
@@ -64,7 +64,7 @@ FILES = {
     "lib/other.py": 'SCHEMA = "other.yaml"\n',
     "lib/other.yaml": "a: 1\n",
     "lib/genome/__init__.py": "",
-    "lib/genome/motifs.py": "def load():\n    from . import tables\n    return tables\n",
+    "lib/genome/motifs.py": "'unread.csv'\n\ndef load():\n    from . import tables\n    return tables\n",
     "lib/genome/tables.py": 'from importlib.resources import files\n\nN = 1\nTABLE = files("lib.genome") / "table.csv"\n'
                             'RULES = "rules/strict.yaml"\n',
     "lib/genome/table.csv": "a\n1\n",
@@ -238,6 +238,11 @@ def same_bytes_elsewhere(root):
     os.replace(root / "data/copy", root / "data/one.bed")
 
 
+def same_large_bytes_elsewhere(root):
+    shutil.copyfile(root / "data/large.vcf", root / "data/copy")
+    os.replace(root / "data/copy", root / "data/large.vcf")
+
+
 NOT = {
     "a comment in the params": swap(YAML, "rate: 0.25", "rate: 0.25   # why"),
     "params in another order": lambda r: (r / YAML).write_text("".join(sorted((r / YAML).read_text().splitlines(True)))),
@@ -252,10 +257,12 @@ NOT = {
     "layout": swap("lib/genome/tables.py", "N = 1", "N  =  (1)"),
     "a module that no notebook imports": put("lib/other.py", "SCHEMA = 'x'\n"),
     "a schema that only that module names": put("lib/other.yaml", "a: 2\n"),
-    "a table that no module names": put("lib/genome/unread.csv", "b\n2\n"),
+    "a table that only a docstring names": put("lib/genome/unread.csv", "b\n2\n"),
     "a new module": put("lib/genome/more.py", "M = 1\n"),
     "the runner": swap("lib/run.py", "signal.SIGTERM", "signal.SIGINT"),
     "a touched data file": touch("data/one.bed"),
+    "a touched large file": touch("data/large.vcf"),
+    "the same large file, copied": same_large_bytes_elsewhere,
     "touched weights": touch("models/a/model.safetensors"),
     "the same data in another file": same_bytes_elsewhere,
     "a hidden file of the model": put("models/a/.cache/note", "y"),
@@ -268,10 +275,6 @@ NOT = {
     "damaged hashes": put("outputs/.hashes.json", '{"/a": '),
     "hashes of another form": put("outputs/.hashes.json", '["a"]'),
 }  # fmt: skip
-
-
-def test_there_are_twenty_of_each():
-    assert len(MUST) >= 20 and len(NOT) >= 20
 
 
 def test_an_untouched_study_is_up_to_date(project, capsys):
@@ -337,6 +340,33 @@ def test_samples_tell_large_files_apart(tmp_path, monkeypatch):
 # What lies there, byte by byte ---------------------------------------------------------------------------
 
 
+def test_a_touched_large_input_is_hashed_whole_once_and_the_stages_stay(project, capsys, monkeypatch):
+    monkeypatch.setattr(hashes, "SETTLED", -1e9)
+    touch("data/large.vcf")(project)
+    whole, sha256 = [], hashes.sha256
+    monkeypatch.setattr(hashes, "sha256", lambda path: whole.append(path.name) or sha256(path))
+    assert not run.run_stage("toy", "01_extraction") and not run.run_stage("toy", "02_layer_hunting")
+    assert whole.count("large.vcf") == 1
+    flip("data/large.vcf", gap(project))(project)                # after a touch, a change between the samples still shows
+    assert dry(capsys)["01_extraction"] == ["would run: file data/large.vcf changed"]
+
+
+@pytest.mark.parametrize("left, said", [({"config.json"}, "input models/a/model.safetensors is missing"),
+                                        (set(), "input models/a/config.json is missing")])
+def test_verify_misses_the_files_of_a_model_folder(project, capsys, left, said):
+    """Its only input, so that an emptied folder leaves nothing to compare with."""
+    stage = io.open_stage("toy", "01_extraction")
+    stage.headline()
+    inputs = {f"models/a/{name}": hashes.sha256(project / "models/a" / name) for name in ("config.json", "model.safetensors")}
+    io.commit("toy", "01_extraction", {"stage": "01_extraction", "fingerprint": "x", "params": {"model_path": "models/a"}, "inputs": inputs})
+    io.unlock("toy", "01_extraction", kind="kernel")
+    assert verify.main(["toy"]) == 0
+    for name in {"config.json", "model.safetensors"} - left:
+        remove(f"models/a/{name}")(project)
+    assert verify.main(["toy"]) == 1
+    assert said in capsys.readouterr().out
+
+
 def test_verify_finds_what_samples_miss_and_what_no_manifest_lists(project, capsys):
     assert verify.main(["toy"]) == 0
     assert "01_extraction: 16 files hashed whole, 0 differences" in capsys.readouterr().out
@@ -370,6 +400,8 @@ def test_an_edited_output_is_made_again(project, capsys):
     ('{"stage": "01_extraction", "files": {', "manifest.json is no JSON: "),
     ('["a"]', "manifest.json lacks ['stage', 'fingerprint', 'files']"),
     ('{"stage": "01_extraction", "fingerprint": "x", "files": []}', "manifest.json lacks a table of files"),
+    *[(f'{{"stage": "01_extraction", "fingerprint": "x", "files": {{}}, "{key}": []}}', f"manifest.json lacks a table of {key}")
+      for key in ("params", "modules", "inputs", "upstream", "files_sampled")],
 ])
 def test_a_damaged_manifest_is_named_and_its_stage_not_finished(project, capsys, content, said):
     put(f"{OUT}/manifest.json", content)(project)
@@ -400,6 +432,21 @@ def test_a_missing_input_is_said_for_every_stage_that_needs_it(project, capsys):
     assert "01_extraction     cannot run: data/one.bed: " in out and "02_layer_hunting  cannot run: data/one.bed: " in out
     run.sync_flags("toy")
     assert list((project / "outputs/toy/.done").glob("*")) == []
+
+
+@pytest.mark.parametrize("file, old, new, place", [
+    ("lib/sums.py", "def ", "def def ", "lib/sums.py, line "),
+    ("notebooks/01_extraction.py", "from lib import io, sums", "from lib import io,,", "notebooks/01_extraction.py, line "),
+    ("notebooks/01_extraction.ipynb", "rate = 0.5", "rate = = 0.5", "notebooks/01_extraction.ipynb, parameters cell, line 2: "),
+    ("notebooks/01_extraction.ipynb", "{", "", "notebooks/01_extraction.ipynb is no JSON: "),
+])
+def test_code_that_does_not_parse_is_named(project, capsys, file, old, new, place):
+    swap(file, old, new)(project)
+    assert dry(capsys)["01_extraction"][0].startswith(f"cannot run: {place}")
+    assert run.main(["toy", "01_extraction"]) == 2
+    assert f"refused: {file}" in capsys.readouterr().err
+    run.sync_flags("toy")
+    assert not (project / "outputs/toy/.done/01_extraction").exists()
 
 
 # Names, and where things are written ---------------------------------------------------------------------

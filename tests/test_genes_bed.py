@@ -1,4 +1,4 @@
-"""The 15 genes of the plan, against four files that were made without the one the bounds came from."""
+"""15 IBD genes, against four files that were made without the one the bounds came from."""
 
 import gzip
 from pathlib import Path

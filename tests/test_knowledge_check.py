@@ -129,11 +129,31 @@ def test_windows_are_the_records_own_without_n(tmp_path, text):
 @pytest.mark.parametrize("texts, said", [
     ([], "longest stretch of A C G T has 0 bases, wanted at least 60"),
     (["ACGT" * 10], "has 40 bases"),
-    (["ACGT" * 40], "places for windows of 120 bases, wanted"),
+    (["ACGT" * 40], "160 bases in 1 stretches of A C G T, wanted 2880 or more for 96 windows of 60"),
+    (["ACGT" * 15] * 95, "5700 bases in 95 stretches"),  # 95 places for 96 windows
 ])  # fmt: skip
 def test_too_little_sequence_is_said(texts, said):
     with pytest.raises(ValueError, match=said):
         kc.draw(door.load(DEMO), texts, 96, 0)
+
+
+@pytest.mark.parametrize("sizes, length", [
+    ([300] * 3000, 120), ([120] * 1000, 120), ([100_000], 120), ([160] + [100] * 200, 60), ([120] * 95 + [70] * 20, 60),
+])  # fmt: skip
+def test_records_of_one_length_or_many_are_enough(text, sizes, length):
+    """The demo's model reads a base a token: 120 is the first length of at most 160 tokens."""
+    starts = np.random.default_rng(5).integers(0, len(text) - max(sizes), len(sizes))
+    texts = [text[start : start + size] for start, size in zip(starts, sizes)]
+    found = kc.draw(door.load(DEMO), texts, 96, seed=3)
+    assert len(found) == 96 and set(map(len, found)) == {length} and all(any(w in t for t in texts) for w in found)
+
+
+def test_no_place_is_drawn_twice_and_every_place_can_be(text):
+    """Eight texts of one place and one of three: eleven windows are all of them."""
+    texts = [text[i * 500 : i * 500 + 120 + 2 * (i == 4)] for i in range(9)]
+    places = [t[at : at + 120] for t in texts for at in range(len(t) - 119)]
+    assert len(set(places)) == 11
+    assert sorted(kc.draw(door.load(DEMO), texts, 11, seed=0)) == sorted(places)
 
 
 def test_a_model_without_a_head_cannot_be_asked(windows):

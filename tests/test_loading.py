@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lib.hashes import sha256
 from lib.models import adapter as door
-from lib.models import files
 from tests import helpers
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -365,7 +365,7 @@ def remote(tmp_path, modules):
 
 
 def hashes(folder) -> dict[str, str]:
-    return {p.name: files.sha256(p) for p in sorted(folder.glob("*.py"))}
+    return {p.name: sha256(p) for p in sorted(folder.glob("*.py"))}
 
 
 def test_trusted_code_runs_and_is_recorded(remote):

@@ -77,7 +77,7 @@ def test_a_study_that_is_there_is_not_overwritten(root, capsys):
     assert [p.name for p in (root / "params/own").iterdir()] == ["note.txt"]
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".x", "a b; touch y"])
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".x", "a b; touch y", "true", "010", "1e3"])
 def test_a_name_that_is_no_name_is_refused(root, name, capsys):
     before = sorted(p.name for p in root.rglob("*"))
     try:
@@ -118,6 +118,8 @@ def test_paths_inside_the_project_and_the_data_folder_are_written_short(root, mo
     assert new._as_param(str(root / "x.bed")) == "x.bed"
     assert new._as_param(str(root.parent / "data/genome.fa")) == "$DATA_DIR/genome.fa"
     assert new._as_param("/elsewhere/x.fa") == "/elsewhere/x.fa"
+    monkeypatch.delenv("DATA_DIR")
+    assert new._as_param(str(root.parent / "shared/data/genome.fa")) == "$DATA_DIR/genome.fa"
 
 
 def test_splits_are_by_bases_smallest_first():
@@ -138,9 +140,65 @@ def test_background_is_known_sequence_outside_the_loci(root):
         near = loci[loci.contig == row.contig]
         assert not ((near.start < row.end) & (near.end > row.start)).any()
         assert (row.end - row.start) % 100 == 0 and "N" not in genome.fetch(row.contig, row.start, row.end)
-    windows = ((drawn.end - drawn.start) // 100).groupby(drawn.contig).sum()
-    assert set(windows.index) == set(own_data.CONTIGS) and windows.min() >= 10
+    assert n_windows(drawn) == dict.fromkeys(own_data.CONTIGS, 10)
+    assert n_windows(background.draw(genome, loci, 100, 18, seed=0)) == dict.fromkeys(own_data.CONTIGS, 3)  # less than a stretch
     assert io.ROOT == root
+
+
+def n_windows(drawn):
+    return ((drawn.end - drawn.start) // 100).groupby(drawn.contig).sum().to_dict()
+
+
+def islands(path, n_pieces, known_bp, every):
+    """chr1 of so many pieces of 10,000 bases, N but for the start of every so-many-th; chr2 and chr3 of N alone."""
+    known = "ACGTTGCAAC" * (known_bp // 10)
+    pieces = [(known * (i % every == 0)).ljust(10_000, "N") for i in range(n_pieces)]
+    path.write_text(f">chr1\n{''.join(pieces)}\n>chr2\n{'N' * 20_000}\n>chr3\n{'N' * 20_000}\n")
+    pysam.faidx(str(path))
+    return reference.Reference(path)
+
+
+NOWHERE = pd.DataFrame({"contig": ["chr2"], "start": [0], "end": [10]})
+
+
+@pytest.mark.parametrize("n_pieces, known_bp, every, share, looked_at", [
+    (60, 5_000, 1, 300, 30),    # 50 windows a piece, at first one stretch of 10 from each: 30 pieces
+    (60, 5_000, 1, 303, 31),    # the last stretch is cut
+    (60, 10_000, 3, 1_000, 60),  # 20 pieces of 100, at first 40 from each, 800; then the rest
+    (100, 5_000, 1, 900, 32),   # at first 20 from each of 32 pieces, 640, and they have 1,600: no more are looked at
+    (60, 600, 1, 500, 60),      # 6 a piece, 360 in all: every piece
+    (60, 90, 1, 500, 60),       # none
+])
+def test_a_contig_gives_its_share_wherever_it_has_it(tmp_path, monkeypatch, n_pieces, known_bp, every, share, looked_at):
+    """Exactly the share where the contig has so much, all that it has where not; and it is not read whole without need."""
+    monkeypatch.setattr(background, "PIECE_BP", 10_000)
+    genome, seen = islands(tmp_path / "g.fa", n_pieces, known_bp, every), []
+    letters = genome.letters
+    monkeypatch.setattr(genome, "letters", lambda *place: seen.append(place) or letters(*place))
+    wanted = min(share, n_pieces // every * (known_bp // 100))
+    if not wanted:
+        with pytest.raises(ValueError, match="no 100 known bases in a row"):
+            background.draw(genome, NOWHERE, 100, 3 * share, seed=0)
+        return
+    drawn = background.draw(genome, NOWHERE, 100, 3 * share, seed=0)
+    assert n_windows(drawn) == {"chr1": wanted} and "N" not in "".join(genome.fetch(*row) for row in drawn.itertuples(index=False))
+    assert (drawn.end[:-1].to_numpy() <= drawn.start[1:].to_numpy()).all()
+    assert len({place for place in seen if place[0] == "chr1" and place[2] - place[1] == 10_000}) == looked_at
+
+
+def test_the_reason_of_a_ceiling_gives_its_value(root):
+    """0.75 as published and 0.05 above it."""
+    new.main(["own", *options(root)])
+    line = next(x for x in (root / "params/own/02_layer_hunting.yaml").read_text().splitlines() if x.startswith("germline_limits"))
+    assert line.startswith("germline_limits: [0.8]   # ") and "0.75" in line and "0.05" in line
+
+
+def test_a_region_under_two_names_is_refused(root, capsys):
+    data = root.parent / "data"
+    (data / "loci.bed").write_text("chr1\t200\t800\tA\nchr2\t400\t1000\tB\nchr1\t200\t800\tagain\n")
+    assert new.main(["own", *options(root)]) == 2
+    assert "locus 'again', chr1:200-800: its chr1:200-" in capsys.readouterr().err
+    assert not (root / "params/own").exists()
 
 
 def test_background_is_found_on_a_contig_that_is_mostly_n(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from lib.models import adapter as door
 from lib.models import kmers, text, tokens
 from tests import helpers
+from tests.zoo import ZOO
 
 
 def covered(encoded: tokens.Encoded, length: int) -> np.ndarray:
@@ -314,3 +315,10 @@ def test_a_wrong_span_would_be_seen():
     e = ours.encode(helpers.TEXTS[1])
     words = ours.words(e.ids.tolist())
     assert words != [helpers.TEXTS[1][s + 1 : t + 1] for s, t in zip(e.start, e.end)]
+
+
+@pytest.mark.parametrize("kind", ["esm_bases", "nt_v1", "nt_v2", "dnabert", "generator", "hyena", "mixtral", "gpt2"])
+def test_words_are_fixed_where_a_length_says_the_tokens(tmp_path, kind):
+    tokenizer = door.load(ZOO[kind].save(tmp_path, 0)).tokenizer
+    sizes = {len(tokenizer.encode(helpers.random_dna(90, seed)).ids) for seed in range(20)}
+    assert (len(sizes) == 1) == tokenizer.fixed_words == (kind not in ("mixtral", "gpt2"))

@@ -126,3 +126,44 @@ def test_sample_windows_is_seeded():
     assert len(one) == 30 and one.window.is_unique and one.window.is_monotonic_increasing
     assert not np.array_equal(one.window, two.window)
     assert len(windows.sample_windows(table, 500, 1)) == 100
+
+
+def regions(*rows):
+    return pd.DataFrame(rows, columns=["contig", "start", "end", "locus"])
+
+
+def test_of_background_is_whole_known_and_outside_the_loci(reference):
+    """chr16: known to 40, N from there. Of the windows at 0, 10, 20, 30 and 35: one touches the locus, one has an N, and the
+    remainder of the second region, 25 to 30, is no whole window; numbers are those of the tiles."""
+    background = regions(("chr16", 0, 20, "a"), ("chr16", 20, 30, "b"), ("chr16", 35, 45, "c"), ("chr16", 21, 25, "d"))
+    loci = regions(("chr16", 9, 10, "x"))
+    assert windows.of_background(background, loci, reference, 10)[["window", "start"]].values.tolist() == [[1, 10], [2, 20]]
+    assert windows.tile_background(background, loci, 10).start.tolist() == [10, 20, 35]
+
+
+def test_of_background_has_a_window_of_two_overlapping_regions_once(reference):
+    background, loci = regions(("chr16", 0, 30, "a"), ("chr16", 20, 40, "b")), regions(("chrX", 0, 1, "x"))
+    assert windows.of_background(background, loci, reference, 10).start.tolist() == [0, 10, 20, 30]
+    drawn = windows.of_background(background, loci, reference, 10, most=2, seed=1)
+    assert drawn.equals(windows.sample_windows(windows.tile(background, 10), 2, 1))
+
+
+@pytest.mark.parametrize("rows, message", [
+    ([("chr16", 0, 9, "a")], "no window of 10 bases outside the loci; wanted regions at least so long"),
+    ([("chr16", 0, 10, "a")], "no window of 10 bases outside the loci"),  # the locus is there
+    ([("chr16", 45, 60, "a")], "each window of 10 bases outside the loci has an N in .*g.fa"),
+    ([("chr16", 10, 30, "a"), ("chrX", 0, 4, "b"), ("chr16", 10, 30, "c")],
+     "background region 'c', chr16:10-30: its chr16:10-30 is read as part of background region 'a', chr16:10-30, already"),
+])  # fmt: skip
+def test_background_that_gives_no_window_or_a_region_twice(reference, rows, message):
+    with pytest.raises(ValueError, match=message):
+        windows.of_background(regions(*rows), regions(("chr16", 5, 9, "x")), reference, 10)
+
+
+@pytest.mark.parametrize("second", [(0, 20), (10, 25)])
+def test_loci_that_share_a_window(reference, second):
+    """Read twice, its haplotypes would count twice; loci that overlap without one are cut independently."""
+    loci = regions(("chr16", 0, 20, "a"), ("chr16", *second, "b"))
+    with pytest.raises(ValueError, match=rf"locus 'b', chr16:{second[0]}-{second[1]}: its chr16:{second[0]}-.* is read as part of locus 'a', chr16:0-20"):
+        windows.of_loci(loci, reference, 10)
+    assert len(windows.of_loci(regions(("chr16", 0, 20, "a"), ("chr16", 5, 25, "b")), reference, 10)) == 4

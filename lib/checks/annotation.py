@@ -6,20 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
-import pandas as pd
-
+from lib.annotate import genes
 from lib.checks.agreement import A, X
 from lib.checks.data import Data
 from lib.checks.study import Study, Unknown
-from lib.genome import reference, windows
+from lib.genome import windows
 
 
 def files(study: Study) -> list[Callable[[Study, Data], None]]:
     """A check for each annotation file that the study names."""
     readers = {
-        "exon_path": _exons,
+        "exon_path": genes.read,
         "promoter_path": lambda path, genome, left_out: windows.read_bed(path, genome, "promoter", unique=False, report=left_out),
         "gwas_path": lambda path, genome, left_out: _features().gwas_intervals(path, genome, left_out),
     }
@@ -27,13 +25,6 @@ def files(study: Study) -> list[Callable[[Study, Data], None]]:
     for name, reader in readers.items():
         checks.append(partial(_annotation, name=name, reader=reader))
     return [*checks, _intervals, _clinvar]
-
-
-def _exons(path: Path, genome: reference.Reference, left_out: Counter) -> pd.DataFrame:
-    """Exons as `features.gene_intervals` reads them, without laying out parts and codons."""
-    from lib.annotate import genes
-
-    return genes.read(path, genome, left_out)
 
 
 def _features():

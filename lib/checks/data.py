@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from lib.checks import lines
-from lib.checks.agreement import A, E, T
+from lib import structure
+from lib.checks import every_line
+from lib.checks.agreement import A, E, H, T
 from lib.checks.study import Study, Unknown
 from lib.genome import haplotypes, reference, variants, windows
 
@@ -39,7 +40,7 @@ class Data:
     def read(self, stage: str, name: str, reader: Callable[[Path], Any], text: str | None = None) -> Any:
         """The file of a parameter, by its reader; every faulty line of it is noted."""
         path = self.study.path(stage, name, text)
-        value, messages = lines.read(reader, path)
+        value, messages = every_line.read(reader, path)
         for message in messages:
             self.study.refusal(stage, name, message, path)
         if messages:
@@ -61,6 +62,13 @@ class Data:
         genome, loci = self.genome(), self.loci()
         return self.once(name, lambda: self.read(E, name, lambda path: variants.read_genotypes(path, genome, loci)))
 
+    def people(self) -> pd.DataFrame | None:
+        """What people_path says of the people of the VCF, None without one."""
+        if not self.study(H, "people_path"):
+            return None
+        samples = self.genotypes().samples
+        return self.once("people", lambda: self.read(H, "people_path", lambda path: structure.read_people(path, samples)))
+
     def cohort_windows(self) -> pd.DataFrame:
         """The windows of the loci, as 01 cuts them."""
         return self.once("cohort windows", self._cohort_windows)
@@ -80,31 +88,38 @@ class Data:
         return self.once("tiles", self._tiles)
 
     def _tiles(self) -> pd.DataFrame:
-        study, genome, window_bp = self.study, self.genome(), self.study(E, "window_bp")
-        background = self.bed(E, "background_path", "background region")
-        tiled = windows.tile(background, window_bp)
-        tiled = windows.outside(tiled[tiled.end - tiled.start == window_bp], self.loci()) if len(tiled) else tiled
-        looked_at = windows.drop_gaps(windows.sample_windows(tiled, EVERY, 0), genome, 0.0) if len(tiled) else tiled
-        self._kept["share"] = len(tiled) / max(1, min(len(tiled), EVERY))
+        study, genome = self.study, self.genome()
+        tiled = self._every_tile()
+        with study.reading(E, "genome_path"):
+            looked_at = windows.drop_gaps(windows.sample_windows(tiled, EVERY, 0), genome, 0.0)
         if looked_at.empty:
-            study.fault(E, "background_path", f"no window of {window_bp} bases without N outside the loci",
-                        "regions longer than window_bp that touch no locus", file=study(E, "background_path"))
+            study.fault(E, "background_path", f"no window of {study(E, 'window_bp')} bases without N outside the loci",
+                        "regions with known sequence", file=study(E, "background_path"))
             raise Unknown
         if most := study(E, "max_background_windows"):
             looked_at = windows.sample_windows(looked_at, most, study(E, "seed"))
         return looked_at
+
+    def _every_tile(self) -> pd.DataFrame:
+        """The windows that the background is cut into, though some hold an N."""
+        return self.once("every tile", self._cut_background)
+
+    def _cut_background(self) -> pd.DataFrame:
+        background, loci = self.bed(E, "background_path", "background region"), self.loci()
+        with self.study.reading(E, "background_path", self.study(E, "background_path")):
+            return windows.tile_background(background, loci, self.study(E, "window_bp"))
 
     def haplotypes(self) -> haplotypes.UnitSet:
         """The distinct haplotypes of `COUNTED` windows of the loci."""
         return self.once("haplotypes", self._haplotypes)
 
     def _haplotypes(self) -> haplotypes.UnitSet:
-        some = windows.sample_windows(self.cohort_windows().drop_duplicates(["contig", "start", "end"]), COUNTED, 0)
+        some = windows.sample_windows(self.cohort_windows(), COUNTED, 0)
         return haplotypes.build_units(some, self.genome(), self.genotypes())
 
     def n_background(self) -> int:
         """Background windows of the whole study, exact up to `EVERY`."""
-        n = round(len(self.tiles()) * self._kept["share"])
+        n = round(len(self.tiles()) * max(1, len(self._every_tile()) / EVERY))
         return min(n, self.study(E, "max_background_windows") or n)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from lib.checks.agreement import E, H, T, V
 from lib.checks.study import Study, Unknown
-from lib.models import adapter, files
+from lib.models import adapter, files, sense
 from lib.models.adapter import Adapter
 
 REAL_BYTES = 200e6  # weights up to this size are loaded; of larger ones only the headers are read
@@ -32,17 +32,10 @@ def read(study: Study) -> Adapter:
     folder = study.path(E, "model_path")
     with study.reading(E, "model_path", folder):
         model = load(folder)
-    if model.tokenizer.letters is None and not _reads_dna(model):
-        study.fault(E, "model_path", "a model that does not read DNA", "a model of DNA", file=str(folder))
+    if (kind := sense.kind_of(model)) != "DNA":
+        study.fault(E, "model_path", f"a model of {kind}, by its tokenizer", "a model of DNA", file=str(folder))
         raise Unknown
     return model
-
-
-def _reads_dna(model: Adapter) -> bool:
-    try:
-        return len(model.tokenizer.encode("ACGT" * 9).ids) > 0
-    except (ValueError, AttributeError, TypeError, KeyError):
-        return False
 
 
 def check(study: Study, model: Adapter) -> None:
@@ -80,8 +73,8 @@ def patching(study: Study, model: Adapter) -> None:
 
 def head(study: Study, model: Adapter) -> None:
     """Without a language-model head there is no loss to read: what needs one is left out, and said."""
-    if missing := getattr(model.model, "head_missing", None):
-        study.notes.append(f"the weights hold no language-model head ({', '.join(missing)}): what needs the model's loss cannot be tested")
+    if not model.has_head:
+        study.notes.append(f"{model.no_head}: what needs the model's loss cannot be tested")
 
 
 def frames(study: Study, model: Adapter) -> None:

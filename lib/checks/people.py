@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
 
-from lib import cohort, structure
+from lib import cohort
 from lib.checks import model as of_model
 from lib.checks.agreement import E, H, V
 from lib.checks.data import Data
@@ -23,10 +24,7 @@ def people(study: Study, data: Data) -> None:
     with suppress(Unknown):
         varies = np.nanmax(genotypes.dosage, 1, initial=0) != np.nanmin(genotypes.dosage, 1, initial=2) if n else np.zeros(0)
         of_model.components(study, n, int(varies.sum()))
-    with suppress(Unknown):
-        if study(H, "people_path"):
-            known = data.read(H, "people_path", lambda path: structure.read_people(path, genotypes.samples))
-            data.once("people", lambda: known)
+    data.people()
 
 
 def phenotypes(study: Study, data: Data) -> None:
@@ -57,7 +55,7 @@ def folds(study: Study, y: np.ndarray, data: Data) -> None:
     """Outer folds, and three inner ones, each with people (and families) of both classes."""
     smallest = int(np.bincount(y, minlength=2).min())
     most, why = smallest, f"the smaller class has {smallest} people"
-    known = data._kept.get("people")
+    known = _known(data)
     if known is not None and "family" in known and known.family.nunique() < most:
         most, why = known.family.nunique(), f"there are {known.family.nunique()} families"
     inner = smallest - -(-smallest // study(H, "n_folds"))
@@ -66,6 +64,13 @@ def folds(study: Study, y: np.ndarray, data: Data) -> None:
     elif inner < 3:
         study.fault(H, "n_folds", f"{study(H, 'n_folds')}, with {inner} people of the smaller class to train on",
                     "at least 3 of them, for the inner folds: more people, or other folds")
+
+
+def _known(data: Data) -> pd.DataFrame | None:
+    """The people's table, None where there is none or it has a fault, which is said already."""
+    with suppress(Unknown):
+        return data.people()
+    return None
 
 
 def published(study: Study, data: Data) -> None:
@@ -83,7 +88,7 @@ def published(study: Study, data: Data) -> None:
     if study(H, "phenotype_path"):
         return
     nod2 = effects[effects.variant >= 0].rsid.isin(cohort.NOD2).any()
-    known = data._kept.get("people")
+    known = _known(data)
     for kind in set(study(H, "arm_kinds")):
         if kind in ("additive", "nod2") and not n or kind == "nod2" and not nod2:
             study.fault(H, "arm_kinds", repr(kind), "kinds whose published variants are in this cohort: null or structure")

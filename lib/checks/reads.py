@@ -52,7 +52,7 @@ def context(study: Study, data: Data | None, model: Adapter) -> None:
 def _largest(study: Study, data: Data | None, model: Adapter) -> int:
     if data is None:
         return model.max_tokens - int(fit.n_tokens(model, ["A" * 64])[0] - 64 // getattr(model.tokenizer, "k", 1))
-    margin = 0.9 if type(model.tokenizer).__name__ == "Tokenizer" else 1.0  # words of many lengths: leave room
+    margin = 1.0 if model.tokenizer.fixed_words else 0.9  # words of many lengths: leave room
     return fit.largest_window(model, data.genome(), data.loci(), min(study(E, "window_bp"), 20_000), margin)
 
 

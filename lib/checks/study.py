@@ -122,7 +122,10 @@ def _halves(text: str) -> tuple[str, str]:
 def read(name: str) -> Study:
     """A study with what is wrong with its params files. Raises Refused when there is no such study."""
     study = Study(name)
-    folder = io.ROOT / "params" / name
+    try:
+        folder = io.ROOT / "params" / io.check_name("study", name)
+    except ValueError as error:
+        raise params.Refused(str(error)) from None
     if not folder.is_dir():
         params.stage_params(name, next(iter(params.STAGES)))  # says which studies there are
     for file in sorted(folder.glob("*.yaml")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from lib import lines
 from lib.genome.reference import Reference
 from lib.genome.report import on_genome
 
-COLUMNS = ["contig", "start", "end", "locus", "score", "strand"]
+PLACE = ["contig", "start", "end"]
+COLUMNS = [*PLACE, "locus", "score", "strand"]
 
 
 def read_bed(
@@ -29,13 +31,8 @@ def read_bed(
     the genome lacks, a region off its end, a strand other than + - . or a repeated or empty name; also when empty.
     """
     rows, seen = [], {}
-    for number, line in lines.read(path):
-        if not line.strip() or re.match(r"#|(track|browser)(\s|$)", line):
-            continue
+    for number, fields in bed_rows(path):
         where = f"{path}, line {number}"
-        fields = line.split("\t")
-        if len(fields) < 3:
-            raise ValueError(f"{where}: {len(fields)} tab-separated columns, wanted contig, start, end")
         if report is not None and not on_genome(reference, fields[0], path, where, report):
             continue
         row = _parse(fields, where, reference)
@@ -48,6 +45,30 @@ def read_bed(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def bed_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and columns, three or more, of each row of a BED file, plain or gzip; all of it text.
+
+    Raises ValueError with the line number for too few columns, and what `lib.lines.read` raises.
+    """
+    for number, line in lines.read(path):
+        if not line.strip() or re.match(r"#|(track|browser)(\s|$)", line):
+            continue
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise ValueError(f"{path}, line {number}: {len(fields)} tab-separated columns, wanted contig, start, end")
+        yield number, fields
+
+
+def interval(low: str, high: str, where: str) -> tuple[int, int]:
+    """Start and end of a BED row. where: file and line, for errors. Raises ValueError unless integers, start below end."""
+    start, end = lines.integer(low), lines.integer(high)
+    if start is None or end is None:
+        raise ValueError(f"{where}: start {low[:40]!r} and end {high[:40]!r}, wanted integer start and end")
+    if start >= end:
+        raise ValueError(f"{where}: start {start} is not below end {end}")
+    return start, end
+
+
 def _parse(fields: list[str], where: str, reference: Reference) -> list:
     contig, low, high = fields[:3]
     reference.check_contig(contig, where)
@@ -57,11 +78,7 @@ def _parse(fields: list[str], where: str, reference: Reference) -> list:
         score = np.nan
     if not np.isfinite(score):
         raise ValueError(f"{where}: score {fields[4]!r}, wanted a number as score")
-    start, end = lines.integer(low), lines.integer(high)
-    if start is None or end is None:
-        raise ValueError(f"{where}: start {low[:40]!r} and end {high[:40]!r}, wanted integer start and end")
-    if start >= end:
-        raise ValueError(f"{where}: start {start} is not below end {end}")
+    start, end = interval(low, high, where)
     if start < 0 or end > reference.lengths[contig]:
         raise ValueError(
             f"{where}: {contig}:{start}-{end} is off the contig, which has {reference.lengths[contig]} bases"
@@ -118,8 +135,13 @@ def drop_gaps(windows: pd.DataFrame, reference: Reference, max_n_share: float = 
 
 
 def of_loci(loci: pd.DataFrame, reference: Reference, window_bp: int, overlap_bp: int = 0) -> pd.DataFrame:
-    """The windows of `tile` but those in gaps, see `drop_gaps`. Raises ValueError for loci of which none is left."""
-    kept = drop_gaps(tile(loci, window_bp, overlap_bp), reference)
+    """The windows of `tile` but those in gaps, see `drop_gaps`.
+
+    Raises ValueError for loci of which none is left, and for two loci that share a window.
+    """
+    tiled = tile(loci, window_bp, overlap_bp)
+    _refuse_shared(tiled, loci, "locus")
+    kept = drop_gaps(tiled, reference)
     lost = loci[~loci.locus.isin(kept.locus)]
     if len(lost):
         row = lost.iloc[0]
@@ -128,6 +150,49 @@ def of_loci(loci: pd.DataFrame, reference: Reference, window_bp: int, overlap_bp
             f"{reference.path}, so are those of {len(lost) - 1} more loci; wanted loci with known sequence"
         )
     return kept
+
+
+def of_background(
+    background: pd.DataFrame, loci: pd.DataFrame, reference: Reference, window_bp: int, most: int = 0, seed: int = 0
+) -> pd.DataFrame:
+    """The windows of `tile_background` without any N, numbers kept; of more than `most` (0: no limit) a seeded sample.
+
+    A window that two overlapping regions share is there once. Raises ValueError when none is left.
+    """
+    kept = drop_gaps(tile_background(background, loci, window_bp), reference, 0.0)
+    if kept.empty:
+        raise ValueError(f"background: each window of {window_bp} bases outside the loci has an N in {reference.path}; "
+                         "wanted regions with known sequence")
+    drawn = sample_windows(kept, most, seed) if most else kept
+    return drawn.drop_duplicates(PLACE, ignore_index=True)
+
+
+def tile_background(background: pd.DataFrame, loci: pd.DataFrame, window_bp: int) -> pd.DataFrame:
+    """The windows of `tile` that are whole and touch no locus, numbers kept.
+
+    Raises ValueError when none is left, and for one region under two names.
+    """
+    _refuse_shared(background, background, "background region")
+    tiled = tile(background, window_bp)
+    whole = tiled[tiled.end - tiled.start == window_bp]
+    kept = outside(whole, loci) if len(whole) else whole
+    if kept.empty:
+        raise ValueError(f"background: no window of {window_bp} bases outside the loci; wanted regions at least so long "
+                         "that touch no locus")
+    return kept
+
+
+def _refuse_shared(parts: pd.DataFrame, regions: pd.DataFrame, what: str) -> None:
+    """Raise ValueError where two regions have a part (contig, start, end, locus) in common: it would be read, and count, twice."""
+    again = parts[parts.duplicated(PLACE)]
+    if again.empty:
+        return
+    row = again.iloc[0]
+    first = parts[(parts[PLACE] == row[PLACE]).all(axis=1)].iloc[0]
+    of = regions.drop_duplicates("locus").set_index("locus")
+    one, other = (f"{what} {name!r}, {of.contig[name]}:{of.start[name]}-{of.end[name]}" for name in (row.locus, first.locus))
+    raise ValueError(f"{one}: its {row.contig}:{row.start}-{row.end} is read as part of {other}, already; wanted each once: "
+                     "leave one of the two out, or join them")
 
 
 def sample_windows(windows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

@@ -96,7 +96,13 @@ class Adapter:
     @property
     def has_head(self) -> bool:
         """Whether the weights hold the language-model head, without which there are no logits and no loss."""
-        return not getattr(self.model, "head_missing", None)
+        return not self.no_head
+
+    @property
+    def no_head(self) -> str:
+        """Why there is no loss to read, in words with the names of the weights that are missing; "" with a head."""
+        missing = getattr(self.model, "head_missing", None)
+        return f"the weights hold no language-model head ({', '.join(missing)})" if missing else ""
 
     @property
     def embedding(self) -> nn.Module:
@@ -159,8 +165,8 @@ class Adapter:
             handle.remove()
 
     def _forward(self, batch: TokenBatch, head: bool) -> Tensor | None:
-        if head and (missing := getattr(self.model, "head_missing", None)):
-            raise ValueError(f"the weights hold no language-model head ({', '.join(missing)}): logits would be random")
+        if head and not self.has_head:
+            raise ValueError(f"{self.no_head}: logits would be random")
         runner = self.model if head else self.trunk
         output = runner(input_ids=batch.ids, attention_mask=batch.mask, **batch.inputs, **self.family.options)
         return output.logits if head else None

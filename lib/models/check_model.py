@@ -15,8 +15,7 @@ from lib.models import adapter as door
 from lib.models import conformance, knowledge_check, sense
 from lib.models.adapter import Adapter
 from lib.models.cells import read_cells
-from lib.models.genes import GeneTokenizer
-from lib.models.mrna import MRNA, MRNATokenizer
+from lib.models.mrna import MRNA
 
 MOST = 6  # records taken from a file
 LENGTHS = (300, 500, 420)  # bases of the random sequences
@@ -27,21 +26,12 @@ TEXTS = (
 )
 
 
-def kind_of(adapter: Adapter) -> str:
-    """What the model reads: "cells", "mRNA", "DNA" or "text"."""
-    if isinstance(adapter.tokenizer, GeneTokenizer):
-        return "cells"
-    if isinstance(adapter.tokenizer, MRNATokenizer):
-        return "mRNA"
-    return "DNA" if adapter.tokenizer.letters else "text"
-
-
 def records_for(adapter: Adapter, path: Path | None = None, seed: int = 0) -> list:
     """Records for the suite: of a file, and random ones for models of sequence. Raises ValueError or FileNotFoundError.
 
     path: FASTA (plain or gzip) for DNA and mRNA, lines for text, .h5ad of raw counts for cells, which need one.
     """
-    kind = kind_of(adapter)
+    kind = sense.kind_of(adapter)
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if kind == "cells":
@@ -150,7 +140,7 @@ def report(adapter: Adapter, records: list) -> bool:
     """Print identity, sites and checks; whether no check failed."""
     for name, value in adapter.identity.items():
         print(f"{name:16}{value}")
-    print(f"{'records':16}{len(records)} of {kind_of(adapter)}, {[len(adapter.encode_one(r).ids) for r in records]} tokens\n")
+    print(f"{'records':16}{len(records)} of {sense.kind_of(adapter)}, {[len(adapter.encode_one(r).ids) for r in records]} tokens\n")
     print(site_table(adapter).to_string(index=False), "\n")
     table = conformance.check(adapter, records)
     shown = table.assign(
@@ -165,7 +155,7 @@ def report(adapter: Adapter, records: list) -> bool:
 
 def _makes_sense(adapter: Adapter, records: list) -> bool:
     """Print what the tokenizer makes of DNA or text; whether that is sense. Other records are not judged."""
-    if (kind := kind_of(adapter)) not in ("DNA", "text"):
+    if (kind := sense.kind_of(adapter)) not in ("DNA", "text"):
         return True
     table = sense.token_sense(adapter, records, dna=kind == "DNA")
     print("\n" + table.assign(passed=table.passed.map({True: "yes", False: "NO"})).to_string(index=False))
@@ -186,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sound = report(adapter, records)
-    if given.records and kind_of(adapter) == "DNA":
+    if given.records and sense.kind_of(adapter) == "DNA":
         print()
         sound &= knowledge_check.report(adapter, given.records)
     sys.exit(0 if sound else 1)

@@ -102,7 +102,7 @@ def _few(adapter: Adapter, records: Sequence) -> TokenBatch:
 
 
 def _need_head(adapter: Adapter) -> None:
-    if getattr(adapter.model, "head_missing", None):
+    if not adapter.has_head:
         raise NotRun("the weights hold no language-model head")
 
 
@@ -232,7 +232,7 @@ def fires_once(adapter: Adapter, records: Sequence) -> Found:
     """Number of sites that are not reached exactly once in a forward, with the language-model head or without."""
     batch, wrong = _short(adapter, records), set()
     for head in (False, True):
-        if head and getattr(adapter.model, "head_missing", None):
+        if head and not adapter.has_head:
             continue
         fired = dict.fromkeys(_names(adapter), 0)
 
@@ -312,10 +312,9 @@ def no_state_left(adapter: Adapter, records: Sequence) -> Found:
     def fail(_: Tensor) -> Tensor:
         raise _Deliberate
 
-    head = not getattr(adapter.model, "head_missing", None)
     for site in _names(adapter):
         try:
-            if head:
+            if adapter.has_head:
                 adapter.replace(batch, site, lambda x: x + 1)
                 adapter.replace(batch, site, fail)
             else:

@@ -9,6 +9,8 @@ import re
 import zipfile
 from pathlib import Path
 
+from lib.hashes import sha256
+
 #: Weights a folder may hold, best first; an index names the shards beside it.
 WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
@@ -45,14 +47,6 @@ def fetch(repo: str, revision: str | None, code: bool = False, into: Path | None
             f"{repo} at {revision}: neither in the local hub cache nor to be downloaded ({cause}); "
             f"put its files ({WANTED}) into a folder and give the folder instead"
         ) from error
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def weights_sha256(weights: Path) -> str:
@@ -134,7 +128,7 @@ def check_weights(folder: Path) -> Path:
     weights = path or wanted(folder, WEIGHTS[0])
     for file in shards(weights):
         if file.suffix == ".safetensors":
-            check_safetensors(file)
+            read_header(file)
         else:
             read_pickle(file)
     return weights
@@ -160,7 +154,7 @@ def shards(weights: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> dict:
-    """A safetensors file's header. Raises ValueError."""
+    """A safetensors file's header. Raises ValueError, also for a file that is shorter or longer than its header says."""
     size = path.stat().st_size
     with path.open("rb") as handle:
         head = handle.read(8)
@@ -176,11 +170,6 @@ def read_header(path: Path) -> dict:
     if end != size:
         raise ValueError(f"{path}: cut short or damaged: {size} bytes, its header promises {end}")
     return header
-
-
-def check_safetensors(path: Path) -> None:
-    """Refuse a safetensors file that is shorter or longer than its header says. Raises ValueError."""
-    read_header(path)
 
 
 def read_pickle(path: Path) -> dict:

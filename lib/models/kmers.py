@@ -30,6 +30,8 @@ class KmerTokenizer(Tokenizer):
     wrapped tokenizer puts around a sequence.
     """
 
+    fixed_words = True
+
     def __init__(self, hub, k: int):
         super().__init__(hub)
         self.k, self.letters = k, DNA

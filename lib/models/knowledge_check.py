@@ -53,36 +53,47 @@ def windows_of(adapter: Adapter, path: Path, seed: int = 0) -> list[str]:
     """
     import pysam
 
-    texts, n = [], 0
+    texts, n_bases = [], 0
     with pysam.FastxFile(str(path)) as file:
         for record in file:
-            texts += re.findall(f"[ACGT]{{{LENGTHS[-1]},}}", (record.sequence or "").upper())
-            n = sum(map(len, texts))
-            if n >= BASES:
+            known = re.findall(f"[ACGT]{{{LENGTHS[-1]},}}", (record.sequence or "").upper())
+            texts += known
+            n_bases += sum(map(len, known))
+            if n_bases >= BASES:
                 break
     return draw(adapter, texts, n_windows(adapter), seed, str(path))
 
 
 def draw(adapter: Adapter, texts: Sequence[str], n: int, seed: int, where: str = "the records") -> list[str]:
-    """n windows of one length from texts of A C G T, anywhere in them, longer texts more often; they may overlap.
+    """n windows of one length from texts of A C G T, anywhere in them, longer texts more often; two may overlap, none is another.
 
-    Raises ValueError where no text is long enough, or all of them hold fewer bases than half of the windows.
+    Their length is the first of `LENGTHS` for which there is enough. Raises ValueError where there is for none.
     """
-    rng = np.random.default_rng(seed)
-    longest = max(map(len, texts), default=0)
-    for length in LENGTHS:
-        if length <= longest:
-            probe = next(t for t in texts if len(t) == longest)[:length]
-            if adapter.fits(probe) and len(adapter.encode_one(probe).ids) <= TOKENS:
-                break
-    else:
-        raise ValueError(f"{where}: the longest stretch of A C G T has {longest} bases, wanted at least {LENGTHS[-1]}")
-    room = np.array([max(0, len(t) - length + 1) for t in texts], dtype=float)
-    if room.sum() < n * length / 2:
-        raise ValueError(f"{where}: {int(room.sum())} places for windows of {length} bases, wanted {n * length // 2} for {n} windows")
-    rows = rng.choice(len(texts), n, p=room / room.sum())
-    starts = [int(rng.integers(room[row])) for row in rows]
-    return [texts[row][start : start + length] for row, start in zip(rows, starts)]
+    length, long = _enough(adapter, texts, n, where)
+    room = np.array([len(t) - length + 1 for t in long])
+    end = room.cumsum()
+    places = np.random.default_rng(seed).choice(end[-1], n, replace=False)
+    rows = np.searchsorted(end, places, side="right")
+    starts = places - (end - room)[rows]
+    return [long[row][start : start + length] for row, start in zip(rows, starts)]
+
+
+def _enough(adapter: Adapter, texts: Sequence[str], n: int, where: str) -> tuple[int, list[str]]:
+    """The first of `LENGTHS` that the model reads in at most `TOKENS` tokens, with the texts that are as long.
+
+    They hold half of the n windows' bases or more, and n places or more. Raises ValueError.
+    """
+    longest = max(texts, key=len, default="")
+    if len(longest) < LENGTHS[-1]:
+        raise ValueError(f"{where}: the longest stretch of A C G T has {len(longest)} bases, wanted at least {LENGTHS[-1]}")
+    for length in (size for size in LENGTHS if size <= len(longest)):
+        long = [t for t in texts if len(t) >= length]
+        bases = sum(map(len, long))
+        enough = bases >= n * length / 2 and bases - len(long) * (length - 1) >= n
+        if enough and adapter.fits(longest[:length]) and len(adapter.encode_one(longest[:length]).ids) <= TOKENS:
+            return length, long
+    raise ValueError(f"{where}: {bases} bases in {len(long)} stretches of A C G T, wanted {n * length // 2} or more for {n} windows of "
+                     f"{length}, and a model that reads so many in at most {TOKENS} tokens")  # fmt: skip
 
 
 def losses(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> np.ndarray:
@@ -99,10 +110,10 @@ def knowledge(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> Answer
     "knows": the interval is above 0. "does not know": it is below `LITTLE`. Else "cannot tell". Per token, not per base, since
     a vocabulary of long words alone, without any model, reads real sequence in fewer tokens.
     """
-    found = language.shuffle_knowledge(adapter, windows, seed)
-    gap = found["gaps"]["shuffled minus real (nats per token)"]
+    measured = language.shuffle_knowledge(adapter, windows, seed)
+    gap = measured["gaps"]["shuffled minus real (nats per token)"]
     verdict = "knows" if gap.low > 0 else "does not know" if gap.high < LITTLE else "cannot tell"
-    real, shuffled = (found["losses"][name] for name in ("real", "shuffled"))
+    real, shuffled = (measured["losses"][name] for name in ("real", "shuffled"))
     return Answer("sequence", verdict, gap, f"{real:.4f} real, {shuffled:.4f} dinucleotides shuffled, nats per token")
 
 
@@ -181,8 +192,8 @@ def sense(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> pd.DataFra
 
     Raises ValueError for a model whose weights hold no language-model head, which has no loss.
     """
-    if missing := getattr(adapter.model, "head_missing", None):
-        raise ValueError(f"the weights hold no language-model head ({', '.join(missing)}), so there is no loss to compare")
+    if not adapter.has_head:
+        raise ValueError(f"{adapter.no_head}, so there is no loss to compare")
     answers = [question(adapter, windows, seed) for question in (knowledge, letters, positions)]
     rows = [(a.question, a.verdict, a.gap.value, a.gap.low, a.gap.high, a.gap.n, a.note) for a in answers if a is not None]
     return pd.DataFrame(rows, columns=["question", "verdict", "gap", "low", "high", "n", "note"])
@@ -197,16 +208,16 @@ def report(adapter: Adapter, path: Path, seed: int = 0) -> bool:
         return True
     shown = table.assign(**{name: table[name].map("{:.4f}".format) for name in ("gap", "low", "high")})
     print(shown.to_string(index=False), "\n")
-    found = alarms(table)
-    print("\n".join(f"ALARM: {sentence}" for sentence in found) + "\n" * bool(found), end="")
-    return not found
+    raised = alarms(table)
+    print("\n".join(f"ALARM: {sentence}" for sentence in raised) + "\n" * bool(raised), end="")
+    return not raised
 
 
 def alarms(table: pd.DataFrame) -> list[str]:
     """The answers of `sense` that are trouble, one sentence each; "cannot tell" is none."""
     said = {"letters": "the letters of the vocabulary look swapped", "rope_theta": "rope_theta of config.json looks wrong"}
     wrong = table[table.verdict == "ANOTHER FITS BETTER"]
-    found = [f"{said[r.question]}: {r.note} fits better by {-r.gap:.3g} nats per base" for r in wrong.itertuples()]
+    raised = [f"{said[r.question]}: {r.note} fits better by {-r.gap:.3g} nats per base" for r in wrong.itertuples()]
     if (table.verdict == "does not know").any():
-        found.append("the model predicts these records no better than shuffled ones")
-    return found
+        raised.append("the model predicts these records no better than shuffled ones")
+    return raised

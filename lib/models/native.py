@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lib.hashes import sha256
 from lib.models import files, kmers, tokens
 from lib.models.families import NATIVE, Family
 from lib.models.tokens import Tokenizer
@@ -120,5 +121,5 @@ def native_tokenizer(folder: Path, trusted: bool = False) -> Tokenizer:
 def check_trusted_class(model: nn.Module, code: dict[str, str]) -> None:
     """Raise ValueError unless the class that was loaded is defined in one of the trusted files."""
     source = Path(inspect.getfile(type(model)))
-    if files.sha256(source) not in code.values():
+    if sha256(source) not in code.values():
         raise ValueError(f"{type(model).__name__} came from {source.name}, which is none of the trusted {', '.join(code)}")

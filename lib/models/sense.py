@@ -8,12 +8,23 @@ import numpy as np
 import pandas as pd
 
 from lib.models.adapter import Adapter
+from lib.models.genes import GeneTokenizer
+from lib.models.mrna import MRNATokenizer
 from lib.models.tokens import Encoded
 
 UNKNOWN = 0.01  # largest share of known bases that may come as unknown tokens
 UNKNOWN_TEXT = 0.1  # the same of letters of a text, where a rare sign may be unknown
 COVERED = 0.9  # least share of known bases that has to lie under a kept token; a frame may leave some out
 PADDED = 256  # embedding rows without a word that a vocabulary padded for speed may have
+
+
+def kind_of(adapter: Adapter) -> str:
+    """What the model reads: "cells", "mRNA", "DNA" or "text". A vocabulary of DNA is one that merged nothing but bases."""
+    if isinstance(adapter.tokenizer, GeneTokenizer):
+        return "cells"
+    if isinstance(adapter.tokenizer, MRNATokenizer):
+        return "mRNA"
+    return "DNA" if adapter.tokenizer.letters else "text"
 
 
 def token_sense(adapter: Adapter, records: Sequence[str], dna: bool = True) -> pd.DataFrame:

@@ -82,8 +82,10 @@ class Tokenizer:
     """What an adapter asks of a tokenizer. This one wraps any of transformers' that marks offsets, or whose words are DNA.
 
     pad_token_id, unk_token_id, mask_token_id: None where the vocabulary has none. letters: what a record may be made of,
-    None where anything may come.
+    None where anything may come. fixed_words: whether all words are as long, so that a record's length says its tokens.
     """
+
+    fixed_words = False
 
     def __init__(self, hub):
         self.hub = hub
@@ -126,6 +128,8 @@ class Tokenizer:
 
 class BaseTokenizer(Tokenizer):
     """A vocabulary of single bases, vectorised: the ids of the wrapped tokenizer, base by base."""
+
+    fixed_words = True
 
     def __init__(self, hub):
         super().__init__(hub)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lib.models.files import check_safetensors
+from lib.models.files import read_header
 from lib.sae.model import ARCHITECTURES, INFERENCE, SAE, SAEConfig
 
 #: What every SAE has, and what some have besides.
@@ -161,7 +161,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Raises FileNotFoundError, or ValueError when it is not whole."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent}: no {path.name}")
-    check_safetensors(path)
+    read_header(path)
     return load_file(path)
 
 
@@ -177,7 +177,7 @@ def _read_config(folder: Path) -> dict:
     config = read_json(folder / "cfg.json")
     if not (folder / "sae_weights.safetensors").is_file():
         raise FileNotFoundError(f"{folder}: no sae_weights.safetensors")
-    check_safetensors(folder / "sae_weights.safetensors")
+    read_header(folder / "sae_weights.safetensors")
     return config
 
 
