@@ -192,7 +192,7 @@ def _check_variant(row: Any, reference: Reference, where: str) -> None:
     """row: contig, pos, ref, alt as text. Raises ValueError for what is no substitution, insertion or deletion of this genome."""
     reference.check_contig(row.contig, where)
     length = reference.lengths[row.contig]
-    if not re.fullmatch("[0-9]+", row.pos) or int(row.pos) >= length:
+    if not re.fullmatch("[0-9]{1,15}", row.pos) or int(row.pos) >= length:
         raise ValueError(f"{where}: pos {row.pos!r}, wanted 0 to {length - 1} (0-based)")
     for name, allele in (("REF", row.ref), ("ALT", row.alt)):
         if not re.fullmatch("[ACGT]+", allele):

@@ -551,7 +551,6 @@ CLINVAR = HEAD.replace("\tFORMAT\ta\tb", "").replace(
 
 def clinvar(folder, genome, *rows):
     """rows: "POS REF ALT INFO". The alleles read, as "pos ref>alt label gene", and what was left out."""
-    from lib import variants as effects
 
     lines = ["chr2\t{}\t.\t{}\t{}\t.\t.\t{}".format(*row.split()) for row in rows]
     path, counts = vcf(folder, *lines, head=CLINVAR), Counter()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from lib.annotate import genes
 from lib.checks.agreement import A, X
 from lib.checks.data import Data
 from lib.checks.study import Study, Unknown
@@ -16,7 +17,7 @@ from lib.genome import windows
 def files(study: Study) -> list[Callable[[Study, Data], None]]:
     """A check for each annotation file that the study names."""
     readers = {
-        "exon_path": lambda path, genome, left_out: _genes().read(path, genome, left_out),
+        "exon_path": genes.read,
         "promoter_path": lambda path, genome, left_out: windows.read_bed(path, genome, "promoter", unique=False, report=left_out),
         "gwas_path": lambda path, genome, left_out: _features().gwas_intervals(path, genome, left_out),
     }
@@ -24,12 +25,6 @@ def files(study: Study) -> list[Callable[[Study, Data], None]]:
     for name, reader in readers.items():
         checks.append(partial(_annotation, name=name, reader=reader))
     return [*checks, _intervals, _clinvar]
-
-
-def _genes():
-    from lib.annotate import genes
-
-    return genes
 
 
 def _features():
