@@ -19,9 +19,10 @@ from lib.models.adapter import Adapter
 from lib.progress import tqdm
 from lib.sae.model import SAE
 
-PATHOGENIC = {"Pathogenic", "Likely_pathogenic", "Pathogenic/Likely_pathogenic"}
+#: Clear classes, and the two of a kind together, as today's releases spell them ("/") and as those of 2016 do ("_").
+PATHOGENIC = {"Pathogenic", "Likely_pathogenic", "Pathogenic/Likely_pathogenic", "Likely_pathogenic_Pathogenic"}
 EMPTY = {"", "false", "na", "nan", "n/a", "null", "none", "."}  # values of a label column that are no label, in any case
-BENIGN = {"Benign", "Likely_benign", "Benign/Likely_benign"}
+BENIGN = {"Benign", "Likely_benign", "Benign/Likely_benign", "Benign_Likely_benign"}
 
 
 def clinvar_label(significance: pd.Series) -> pd.Series:
@@ -250,13 +251,10 @@ def inside(table: pd.DataFrame, intervals: pd.DataFrame) -> np.ndarray:
 
 
 def exons(path: Path, reference, report: Counter) -> pd.DataFrame:
-    """The exons of a GFF3 file, or every row of a BED file: contig, start, end. report: see `lib.genome.report`."""
+    """The exons of a GFF3 or BED file, see `genes.read`: contig, start, end. report: see `lib.genome.report`."""
     from lib.annotate import genes
-    from lib.genome.windows import read_bed
 
-    if not genes.is_gff3(path):
-        return read_bed(path, reference, "exon", unique=False, report=report)
-    table = genes.read_gff3(path, reference, report)
+    table = genes.read(path, reference, report)
     return table[table["feature"] == "exon"]
 
 

@@ -35,7 +35,8 @@ def table(*rows) -> pd.DataFrame:
 def test_clinvar_label_leaves_the_uncertain_out():
     said = {"Pathogenic": 1, "Likely_pathogenic": 1, "Pathogenic/Likely_pathogenic": 1, "Benign": 0, "Likely_benign": 0,
             "Benign/Likely_benign": 0, "Uncertain_significance": np.nan, "Conflicting_classifications_of_pathogenicity": np.nan,
-            "drug_response": np.nan, "None": np.nan}  # fmt: skip
+            "drug_response": np.nan, "None": np.nan, "Benign_Likely_benign": 0, "Likely_pathogenic_Pathogenic": 1,
+            "Benign_Pathogenic": np.nan, "Likely_benign_Uncertain_significance": np.nan}  # fmt: skip
     np.testing.assert_array_equal(variants.clinvar_label(pd.Series(list(said))), list(said.values()))
 
 

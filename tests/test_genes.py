@@ -184,7 +184,10 @@ def test_exons_that_touch_have_no_splice_site_between_them():
     assert intervals(genes.parts(genes.from_bed(touching)), "splice donor +") == [(37, 46)]
 
 
-@pytest.mark.parametrize("name, text", [("a.gff3", GFF), ("a.bed", "chr1\t10\t20\n")])
+SPANS = "chr1\t10\t20\tG|t|exon|1\t0\t+\nchr1\t40\t50\tG|t|coding_region|\t0\t+\n"
+
+
+@pytest.mark.parametrize("name, text", [("a.gff3", GFF), ("a.bed", "chr1\t10\t20\n"), ("a.bed", SPANS)])
 def test_variants_are_in_exons_of_either_format(tmp_path, genome, name, text):
     """Not in the gene's rows, nor its coding sequence's: exons alone."""
     (tmp_path / name).write_text(text.replace("CDS\t16\t20", "CDS\t41\t50"))
