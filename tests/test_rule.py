@@ -16,9 +16,9 @@ from lib.outcome.metrics import BINARY, CLASS, CONTINUOUS
 from lib.probe import Probe
 
 N, LATENTS, N_FOLDS = 400, 24, 5
-TESTED = {str(i): np.array([i]) for i in range(8)}  # the others are controls
+TESTED = {str(i): np.array([i]) for i in range(7)}  # the others are controls
 Y = np.arange(N) % 2
-SETTINGS = rule.Settings(bar=0.03, n_boot=300, n_matched=100, least_matched=10)
+SETTINGS = rule.Settings(bar=0.03, n_boot=300, n_matched=50, least_matched=10)
 
 
 def repeats(score, probe, folds):
@@ -118,7 +118,7 @@ def test_an_impostor_costs_no_more_than_its_rate_matched_controls():
 def test_what_is_established_is_no_control_for_other_sets(kind, needed):
     """The impostor, as a family of one: the rival is established first, and hides it no longer."""
     sets = {kind: {str(i): np.array([i]) for i in (3, 4, 5, 6)}}
-    table = judged(replace(rivals(), sets=sets), kind=kind)
+    table = judged(replace(rivals(), sets=sets), replace(SETTINGS, n_matched=100), kind)
     assert names(table) == needed
     hidden = table.loc["3"]
     assert hidden["first_repeat"] < hidden["rate_matched_99_all"]
@@ -205,6 +205,17 @@ def test_a_set_of_more_than_half_of_the_dictionary_has_no_null(planted):
     table = judged(replace(planted, sets={"group": {"most": most, "half": most[:-1]}}), kind="group")
     assert table[["rate_matched_99", "random_99"]].isna().all(axis=1).tolist() == [True, False]
     assert names(table) == ["half"] and table["n_rate_matched"]["most"] == 0
+
+
+def test_groups_are_resampled_whole():
+    """Everybody twice over: the interval is as wide as that of half the people, by the square root of 2."""
+    twice = np.arange(N) // 4 * 2 + np.arange(N) % 2
+    activity, weight = noise()
+    activity[:, 3], weight[3] = signal(1), 1.0
+    evidence = world(activity[twice], weight, {"latent": {"3": np.array([3])}})
+    alone, pairs = (judged(replace(evidence, groups=groups)).loc["3"] for groups in (None, twice))
+    assert pairs["delta"] == alone["delta"]
+    assert (pairs["high"] - pairs["low"]) / (alone["high"] - alone["low"]) == pytest.approx(2**0.5, rel=0.15)
 
 
 # The table -----------------------------------------------------------------------------------------------
