@@ -158,7 +158,7 @@ pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"
 # `n_matched`; fewer than `least_matched` cannot speak, and the latent is not called needed. Of a set, sets of
 # as many latents, each near a member in rate and norm; a set too large for its null cannot be tested. Nulls and the fall they bound are of the first repeat. Two steps for sets: those that
 # pass with every latent as a possible control are established; their latents are then no controls for the others, or one
-# cause would hide the next (`rate_matched_99_all` has the first step).
+# cause would hide the next (`rate_matched_99_all` has the first step). All of it is `judge` of `lib/causal/rule.py`.
 
 # %%
 sampled = np.sort(np.random.default_rng(seed).choice(len(acts.tokens["unit"]), min(n_tokens, len(acts.tokens["unit"])), replace=False))

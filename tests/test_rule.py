@@ -23,9 +23,11 @@ SETTINGS = rule.Settings(bar=0.03, n_boot=300, n_matched=50, least_matched=10)
 
 def repeats(score, probe, folds):
     """A frozen probe as if it had been fitted in every fold; scores centred by the people outside the fold."""
-    centred = np.stack([np.select([f == k for k in range(N_FOLDS)], [score - score[f != k].mean() for k in range(N_FOLDS)]) for f in folds])
+    centred = np.stack([score - np.array([score[f != k].mean() for k in range(N_FOLDS)])[f] for f in folds])
     unused = np.empty(0)
-    return hunting.Repeated(centred, folds, [[probe] * N_FOLDS for _ in folds], unused, unused, centred, unused)
+    return hunting.Repeated(
+        centred, folds, [[probe] * N_FOLDS for _ in folds], unused, unused, centred, unused
+    )
 
 
 def world(activity, weight, sets=None, folds=None, seed=0):
@@ -107,9 +109,12 @@ def rivals():
 def test_an_impostor_costs_no_more_than_its_rate_matched_controls():
     evidence = rivals()
     row = judged(evidence).loc["3"]
-    assert row["low"] > 0 and row["p_max_t"] < SETTINGS.alpha and row["random_99"] < row["first_repeat"] < row["rate_matched_99"]
+    assert row["low"] > 0 and row["p_max_t"] < SETTINGS.alpha
+    assert row["random_99"] < row["first_repeat"] < row["rate_matched_99"]
     assert not row["needed"]
-    apart = np.where(np.arange(LATENTS) == 4, 0.5, evidence.rate)  # the rival fires at another rate: it is no control
+    apart = np.where(
+        np.arange(LATENTS) == 4, 0.5, evidence.rate
+    )  # the rival fires at another rate: it is no control
     row = judged(replace(evidence, rate=apart)).loc["3"]
     assert row["rate_matched_99"] < row["first_repeat"] and row["necessary"]
 
@@ -135,7 +140,8 @@ def test_a_direction_that_any_row_of_the_decoder_would_do_is_not_needed(kind):
     weight[4] = 2.0
     sets = {kind: {str(i): np.array([i]) for i in (3, 5)}}
     row = judged(world(activity, weight, sets), kind=kind).loc["3"]
-    assert row["low"] > 0 and row["p_max_t"] < SETTINGS.alpha and row["rate_matched_99"] < row["first_repeat"] < row["random_99"]
+    assert row["low"] > 0 and row["p_max_t"] < SETTINGS.alpha
+    assert row["rate_matched_99"] < row["first_repeat"] < row["random_99"]
     assert not row["needed"]
     weight[4] = 0.5
     assert judged(world(activity, weight, sets), kind=kind)["needed"]["3"]
@@ -189,7 +195,11 @@ def test_the_second_cohort_has_to_agree(planted, size, needed):
 
 def test_the_bar_tells_needed_from_necessary_and_its_bound_from_strongly(planted):
     delta, low = judged(planted).loc["3", ["delta", "low"]]
-    for bar, grade in [(low - 1e-6, [True, True]), ((low + delta) / 2, [True, False]), (delta + 1e-6, [False, False])]:
+    for bar, grade in [
+        (low - 1e-6, [True, True]),
+        ((low + delta) / 2, [True, False]),
+        (delta + 1e-6, [False, False]),
+    ]:
         row = judged(planted, replace(SETTINGS, bar=bar)).loc["3"]
         assert row["needed"] and [row["necessary"], row["strongly_necessary"]] == grade
 
@@ -233,10 +243,14 @@ def test_a_share_of_no_prediction_is_no_number():
 
 
 def test_grades_say_the_best_of_each_latent():
-    of = {"latent": {"0": np.array([0]), "1": np.array([1])}, "family": {"ETS": np.array([1, 2])}, "closure": {"SMAD": np.arange(5)}}
-    rows = [("latent", "0", True, True), ("latent", "1", True, False), ("family", "ETS", True, True), ("closure", "SMAD", True, False)]
-    table = pd.DataFrame(rows, columns=["kind", "name", "needed", "necessary"])
-    assert rule.grades(table, of, 6).tolist() == ["necessary", "necessary family", "necessary family", "needed closure", "needed closure", ""]
+    of = {"latent": {"0": np.array([0]), "1": np.array([1])}}
+    of |= {"family": {"ETS": np.array([1, 2])}, "closure": {"SMAD": np.arange(5)}}
+    table = pd.DataFrame({
+        "kind": ["latent", "latent", "family", "closure"], "name": ["0", "1", "ETS", "SMAD"],
+        "needed": [True] * 4, "necessary": [True, False, True, False],
+    })  # fmt: skip
+    graded = rule.grades(table, of, 6).tolist()
+    assert graded == ["necessary", *["necessary family"] * 2, *["needed closure"] * 2, ""]
 
 
 def test_evidence_that_does_not_fit_is_refused(planted):
@@ -251,15 +265,19 @@ def test_evidence_that_does_not_fit_is_refused(planted):
 
 @pytest.mark.parametrize("metric", [BINARY, CLASS, CONTINUOUS], ids=["binary", "class", "continuous"])
 def test_a_fitted_probe_of_any_metric_names_what_is_planted(metric):
-    """y follows latent 0, by its place among the rest; classes follow the sign of latents 0 and 1."""
+    """y follows latent 0: its sign, which third of its range it is in, or its value, each with noise."""
     rng = np.random.default_rng(0)
     activity, decoder = rng.normal(size=(N, 12)), np.linalg.qr(rng.normal(size=(12, 12)))[0]
     carried = 2 * activity[:, 0] + 0.5 * rng.normal(size=N)
-    y = {"binary": (carried > 0).astype(int), "class": np.digitize(carried, [-1, 1]), "continuous": carried}[metric.target]
+    y = {"binary": (carried > 0).astype(int), "class": np.digitize(carried, [-1, 1]), "continuous": carried}[
+        metric.target
+    ]
     run = hunting.repeated(activity @ decoder, y, np.arange(N) // 2, N_FOLDS, 2, [1.0, 100.0], 0, metric)
-    same = np.ones(12)
-    sets = {"latent": {str(i): np.array([i]) for i in range(12)}, "group": {"pair": np.array([0, 5]), "others": np.array([6, 7])}}
-    evidence = rule.Evidence("arm", y, np.arange(N) // 2, run, -activity[:, None].astype(np.float32), decoder, same, same, sets, metric=metric)
+    same, groups = np.ones(12), np.arange(N) // 2
+    sets = {"latent": {str(i): np.array([i]) for i in range(12)}}
+    sets["group"] = {"pair": np.array([0, 5]), "others": np.array([6, 7])}
+    moved = -activity[:, None].astype(np.float32)
+    evidence = rule.Evidence("arm", y, groups, run, moved, decoder, same, same, sets, metric=metric)
     table = rule.judge(evidence, SETTINGS)
     assert table.loc[table["strongly_necessary"], "name"].tolist() == ["0", "pair"]
     assert table.loc[table["needed"], "name"].tolist() == ["0", "pair"]

@@ -59,7 +59,12 @@ def test_the_sets_of_each_kind_hold_tested_latents_only():
     assert listed["latent"] == {str(i): [i] for i in (0, 1, 2, 3, 5, 6)}
     assert listed["family"] == {"ETS": [3], "SMAD": [0]}
     assert listed["closure"] == {"ETS": [3], "SMAD": [0, 1, 2]}
-    assert sorted(listed["group"].values()) == [[0, 1, 2], [5, 6]] and list(listed) == ["latent", "family", "closure", "group"]
+    assert sorted(listed["group"].values()) == [[0, 1, 2], [5, 6]] and list(listed) == [
+        "latent",
+        "family",
+        "closure",
+        "group",
+    ]
     none = sets.by_kind(moved, np.empty(0, int), family, at_least=0.9)
     assert none == {"latent": {}, "family": {}, "closure": {}, "group": {}}
 
@@ -91,7 +96,11 @@ def test_a_derangement_moves_everything():
 
 def test_dealt_orders_lie_outside_and_a_set_beyond_half_has_none():
     orders = sets.dealt_orders(np.array([0, 1, 2]), 6, 50, np.random.default_rng(0))
-    assert orders.shape == (50, 3) and (np.sort(orders, axis=1) == [3, 4, 5]).all() and len(np.unique(orders, axis=0)) == 6
+    assert (
+        orders.shape == (50, 3)
+        and (np.sort(orders, axis=1) == [3, 4, 5]).all()
+        and len(np.unique(orders, axis=0)) == 6
+    )
     assert sets.dealt_orders(np.arange(4), 6, 50, np.random.default_rng(0)).shape == (0, 4)
 
 

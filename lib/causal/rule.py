@@ -1,8 +1,8 @@
-"""The rule that says which sets of latents a prediction needs, as it is written in 05_validation: one function, `judge`.
+"""The rule that says which sets of latents a prediction needs, in one function, `judge`.
 
-*Needed*: the fall's lower bound is above 0; its maxT p is below alpha over the number of kinds; it is beyond the 99th
-percentile of two nulls, of rate-matched controls and of decoder rows dealt out at random; it is above 0 in four fifths
-of the folds, and in the second cohort where there is one. *Necessary*: needed, and a fall of at least `bar`.
+*Needed*: the fall's lower bound is above 0; its maxT p is below alpha over the number of kinds; it is beyond the
+99th percentile of two nulls, of rate-matched controls and of decoder rows dealt out at random; it is above 0 in four
+fifths of the folds, and in the second cohort where there is one. *Necessary*: needed, and a fall of at least `bar`.
 *Strongly necessary*: its lower bound is. The falls that the nulls bound, and the nulls, are of the first repeat.
 """
 
@@ -27,8 +27,10 @@ LATENT = "latent"
 
 @dataclass(frozen=True)
 class SecondCohort:
-    """Subjects that no probe saw. y: [subject]; score: [subject], of `probe`, one fitted on everybody of the first cohort;
-    moved: [subject, part, latent]."""
+    """Subjects that no probe saw, under one fitted on everybody of the first cohort.
+
+    y: [subject]; score: [subject], of `probe`; moved: [subject, part, latent]. For classes score is [class, subject].
+    """
 
     y: np.ndarray
     score: np.ndarray
@@ -41,10 +43,10 @@ class Evidence:
     """What the rule judges in one arm.
 
     y: [subject], of the metric's target; groups: [subject], resampled whole, or None; run: the probes and their
-    out-of-fold scores. moved: [subject, part, latent], f* - f of `ablation.person_change`; decoder: [latent, d_in].
+    out-of-fold scores. moved: [subject, part, latent], f* - f of `ablation.change_at`; decoder: [latent, d_in].
     rate, size: [latent], firing rate (fraction) and mean norm of f d when it fires, by which controls are matched.
     sets: kind -> name of a set -> its latents, as of `sets.by_kind`; those of the kind `LATENT` hold one each.
-    Raises ValueError where the latents of these differ in number.
+    Raises ValueError where the latents of these differ in number, or a set of that kind does not hold one.
     """
 
     arm: str
@@ -67,7 +69,9 @@ class Evidence:
         if len(set(n_latents.values())) > 1:
             raise ValueError(f"arm {self.arm!r}: latents differ in number: {n_latents}")
         if wrong := [name for name, members in self.sets.get(LATENT, {}).items() if len(members) != 1]:
-            raise ValueError(f"arm {self.arm!r}: sets of kind {LATENT!r} hold one latent each, not so {wrong[:5]}")
+            raise ValueError(
+                f"arm {self.arm!r}: sets of kind {LATENT!r} hold one latent each, not so {wrong[:5]}"
+            )
 
     @cached_property
     def change(self) -> np.ndarray:
@@ -86,8 +90,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Settings:
-    """bar: fall from which a needed set is necessary. n_boot: bootstrap draws. n_matched: controls of each null, a set.
-    least_matched: rate-matched latents below which a latent has no null. alpha: error, split evenly over the kinds."""
+    """bar: fall, in units of the metric, from which a needed set is necessary. n_boot: bootstrap draws over subjects.
+    n_matched: controls of each null, a set. least_matched: rate-matched latents below which a latent has no null.
+    alpha: error, split evenly over the kinds, those without a set too. seed: of all that is drawn."""
 
     bar: float
     n_boot: int
@@ -100,14 +105,16 @@ class Settings:
 def judge(evidence: Evidence, settings: Settings) -> pd.DataFrame:
     """The rule on every set: a row each, in the order of `evidence.sets`, with the columns of `necessity.csv`.
 
-    Those of `necessity.measure` but latent; arm, kind, name; latents (how many), movers (subjects in whom any of them moves);
-    first_repeat (the fall that the nulls bound); rate_matched_99, random_99, n_rate_matched; rate_matched_99_all, of the first
-    step; those of `necessity.verdict`. share is NaN unless the full score's interval lies above chance.
+    Those of `necessity.measure` but latent; arm, kind, name; latents (how many), movers (subjects in whom any of them
+    moves); first_repeat (the fall that the nulls bound); rate_matched_99, random_99, n_rate_matched;
+    rate_matched_99_all, of the first step; those of `necessity.verdict`. share is NaN unless the full score's interval
+    lies above chance. A set without a null has NaN there and is not needed.
 
-    Two steps for sets of more than one kind of latent: those needed with every latent as a possible control are established;
-    their latents are then no controls for the others, or one cause would hide the next. A set without a null, NaN, is not needed.
+    Every kind but `LATENT` is judged in two steps: sets needed with every latent as a possible control are established;
+    their latents are then no controls for the others, or one cause would hide the next.
     """
-    table = necessity.verdicts([_judged(evidence, kind, settings) for kind, of in evidence.sets.items() if of])
+    kinds = [kind for kind, members in evidence.sets.items() if members]
+    table = necessity.verdicts([_judged(evidence, kind, settings) for kind in kinds])
     above_chance = whole(evidence, settings.seed).low > evidence.metric.chance
     return table.assign(share=table["share"].where(np.full(len(table), above_chance)))
 
@@ -118,8 +125,8 @@ def whole(evidence: Evidence, seed: int) -> Estimate:
 
 
 def grades(table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents: int) -> pd.Series:
-    """Of each latent the best that is said of it: "necessary" or "needed" (alone), "necessary family", "necessary closure",
-    "needed family", "needed closure", or "". [latent]. table: rows of `judge` of one arm; of: its sets."""
+    """Of each latent the best that is said of it: [latent] of "necessary" or "needed" (alone), "necessary family",
+    "necessary closure", "needed family", "needed closure", or "". table: rows of `judge` of one arm; of: its sets."""
     out = pd.Series("", index=np.arange(n_latents))
     for word in ("needed", "necessary"):
         for kind in ("closure", "family", LATENT):
@@ -177,16 +184,20 @@ def _second_falls(evidence: Evidence, members: list[np.ndarray]) -> np.ndarray |
     second = evidence.second
     if second is None:
         return None
-    change = ablation.score_change(second.moved, evidence.decoder, [second.probe], np.zeros(len(second.y), int))
-    return necessity.deltas(second.y, second.score[None], sets.set_change(change[None], members), evidence.metric)
+    change = ablation.score_change(
+        second.moved, evidence.decoder, [second.probe], np.zeros(len(second.y), int)
+    )
+    return necessity.deltas(
+        second.y, second.score[None], sets.set_change(change[None], members), evidence.metric
+    )
 
 
 def _matched_falls(
     evidence: Evidence, kind: str, settings: Settings, established: Iterable[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Falls of the rate-matched controls of the sets of a kind [set, n_matched], NaN where there is none; how many [set].
+    """Falls of the rate-matched controls of the sets of a kind, and how many there are: [set, n_matched], [set].
 
-    established: latents that are no controls for a set.
+    NaN where there is none. established: latents that are no controls for a set. Of single latents any latent is one.
     """
     members, change = list(evidence.sets[kind].values()), evidence.first_change
     how = (evidence.rate, evidence.size, settings.n_matched, settings.seed)
@@ -211,18 +222,26 @@ def _dealt_falls(evidence: Evidence, kind: str, settings: Settings) -> np.ndarra
         return np.stack([evidence.first_falls(change) for change in changes], axis=1)
     dealt = [sets.dealt_orders(m, len(decoder), n, rng) for m in members]
     changes = (
-        np.array([_first_change(evidence, evidence.moved[:, :, m], decoder[order]).sum(0) for order in orders])
+        np.array(
+            [_first_change(evidence, evidence.moved[:, :, m], decoder[order]).sum(0) for order in orders]
+        )
         for m, orders in zip(members, dealt)
     )
     return _null_falls(evidence, changes, n)
 
 
 def _first_change(evidence: Evidence, moved: np.ndarray, decoder: np.ndarray) -> np.ndarray:
-    """Change of the first repeat's scores by each latent: [latent, subject]. moved: [subject, part, latent]; decoder: a row each."""
+    """Change of the first repeat's scores by each latent: [latent, subject].
+
+    moved: [subject, part, latent]; decoder: [latent, d_in], each with the row it is to have.
+    """
     return ablation.score_change(moved, decoder, evidence.run.probes[0], evidence.run.folds[0])
 
 
 def _null_falls(evidence: Evidence, changes: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Falls of the controls of each set: [set, n], NaN where a set has fewer. changes: one [control, subject] a set."""
+    """Falls of the controls of each set: [set, n], NaN where a set has fewer.
+
+    changes: one [control, subject] a set.
+    """
     rows = [evidence.first_falls(change[None]) if len(change) else np.empty(0) for change in changes]
     return np.stack([np.pad(row, (0, n - len(row)), constant_values=np.nan) for row in rows])

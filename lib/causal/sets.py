@@ -1,7 +1,7 @@
 """Sets of latents that are tested together, and the sets that stand beside them as controls.
 
-A dictionary splits one motif over many latents: families, redundancy groups and closures are the blocks in which it may
-be needed. Controls are rate-matched latents or sets, and orders that deal the decoder's rows out anew.
+A dictionary splits one motif over many latents: families, redundancy groups and closures are the blocks in which
+it may be needed. Controls are rate-matched latents or sets, and orders that deal the decoder's rows out anew.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ def by_kind(
 ) -> dict[str, dict[str, np.ndarray]]:
     """The sets that the rule tests: kind (latent, family, closure, group) -> name of a set -> its latents.
 
-    moved: [subject, part, latent], what each latent is off its reference value; tested: latents, sorted; family: name,
-    indexed by latent, of those that have one. A family is its tested latents; a group has two or more of them; a closure
-    is as in `closures`. Redundancy groups are made of the latents tested, whose correlation inside parts is `at_least`.
+    moved: [subject, part, latent], what each latent is off its reference value; tested: latents, sorted; family:
+    name, indexed by latent, of those that have one; at_least: as in `redundancy_groups`, to which only the latents
+    tested come. A family is its tested latents, a closure as in `closures`, a group has two latents or more.
     No label of a subject comes in.
     """
     family = family[family.index.isin(tested)]
     kept = np.isin(np.arange(moved.shape[2]), tested)[None, :, None]
     groups = redundancy_groups(np.where(kept, moved.transpose(1, 2, 0), 0), at_least)
     closed = closures(groups, family, np.linalg.norm(moved, axis=(0, 1)))
-    together = {f"group {g}": np.intersect1d(np.flatnonzero(groups == g), tested) for g in np.unique(groups[tested])}
+    together = {
+        f"group {g}": np.intersect1d(np.flatnonzero(groups == g), tested) for g in np.unique(groups[tested])
+    }
     return {
         "latent": {str(i): np.array([i]) for i in tested},
         "family": {str(name): rows.index.to_numpy() for name, rows in family.groupby(family)},
@@ -76,7 +78,11 @@ def closures(groups: np.ndarray, family: pd.Series, mass: np.ndarray) -> dict[st
     """
     table = pd.DataFrame({"group": groups, "mass": mass, "family": family.reindex(np.arange(len(groups)))})
     share = table.dropna().groupby(["group", "family"])["mass"].sum().reset_index()
-    owner = share.sort_values("mass", ascending=False, kind="stable").drop_duplicates("group").set_index("group")["family"]
+    owner = (
+        share.sort_values("mass", ascending=False, kind="stable")
+        .drop_duplicates("group")
+        .set_index("group")["family"]
+    )
     of = table["group"].map(owner)
     return {str(name): rows.index.to_numpy() for name, rows in table.groupby(of)}
 
