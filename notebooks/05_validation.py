@@ -77,7 +77,8 @@ import pandas as pd
 
 from lib import cohort, figstyle, hunting, inputs, io, probe, stats, stops, store
 from lib.annotate import concepts
-from lib.causal import ablation, attribution, explain, necessity, patching, replication, steering
+from lib.causal import ablation, attribution, explain, necessity, patching, replication, rule, steering
+from lib.causal.sets import by_kind, set_change
 from lib.genome import motifs
 from lib.models import adapter
 from lib.sae import evaluate, format
@@ -133,18 +134,9 @@ for arm, run in runs.items():
 # another person's value are rows beside it; zero and the mean differ by a constant, so they rank people alike.
 
 # %%
-def change_at(sae, where, acts, units, locus_map, n_people, mode="reference"):
-    """Mean of f* - f of each person, locus and latent: [person, locus, latent]."""
-    x, unit = acts.acts[where], acts.tokens["unit"]
-    reference = ablation.reference_change(sae, x, unit, ablation.align_to_reference(acts.tokens, units))
-    latents = ablation.pooled_latents(sae, x, unit) if mode != "reference" else reference
-    return ablation.person_change(reference, latents, locus_map, n_people, mode, seed)
-
-
-moved = change_at(sae, site, acts, units, locus_map, n_people)
+moved = ablation.change_at(sae, acts.acts[site], acts.tokens, units, locus_map, n_people)
 movers = (moved != 0).any(1).sum(0)  # people in whom a latent is not what it is on the reference
 moving = np.flatnonzero(movers >= least_moved)
-change = {arm: ablation.repeated_change(moved, decoder, run.probes, run.folds) for arm, run in runs.items()}
 f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in somebody, {len(moving)} in at least {least_moved} people: these are tested"
 
 # %% [markdown]
@@ -154,21 +146,9 @@ f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in so
 # chromosomes). **Redundancy groups**: mean absolute correlation of activity over people, inside loci, of at least `together`.
 
 # %%
-def closures(by_person, tested, family):
-    """Redundancy groups of the latents tested, and each family's closure. by_person: [person, locus, latent]."""
-    there = np.where(np.isin(np.arange(by_person.shape[2]), tested)[None, :, None], by_person.transpose(1, 2, 0), 0)  # [locus, latent, person]
-    groups = necessity.redundancy_groups(there, together)
-    found = necessity.closures(groups, family, np.linalg.norm(by_person, axis=(0, 1)))
-    return groups, {name: inside for name, latents in found.items() if len(inside := np.intersect1d(latents, tested))}
-
-
 named = io.read_table(study, "04_annotation", "features")
-known = named[(named.q < 0.05) & named.latent.isin(moving)].set_index("latent").family
-groups, closure = closures(moved, moving, known)
-of_family = {name: rows.index.to_numpy() for name, rows in known.groupby(known)}
-sets = {"latent": {str(i): np.array([i]) for i in moving}, "family": of_family, "closure": closure,
-        "group": {f"group {g}": rows for g in np.unique(groups[moving]) if len(rows := np.intersect1d(np.flatnonzero(groups == g), moving)) > 1}}
-pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"latents in a family": len(known)})
+sets = by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, together)
+pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"latents in a family": sum(map(len, sets["family"].values()))})
 
 # %% [markdown]
 # ## The test
@@ -178,7 +158,7 @@ pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"
 # `n_matched`; fewer than `least_matched` cannot speak, and the latent is not called needed. Of a set, sets of
 # as many latents, each near a member in rate and norm; a set too large for its null cannot be tested. Nulls and the fall they bound are of the first repeat. Two steps for sets: those that
 # pass with every latent as a possible control are established; their latents are then no controls for the others, or one
-# cause would hide the next (`rate_matched_99_all` has the first step).
+# cause would hide the next (`rate_matched_99_all` has the first step). All of it is `judge` of `lib/causal/rule.py`.
 
 # %%
 sampled = np.sort(np.random.default_rng(seed).choice(len(acts.tokens["unit"]), min(n_tokens, len(acts.tokens["unit"])), replace=False))
@@ -192,7 +172,7 @@ if external_phenotype_path:
         raise ValueError(f"second cohort: loci {other[-1][:5]}..., wanted {loci[:5]}... in this order")
     other_y = cohort.read_phenotype(inputs.find(study, external_phenotype_path), other[5])
     other_X = probe.features(other[4], len(other_y), store.read_pooled(other[1], [site])[0][:, 0])
-    other_moved = change_at(sae, site, other[0], other[2], other[4], len(other_y))
+    other_moved = ablation.change_at(sae, other[0].acts[site], other[0].tokens, other[2], other[4], len(other_y))
 
 
 def final_probe(where, y):
@@ -201,56 +181,18 @@ def final_probe(where, y):
     return probe.fit(X, y, probe.choose_C(X, y, settings["C_grid"], settings["seed"], families)[0])
 
 
-def dealt_falls(y, run, kind):
-    """Falls, on the first repeat, of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_matched]."""
-    score, fitted, folds, rng = run.score[:1], run.probes[0], run.folds[0], np.random.default_rng(seed)
-    if kind == "latent":
-        orders = [necessity.derangement(len(decoder), rng) for _ in range(n_matched)]
-        return np.stack([necessity.deltas(y, score, ablation.score_change(moved, decoder[order], fitted, folds)[None, moving]) for order in orders], axis=1)
-    dealt = [(m, necessity.dealt_orders(m, len(decoder), n_matched, rng)) for m in sets[kind].values()]
-    changes = ([ablation.score_change(moved[:, :, m], decoder[order], fitted, folds).sum(0) for order in orders] for m, orders in dealt)
-    return necessity.null_falls(y, score, map(np.array, changes), n_matched)
+def second_cohort(y):
+    """The second cohort with the scores of the probe fitted on everybody here; None where there is none."""
+    if not external_phenotype_path:
+        return None
+    frozen = final_probe(site, y)
+    return rule.SecondCohort(other_y, frozen.score(other_X), frozen, other_moved)
 
 
-def matched_falls(y, run, own, kind, established=()):
-    """Falls, on the first repeat, of the rate-matched controls of the sets of a kind [set, n_matched], and how many there are."""
-    if kind == "latent":
-        index, found = necessity.rate_matched(moving, rate, size, n_matched, seed)
-        falls = necessity.matched_deltas(necessity.deltas(y, run.score[:1], own), index)
-        falls[found < least_matched] = np.nan
-        return falls, found
-    drawn = [list(necessity.matched_sets(m, rate, size, n_matched, seed, established)) for m in sets[kind].values()]
-    return necessity.null_falls(y, run.score[:1], (necessity.set_change(own, alike)[0] for alike in drawn), n_matched), np.array([len(alike) for alike in drawn])
-
-
-def test(arm, kind):
-    """The rule on every set of a kind: one row a set."""
-    y, run, members = phenotypes[arm], runs[arm], list(sets[kind].values())
-    table = necessity.measure(y, families, run.score, necessity.set_change(change[arm], members).astype(np.float32), run.folds, n_boot, seed)
-    own = ablation.score_change(moved, decoder, run.probes[0], run.folds[0])[None]
-    fall = necessity.deltas(y, run.score[:1], necessity.set_change(own, members))
-    matched, found = matched_falls(y, run, own, kind)
-    strict = necessity.beats(fall, matched)[0]
-    table = table.assign(arm=arm, kind=kind, name=list(sets[kind]), latents=[len(m) for m in members], first_repeat=fall, n_rate_matched=found,
-                         movers=[int((moved[:, :, m] != 0).any((1, 2)).sum()) for m in members], random_99=necessity.beats(fall, dealt_falls(y, run, kind))[0],
-                         rate_matched_99=strict, rate_matched_99_all=strict)
-    elsewhere = None
-    if external_phenotype_path:
-        frozen = final_probe(site, y)
-        there = ablation.score_change(other_moved, decoder, [frozen], np.zeros(len(other_y), int))[None]
-        elsewhere = necessity.deltas(other_y, frozen.score(other_X)[None], necessity.set_change(there, members))
-    rule = (bar, elsewhere, settings["n_folds"], 0.05 / len(sets))
-    first = necessity.verdict(table, *rule)
-    if kind == "latent" or not first.needed.any():
-        return first
-    established = np.unique(np.concatenate([m for m, needed in zip(members, first.needed, strict=True) if needed]))
-    rest = necessity.beats(fall, matched_falls(y, run, own, kind, established)[0])[0]
-    return necessity.verdict(table.assign(rate_matched_99=np.where(first.needed, strict, rest)), *rule)
-
-
-necessary = necessity.verdicts([test(arm, kind).drop(columns="latent") for arm in arms for kind in sets if sets[kind]])
-whole = {arm: hunting.estimate(y, runs[arm].score, 1000, seed, families) for arm, y in phenotypes.items()}
-necessary["share"] = necessary.share.where(necessary.arm.map({arm: e.low > 0.5 for arm, e in whole.items()}).astype(bool))  # a share of nothing is no number
+# %%
+limits = rule.Settings(bar, n_boot, n_matched, least_matched, seed=seed)
+evidence = {arm: rule.Evidence(arm, y, families, runs[arm], moved, decoder, rate, size, sets, second_cohort(y)) for arm, y in phenotypes.items()}
+necessary = necessity.verdicts([rule.judge(e, limits) for e in evidence.values()])
 stage.write_table("necessity", necessary)
 stage.write_json("rule.json", {"arms": arms, "bar": bar})  # for the figure
 counts = necessary.groupby(["arm", "kind"], sort=False)[["needed", "necessary", "strongly_necessary"]].sum()
@@ -270,32 +212,33 @@ top[shown].sort_values(["arm", "kind", "delta"], ascending=[True, True, False]).
 # no latent holds); what a set alone still carries; and the probe fitted anew without it, which finds what is redundant.
 
 # %%
-modes = {mode: change_at(sae, site, acts, units, locus_map, n_people, mode) for mode in ablation.MODES[1:]}
+modes = {mode: ablation.change_at(sae, acts.acts[site], acts.tokens, units, locus_map, n_people, mode, seed) for mode in ablation.MODES[1:]}
 rows, totals, kept, refits, curves = [], [], [], [], []
+whole = {arm: rule.whole(e, seed) for arm, e in evidence.items()}
 for arm, y in phenotypes.items():
     run, mine = runs[arm], necessary[necessary.arm == arm]
     first = run.score[:1]
-    everything = change[arm].sum(1, dtype=np.float64)
+    everything = evidence[arm].change.sum(1, dtype=np.float64)
     left = hunting.estimate(y, run.score + everything, 1000, seed, families)
     totals.append({"arm": arm, "auroc_full": whole[arm].value, "full_low": whole[arm].low, "full_high": whole[arm].high, "auroc_all_ablated": left.value, "low": left.low, "high": left.high, "n": left.n})
     best = {kind: mine[mine.kind == kind].nlargest(n_claimed, "delta").name.tolist() for kind in ("latent", "family", "closure")}
     for mode, by_person in modes.items():
         own = ablation.score_change(by_person, decoder, run.probes[0], run.folds[0])[None]
         for kind, names in best.items():
-            fall = necessity.deltas(y, first, necessity.set_change(own, [sets[kind][name] for name in names])) if names else []
+            fall = necessity.deltas(y, first, set_change(own, [sets[kind][name] for name in names])) if names else []
             rows += [{"arm": arm, "mode": mode, "kind": kind, "name": name, "delta": d} for name, d in zip(names, fall, strict=True)]
     members = [sets["closure"][name] for name in best["closure"]]
     if members:
-        kept.append(necessity.sufficiency(y, run.score, change[arm], members).assign(arm=arm, closure=best["closure"]))
-    order = moving[np.argsort(-necessity.deltas(y, run.score, change[arm][:, moving]), kind="stable")]
-    curves.append(necessity.set_curve(y, run.score[:1], change[arm][:1], order, 20, seed=seed).assign(arm=arm))
+        kept.append(necessity.sufficiency(y, run.score, evidence[arm].change, members).assign(arm=arm, closure=best["closure"]))
+    order = moving[np.argsort(-necessity.deltas(y, run.score, evidence[arm].change[:, moving]), kind="stable")]
+    curves.append(necessity.set_curve(y, run.score[:1], evidence[arm].change[:1], order, 20, seed=seed).assign(arm=arm))
     X = probe.features(locus_map, n_people, store.read_pooled(pooled_path, [site])[0][:, 0])
     for kind in ("latent", "closure"):
         for name in best[kind][:3]:
             m = sets[kind][name]
             without = X + np.einsum("plm,md->pld", moved[:, :, m], decoder[m]).reshape(n_people, -1)
             again = hunting.repeated(without, y, families, settings["n_folds"], 1, settings["C_grid"], settings["seed"])
-            frozen = necessity.deltas(y, first, necessity.set_change(change[arm][:1], [m]))[0]
+            frozen = necessity.deltas(y, first, set_change(evidence[arm].change[:1], [m]))[0]
             lost = hunting.difference(y, first, again.score, 1000, seed, families)
             refits.append({"arm": arm, "kind": kind, "name": name, "frozen": frozen, "refit": lost.value, "low": lost.low, "high": lost.high, "n": lost.n})
 totals, curves = pd.DataFrame(totals), pd.concat(curves)
@@ -320,8 +263,8 @@ for i in range(n_null):
     run = probed(site, y, 1)
     own = ablation.repeated_change(moved, decoder, run.probes, run.folds)
     for kind, members in ((kind, members) for kind, members in sets.items() if members):
-        table = necessity.measure(y, families, run.score, necessity.set_change(own, list(members.values())).astype(np.float32), run.folds, 1000, seed)
-        table = necessity.verdict(table.assign(rate_matched_99=-1.0, n_rate_matched=0, random_99=-1.0), bar, None, settings["n_folds"], 0.05 / len(sets))
+        table = necessity.measure(y, families, run.score, set_change(own, list(members.values())).astype(np.float32), run.folds, 1000, seed)
+        table = necessity.verdict(table.assign(rate_matched_99=-1.0, n_rate_matched=0, random_99=-1.0), bar, None, settings["n_folds"], limits.alpha / len(sets))
         null.append({"draw": i, "kind": kind, "auroc": table.auroc_full[0], "largest": table.delta.max(), "needed": int(table.needed.sum()),
                      "necessary": int(table.necessary.sum()), "tested": len(table)})
 null = pd.DataFrame(null, columns=["draw", "kind", "auroc", "largest", "needed", "necessary", "tested"])
@@ -338,7 +281,7 @@ null.groupby("kind", sort=False).agg(phenotypes=("draw", "size"), auroc=("auroc"
 # %%
 alarmed, no_go = stops.of_arms(alarms), stops.of_dictionary(chosen)
 stopped = {arm: stops.joined(alarmed[arm], no_go) for arm in arms}  # what is said here rests on the dictionary, but for rival explanations
-needs = (f"the fall's lower bound is above 0, maxT p below {0.05 / len(sets):g}, beyond both nulls' 99th percentiles, and above 0 in four fifths of the folds"
+needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(sets):g}, beyond both nulls' 99th percentiles, and above 0 in four fifths of the folds"
          + (" and in the second cohort" if external_phenotype_path else ""))
 
 for arm in arms:
@@ -400,17 +343,7 @@ if truth_variants_path:
     print(scored.round(3).to_string(index=False))
 
 # %%
-def graded(arm):
-    """Of each latent: necessary, needed, in a necessary or needed family or closure, or nothing."""
-    out = pd.Series("", index=np.arange(len(decoder)))
-    for word in ("needed", "necessary"):
-        for kind in ("closure", "family", "latent"):
-            for name in necessary.name[(necessary.arm == arm) & (necessary.kind == kind) & necessary[word]]:
-                out[sets[kind][name]] = word if kind == "latent" else f"{word} {kind}"
-    return out
-
-
-grades = graded(arms[0])
+grades = rule.grades(necessary[necessary.arm == arms[0]], sets, len(decoder))
 catalogue = named.assign(faithful=grades.mask(grades != "", "stopped") if stopped[arms[0]] else grades)
 own = necessary[(necessary.arm == arms[0]) & (necessary.kind == "latent")].assign(latent=lambda t: t.name.astype(int))
 catalogue = catalogue.merge(own[["latent", "delta", "low", "high", "p_max_t"]].rename(columns={"low": "delta_low", "high": "delta_high"}), on="latent", how="left")
@@ -573,7 +506,7 @@ run = runs[arm]
 
 
 def falls(other_sae, where, fitted):
-    by_person = change_at(other_sae, where, acts, units, locus_map, n_people)
+    by_person = ablation.change_at(other_sae, acts.acts[where], acts.tokens, units, locus_map, n_people)
     mine = ablation.repeated_change(by_person, other_sae.W_dec.detach().numpy(), fitted.probes[:1], fitted.folds[:1])
     return mine, necessity.measure(y, families, fitted.score[:1], mine, fitted.folds[:1], 2000, seed)
 
@@ -605,12 +538,12 @@ else:
     seed_latents = io.read_table(study, "04_annotation", "seed_latents")
     rows = [asked.rename(columns={"name": "family"}).assign(seed=first)]
     for name in others:
-        by_person = change_at(seeds[name], site, acts, units, locus_map, n_people)
+        by_person = ablation.change_at(seeds[name], acts.acts[site], acts.tokens, units, locus_map, n_people)
         tested = np.flatnonzero((by_person != 0).any(1).sum(0) >= least_moved)
-        of_seed = seed_latents[(seed_latents.seed == name) & (seed_latents.q < 0.05) & seed_latents.latent.isin(tested)].set_index("latent").family
-        found = closures(by_person, tested, of_seed)[1]
+        of_seed = seed_latents[(seed_latents.seed == name) & (seed_latents.q < 0.05)].set_index("latent").family
+        found = by_kind(by_person, tested, of_seed, together)["closure"]
         if found:
-            table = necessity.measure(y, families, run.score[:1], necessity.set_change(tables[name][0], list(found.values())).astype(np.float32), run.folds[:1], 2000, seed)
+            table = necessity.measure(y, families, run.score[:1], set_change(tables[name][0], list(found.values())).astype(np.float32), run.folds[:1], 2000, seed)
             rows.append(table.assign(family=list(found), seed=name, latents=[len(m) for m in found.values()]))
     again = pd.concat(rows)
     again = again[again.family.isin(asked.name)]
@@ -621,7 +554,7 @@ else:
                 "share of closures and seeds with that fall and a lower bound above 0: "
                 + "; ".join(f"{name}: {k} of {len(others)}" for name, k in seen.items()) + "; Wilson interval", of="pairs", rule="all of them", stopped=stopped[arm])
     print(again[["family", "seed", "latents", "delta", "low", "high"]].round(4).to_string(index=False))
-halves = replication.split_half(y, run.score[0], change[arm][0], families, n_splits, seed, claimed)
+halves = replication.split_half(y, run.score[0], evidence[arm].change[0], families, n_splits, seed, claimed)
 stage.write_table("replication_halves", halves)
 half = halves[halves.latent < 0].set_index("measure")
 ranked = half.loc["rank_correlation"]

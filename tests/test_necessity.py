@@ -1,4 +1,4 @@
-"""Necessity: exact resampled AUROC, intervals that cover, tests that keep their error, controls, sets, verdicts."""
+"""Necessity: exact resampled AUROC, intervals that cover, tests that keep their error, verdicts."""
 
 import itertools
 
@@ -244,17 +244,6 @@ def test_fold_deltas_are_those_of_each_fold():
     assert np.isnan(one_class).all() and (necessity.same_sign(one_class) == 0).all()  # nothing to compare, so no sign
 
 
-def test_rate_matched_controls_are_near_in_rate_then_in_norm():
-    rate = np.array([0.20, 0.21, 0.19, 0.23, 0.20, 0.0])
-    norm_ = np.array([1.0, 3.0, 1.1, 1.0, 0.5, 1.0])
-    index, found = necessity.rate_matched(np.array([0, 3]), rate, norm_, n=2)
-    np.testing.assert_array_equal(index[0], [2, 4])  # 3 is too frequent, 1 is farther in norm
-    np.testing.assert_array_equal(index[1], [1, -1])
-    np.testing.assert_array_equal(found, [2, 1])
-    null = necessity.matched_deltas(np.arange(6.0), index)
-    np.testing.assert_array_equal(null, [[2, 4], [1, np.nan]])
-
-
 def test_beats_takes_a_value_of_the_null():
     null = np.stack([np.arange(100.0), np.full(100, np.nan), np.where(np.arange(100) < 2, 5.0, np.nan)])
     limit, beaten = necessity.beats(np.array([99.0, 1, 5.5]), null)
@@ -392,17 +381,6 @@ def test_fold_deltas_of_numbers_and_classes_and_a_fold_that_lacks_one():
     assert np.isnan(numbers[0, 0]).all() and np.isfinite(numbers[0, 1]).all()
 
 
-def test_set_changes_add():
-    _, _, change = cohort(20, 5)
-    mask = np.array([True, False, True, False, False])
-    got = necessity.set_change(change, [np.array([0, 2]), mask, np.arange(5), np.array([], dtype=int)])
-    assert got.shape == (2, 4, 20)
-    np.testing.assert_allclose(got[:, 0], change[:, 0].astype(float) + change[:, 2])
-    np.testing.assert_array_equal(got[:, 0], got[:, 1])
-    np.testing.assert_allclose(got[:, 2] - got[:, 0], change[:, [1, 3, 4]].sum(1), atol=1e-6)
-    assert (got[:, 3] == 0).all()
-
-
 def test_set_curve_ablates_the_first_k():
     y, full, change = cohort(60, 6, decimals=6)
     order = np.array([4, 1, 0, 5, 2, 3])
@@ -435,18 +413,6 @@ def test_sufficiency_keeps_only_the_set():
     assert table["recovered"].iloc[2] == pytest.approx(1)
 
 
-def test_redundancy_groups_find_the_planted_pair():
-    rng = np.random.default_rng(0)
-    change = rng.normal(size=(2, 8, 200)).astype(np.float32)
-    change[:, 5] = -2 * change[:, 2] + 0.3 * rng.normal(size=(2, 200))  # the same people, the other way
-    change[:, [3, 6]] = 0
-    change[:, 6] += np.float32(0.7)  # everybody alike
-    group = necessity.redundancy_groups(change)
-    assert group[2] == group[5] and len(np.unique(group)) == 7
-    strict = necessity.redundancy_groups(change, at_least=0.999)
-    assert len(np.unique(strict)) == 8
-
-
 def test_bad_input_is_named():
     y, full, change = cohort()
     weights = necessity.draws(y, None, 10, 0)
@@ -462,51 +428,6 @@ def test_bad_input_is_named():
         necessity.draws(y + 1, None, 10, 0)
     with pytest.raises(ValueError, match="groups of 3 people, wanted 60"):
         necessity.draws(y, np.arange(3), 10, 0)
-
-
-def test_a_closure_takes_whole_groups_for_the_family_that_moves_most_in_them():
-    groups = np.array([0, 0, 0, 1, 1, 2, 3])
-    family = pd.Series({0: "ETS", 1: "SMAD", 3: "SMAD", 6: "ETS"})
-    found = necessity.closures(groups, family, np.array([1.0, 3, 9, 1, 1, 5, 1]))
-    assert {name: list(latents) for name, latents in found.items()} == {"ETS": [6], "SMAD": [0, 1, 2, 3, 4]}
-
-
-def test_matched_sets_lie_outside_the_set_at_its_rates_and_hold_nothing_twice():
-    rng = np.random.default_rng(0)
-    rate = np.concatenate([np.full(60, 0.1), np.full(60, 0.4), [0.0]])
-    members = np.array([3, 4, 70, 71])
-    sets = necessity.matched_sets(members, rate, rng.uniform(1, 2, 121), 200, 0, n_near=30)
-    assert sets.shape == (200, 4) and not np.isin(sets, [*members, 120]).any()
-    assert (rate[sets[:, :2]] == 0.1).all() and (rate[sets[:, 2:]] == 0.4).all()
-    assert all(len(set(row)) == 4 for row in sets) and len(np.unique(sets[:, 0])) > 20
-    assert (necessity.matched_sets(members, rate, np.ones(121), 50, 0, left_out=range(30))[:, :2] >= 30).all()
-    too_large = necessity.matched_sets(np.array([0, 1]), np.array([0.1, 0.1, 0.1, 0]), np.ones(4), 2, 0)
-    assert too_large.shape == (0, 2)  # one latent fires outside a set of two
-
-
-def test_matched_sets_prefer_the_norm_too():
-    norm = np.exp(np.linspace(0, 5, 100))
-    sets = necessity.matched_sets(np.array([50]), np.full(100, 0.2), norm, 50, 0, n_near=10)
-    assert np.abs(sets - 50).max() <= 5
-
-
-def test_a_derangement_moves_everything():
-    for seed in range(20):
-        order = necessity.derangement(7, np.random.default_rng(seed))
-        assert sorted(order) == list(range(7)) and (order != np.arange(7)).all()
-
-
-def test_dealt_orders_lie_outside_and_a_set_beyond_half_has_none():
-    orders = necessity.dealt_orders(np.array([0, 1, 2]), 6, 50, np.random.default_rng(0))
-    assert orders.shape == (50, 3) and (np.sort(orders, axis=1) == [3, 4, 5]).all() and len(np.unique(orders, axis=0)) == 6
-    assert necessity.dealt_orders(np.arange(4), 6, 50, np.random.default_rng(0)).shape == (0, 4)
-
-
-def test_null_falls_are_those_of_each_control_and_nan_where_a_set_has_none():
-    y, full, change = cohort(60, 4)
-    falls = necessity.null_falls(y, full[:1], [change[0, :2], change[0, :0], change[0, 2:]], 3)
-    single = necessity.deltas(y, full[:1], change[:1])
-    np.testing.assert_array_equal(falls, [[*single[:2], np.nan], [np.nan] * 3, [*single[2:], np.nan]])
 
 
 ROW = {"arm": "a", "kind": "closure", "name": "ETS", "delta": 0.02, "low": -0.01, "high": 0.05, "rate_matched_99": 0.01, "random_99": 0.015,
@@ -546,8 +467,3 @@ def test_a_curve_of_no_latent_is_the_full_score():
     y, full, change = cohort(60, 3)
     curve = necessity.set_curve(y, full, change, np.empty(0, int), 5)
     assert list(curve.k) == [0] and curve.auroc[0] == pytest.approx(stats.auroc(y, full).mean())
-
-
-def test_no_sets_change_nothing():
-    assert necessity.set_change(np.ones((2, 3, 5), np.float32), []).shape == (2, 0, 5)
-    assert necessity.set_change(np.ones((2, 3, 4, 5), np.float32), []).shape == (2, 0, 4, 5)

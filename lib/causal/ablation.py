@@ -96,6 +96,19 @@ def person_change(reference: np.ndarray, latents: np.ndarray, locus_map: sparse.
     raise ValueError(f"mode {mode!r}: wanted one of {', '.join(MODES)}")
 
 
+def change_at(
+    sae: SAE, acts: np.ndarray, tokens: dict[str, np.ndarray], units: pd.DataFrame, locus_map: sparse.csr_matrix,
+    n_people: int, mode: str = "reference", seed: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Mean of f* - f of each person, locus and latent: [person, locus, latent] float32, see `person_change`.
+
+    acts: [token, d_in] of the store's tokens; units and tokens as in `align_to_reference`; locus_map: [person x locus, unit].
+    """
+    reference = reference_change(sae, acts, tokens["unit"], align_to_reference(tokens, units))
+    latents = pooled_latents(sae, acts, tokens["unit"]) if mode != "reference" else reference
+    return person_change(reference, latents, locus_map, n_people, mode, seed)
+
+
 def score_change(change: np.ndarray, decoder: np.ndarray, probes: list[probe.Probe], folds: np.ndarray) -> np.ndarray:
     """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person] float64; of a probe of
     classes [latent, class, person].

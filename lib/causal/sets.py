@@ -1,0 +1,156 @@
+"""Sets of latents that are tested together, and the sets that stand beside them as controls.
+
+A dictionary splits one motif over many latents: families, redundancy groups and closures are the blocks in which
+it may be needed. Controls are rate-matched latents or sets, and orders that deal the decoder's rows out anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+
+def set_change(change: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    """Change of scores when all latents of a set are ablated, the sum of theirs under a linear probe.
+
+    members: latents of each set, as indices or as a mask. Returns [repeat, set, person].
+    """
+    if not len(members):
+        return np.zeros((len(change), 0, *change.shape[2:]))
+    return np.stack([change[:, m].sum(1, dtype=np.float64) for m in members], axis=1)
+
+
+def by_kind(
+    moved: np.ndarray, tested: np.ndarray, family: pd.Series, at_least: float
+) -> dict[str, dict[str, np.ndarray]]:
+    """The sets that the rule tests: kind (latent, family, closure, group) -> name of a set -> its latents.
+
+    moved: [subject, part, latent], what each latent is off its reference value; tested: latents, sorted; family:
+    name, indexed by latent, of those that have one; at_least: as in `redundancy_groups`, to which only the latents
+    tested come. A family is its tested latents, a closure as in `closures`, a group has two latents or more.
+    No label of a subject comes in.
+    """
+    family = family[family.index.isin(tested)]
+    kept = np.isin(np.arange(moved.shape[2]), tested)[None, :, None]
+    groups = redundancy_groups(np.where(kept, moved.transpose(1, 2, 0), 0), at_least)
+    closed = closures(groups, family, np.linalg.norm(moved, axis=(0, 1)))
+    together = {
+        f"group {g}": np.intersect1d(np.flatnonzero(groups == g), tested) for g in np.unique(groups[tested])
+    }
+    return {
+        "latent": {str(i): np.array([i]) for i in tested},
+        "family": {str(name): rows.index.to_numpy() for name, rows in family.groupby(family)},
+        "closure": {name: inside for name, m in closed.items() if len(inside := np.intersect1d(m, tested))},
+        "group": {name: members for name, members in together.items() if len(members) > 1},
+    }
+
+
+def redundancy_groups(change: np.ndarray, at_least: float = 0.5) -> np.ndarray:
+    """Group number of each latent: those that move together over people, which may matter only together. [latent].
+
+    change: [part, latent, person], of activity by locus (no label in it) or of scores by repeat. Average linkage on
+    1 - |r|, r the correlation over people inside each part; groups are cut where the mean |r| between two falls below
+    `at_least`. A latent that moves nobody is alone.
+    """
+    rows = change.transpose(1, 0, 2).astype(np.float64)
+    rows = (rows - rows.mean(2, keepdims=True)).reshape(len(rows), -1)
+    length = np.linalg.norm(rows, axis=1)
+    moving = np.flatnonzero(length > 0)
+    out = np.arange(len(rows))
+    if len(moving) > 1:
+        rows = rows[moving] / length[moving, None]
+        distance = 1 - np.abs(rows @ rows.T).clip(0, 1)
+        np.fill_diagonal(distance, 0)
+        tree = linkage(squareform(distance, checks=False), method="average")
+        out[moving] = len(out) + fcluster(tree, 1 - at_least, criterion="distance")
+    return pd.factorize(out)[0]
+
+
+def closures(groups: np.ndarray, family: pd.Series, mass: np.ndarray) -> dict[str, np.ndarray]:
+    """Latents of each family, with all that move together with them: family -> latents.
+
+    groups: [latent] from `redundancy_groups`; family: indexed by latent, those that have a name; mass: [latent], how much
+    each moves. A group belongs to the family with the largest mass among its named members; a group without any to none.
+    """
+    table = pd.DataFrame({"group": groups, "mass": mass, "family": family.reindex(np.arange(len(groups)))})
+    share = table.dropna().groupby(["group", "family"])["mass"].sum().reset_index()
+    owner = (
+        share.sort_values("mass", ascending=False, kind="stable")
+        .drop_duplicates("group")
+        .set_index("group")["family"]
+    )
+    of = table["group"].map(owner)
+    return {str(name): rows.index.to_numpy() for name, rows in table.groupby(of)}
+
+
+def rate_matched(
+    candidate: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int = 100, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Control latents for each candidate: index int64 [candidate, n], padded by -1, and how many were found.
+
+    Other latents within 10 % of the candidate's firing rate; of these the n nearest in log norm, ties at random.
+    rate, norm: [latent], firing rate (fraction) and mean norm of f_i d_i.
+    """
+    rng, index = np.random.default_rng(seed), np.full((len(candidate), n), -1)
+    size = np.log(np.maximum(norm, np.finfo(float).tiny))
+    for row, c in enumerate(candidate):
+        near = rng.permutation(np.flatnonzero(np.abs(rate - rate[c]) <= 0.1 * rate[c]))
+        near = near[near != c]
+        near = near[np.argsort(np.abs(size[near] - size[c]), kind="stable")][:n]
+        index[row, : len(near)] = near
+    return index, (index >= 0).sum(1)
+
+
+def matched_deltas(delta: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Deltas of the controls from `rate_matched`: [candidate, n], NaN where there is none."""
+    return np.where(index >= 0, delta[index], np.nan)
+
+
+def matched_sets(
+    members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, left_out: Sequence[int] = (), n_near: int = 50
+) -> np.ndarray:  # fmt: skip
+    """Control sets of a set's size: int64 [n, member]. Each member is replaced by one of the n_near latents outside the set
+    that are nearest in log rate and log norm (both in their standard deviations); no latent twice in a set. No set at all,
+    [0, member], when fewer latents fire outside the set than it has members: it is too large to be matched.
+
+    rate, norm: [latent], firing rate and mean norm of f_i d_i when it fires; latents of rate 0, and those left_out, are no
+    controls.
+    """
+    rng, live = np.random.default_rng(seed), np.flatnonzero(rate > 0)
+    outside = np.setdiff1d(live, np.union1d(members, np.asarray(left_out, dtype=int)))
+    if len(outside) < len(members):
+        return np.empty((0, len(members)), dtype=np.int64)
+    place = np.log(np.stack([np.maximum(rate, rate[live].min()), np.maximum(norm, norm[live].min())], axis=1))
+    place /= np.maximum(place[live].std(0), 1e-12)
+    distance = ((place[members][:, None] - place[outside]) ** 2).sum(2)
+    nearest = np.argsort(distance, axis=1, kind="stable")
+    out = np.empty((n, len(members)), dtype=np.int64)
+    for i in range(n):
+        free = np.ones(len(outside), dtype=bool)
+        for j in rng.permutation(len(members)):
+            near = nearest[j][free[nearest[j]]][:n_near]
+            out[i, j] = pick = near[rng.integers(len(near))]
+            free[pick] = False
+    return outside[out]
+
+
+def dealt_orders(members: np.ndarray, n_latents: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Latents outside a set whose decoder rows its members take in their stead: int64 [n, member].
+
+    No order at all, [0, member], when fewer than that many lie outside.
+    """
+    outside = np.setdiff1d(np.arange(n_latents), members)
+    if len(outside) < len(members):
+        return np.empty((0, len(members)), dtype=np.int64)
+    return np.stack([rng.permutation(outside)[: len(members)] for _ in range(n)])
+
+
+def derangement(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order of n in which nothing keeps its place: [n] int64. (A single random cycle.)"""
+    order, out = rng.permutation(n), np.empty(n, dtype=np.int64)
+    out[order] = np.roll(order, 1)
+    return out
