@@ -222,7 +222,7 @@ class Counted(data.StoreSource):
         self.blocks_read = []
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
-        self.blocks_read.append(int(self.sizes[block]) * self.run * self._row_bytes)
+        self.blocks_read.append(int(self.sizes[block]) * self._row_bytes)
         return super().read(block, out)
 
 
