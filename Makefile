@@ -31,6 +31,7 @@ override SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-t
 	--nolock --rerun-incomplete $${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
 
 .PHONY: help env peers results study figures dry check verify new data publish lab test test-long lint model check-model \
+	import-sae export-sae \
 	bench clean-env
 .DEFAULT_GOAL := help
 
@@ -100,6 +101,12 @@ model: $(READY)  ## train the demo model again
 check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file: the conformance suite on a model
 	$(if $(MODEL),,$(error give MODEL=, a folder or a hub id with REVISION=))
 	@$(BIN)/python -m lib.models.conformance "$$MODEL" $${REVISION:+--revision="$$REVISION"} $${RECORDS:+--records="$$RECORDS"}
+
+import-sae: $(READY)  ## FROM=folder TO=folder SITE= MODEL=folder: a dictionary of another library, as one of ours
+	@$(BIN)/python -m lib.sae.exchange import --from="$$FROM" --to="$$TO" --site="$$SITE" --model="$$MODEL"
+
+export-sae: $(READY)  ## FROM=folder TO=folder AS=dictionary_learning|sparsify|saelens: one of ours, for another library
+	@$(BIN)/python -m lib.sae.exchange export --from="$$FROM" --to="$$TO" --as="$$AS"
 
 bench: $(READY) $(PEERS)/.ready  ## benchmarks against peers
 	@for file in $(filter-out %_peers.py %/report.py, $(wildcard benchmarks/*.py)); do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from lib import io, store
-from lib.sae import data, evaluate, foreign, format, synthetic
+from lib.sae import data, evaluate, foreign, format
 from lib.sae.stack import Run
 from lib.sae.train import Result, Sweep, TrainConfig, train
+from tests import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers/bin/python"
@@ -221,7 +222,7 @@ class Counted(data.StoreSource):
         self.blocks_read = []
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
-        self.blocks_read.append(int(self.sizes[block]) * self.run * self._row_bytes)
+        self.blocks_read.append(int(self.sizes[block]) * self._row_bytes)
         return super().read(block, out)
 
 

@@ -618,6 +618,7 @@ def test_a_study_given_to_make_is_no_shell_text(tmp_path, target, value):
     ("publish", "STUDY", "--study={}"), ("publish", "OUT", "--out={}"), ("check-model", "MODEL", "{}"),
     ("check-model", "REVISION", "--revision={}"), ("check-model", "RECORDS", "--records={}"), ("study", "CORES", "{}"),
     ("study", "PROFILE", "{}"), ("new", "GENOME", "GENOME={}"), ("check", "STUDY", "STUDY={}"), ("data", "STUDY", "STUDY={}"),
+    ("import-sae", "FROM", "--from={}"), ("export-sae", "AS", "--as={}"),
 ])
 @pytest.mark.parametrize("value, said_by", [*((value, "command") for value in SHELL), (SHELL[1], "environment"),
                                             (SHELL[3], "environment"), (SHELL[3], "-e")])

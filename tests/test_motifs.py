@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from lib.annotate import concepts
-from lib.genome import motifs as mt
 from lib.genome.motifs import Motif
 
 SITE = "GATTACAGGC"  # not its own reverse complement
@@ -66,33 +65,3 @@ def test_a_palindrome_counts_once_a_strand():
         [10, 22, "MA0000.1 TOY +"],
         [10, 22, "MA0000.1 TOY -"],
     ]
-
-
-MEME = """MEME version 4
-
-ALPHABET= ACGT
-
-strands: + -
-
-Background letter frequencies
-A 0.25 C 0.25 G 0.25 T 0.25
-
-MOTIF M1 gata1
-letter-probability matrix: alength= 4 w= 2 nsites= 20 E= 0
- 0.5 0.0 0.5 0.0
- 0.0 1.0 0.0 0.0
-"""
-
-
-def test_meme_file_by_hand(tmp_path):
-    (tmp_path / "m.meme").write_text(MEME)
-    (motif,) = mt.read_meme(tmp_path / "m.meme")
-    assert (motif.matrix_id, motif.name, motif.family, motif.width) == ("M1", "GATA1", "gata1", 2)
-    np.testing.assert_allclose(motif.pwm, [[0.5, 0], [0, 1], [0.5, 0], [0, 0]], atol=4e-3)
-
-
-@pytest.mark.parametrize("old, new, said", [("0.5 0.0 0.5 0.0", "0.5 0.0 0.9 0.0", "M1 gata1: columns sum to"), ("MOTIF", "X", "no motif")])
-def test_meme_file_that_is_wrong_is_refused_by_name(tmp_path, old, new, said):
-    (tmp_path / "m.meme").write_text(MEME.replace(old, new))
-    with pytest.raises(ValueError, match=f"m.meme.*{said}"):
-        mt.read_meme(tmp_path / "m.meme")

@@ -22,9 +22,9 @@ class Counting:
 
     d_in, targets = 2, None
 
-    def __init__(self, sizes, run=1, read_ahead=True, fail_at=None):
-        self.sizes, self.run, self.read_ahead, self.fail_at = np.array(sizes), run, read_ahead, fail_at
-        self.first = np.concatenate([[0], np.cumsum(self.sizes * run)])
+    def __init__(self, sizes, read_ahead=True, fail_at=None):
+        self.sizes, self.read_ahead, self.fail_at = np.array(sizes), read_ahead, fail_at
+        self.first = np.concatenate([[0], np.cumsum(self.sizes)])
         self.calls = []
 
     def read(self, block, out=None):
@@ -70,13 +70,11 @@ def test_every_row_comes_once_an_epoch(read_ahead, buffer_blocks):
     assert len({tuple(e) for e in epochs}) == 32  # each in an order of its own
 
 
-@pytest.mark.parametrize("run", [1, 2, 4])
 @pytest.mark.parametrize("start", [0, 1, 3, 8, 9, 20, 33, 34, 100])
-def test_a_stream_goes_on_at_any_batch_bit_for_bit(run, start):
-    # 8.3 batches an epoch (x run): starts inside a buffer, at an epoch's last batch, across it, epochs later
-    sizes = np.array(SIZES)
-    whole = take(start + 12, source=Counting(sizes, run), seed=5)
-    np.testing.assert_array_equal(take(12, source=Counting(sizes, run), seed=5, start=start), whole[start:])
+def test_a_stream_goes_on_at_any_batch_bit_for_bit(start):
+    # 8.3 batches an epoch: starts inside a buffer, at an epoch's last batch, across it, epochs later
+    whole = take(start + 12, seed=5)
+    np.testing.assert_array_equal(take(12, seed=5, start=start), whole[start:])
 
 
 def test_going_on_reads_only_what_is_needed():
@@ -144,13 +142,6 @@ def test_neighbours_in_a_block_part():
     assert follows.mean() < 0.03
 
 
-@pytest.mark.parametrize("run", [2, 4])
-def test_runs_stay_whole_and_in_order(run):
-    rows = take(100, source=Counting(SIZES, run)).reshape(100, -1, run)
-    assert (np.diff(rows, axis=2) == 1).all() and (rows[:, :, 0] % run == 0).all()
-    assert (np.diff(rows[:, :, 0], axis=1) != run).mean() > 0.95  # but runs are mixed
-
-
 def test_too_few_rows_raise():
     with pytest.raises(ValueError, match="265 tokens are fewer than one batch of 266"):
         data.batches(Counting(SIZES), 266, 0)
@@ -164,8 +155,6 @@ def test_too_few_rows_raise():
 
 
 def test_settings_out_of_range_raise():
-    with pytest.raises(ValueError, match="batch of 31 tokens does not hold whole runs of 2"):
-        data.batches(Counting(SIZES, run=2), 31, 0)
     for wrong in ({"batch": 0}, {"start": -1}, {"seed": -1}, {"buffer_blocks": 0}):
         with pytest.raises(ValueError, match=" 0|-1"):
             data.batches(Counting(SIZES), **({"batch": 32, "seed": 0} | wrong))
@@ -182,7 +171,7 @@ def test_a_readers_error_reaches_the_consumer_after_the_good_batches():
     order = take(30, 20, source=Counting([10] * 60), buffer_blocks=6)
     bad = order[18, 0] // 10  # a block of the seventh buffer, whose rows start at batch 18
     for read_ahead in (True, False):
-        stream = data.batches(Counting([10] * 60, 1, read_ahead, bad), 20, 0, buffer_blocks=6)
+        stream = data.batches(Counting([10] * 60, read_ahead, bad), 20, 0, buffer_blocks=6)
         got = []
         with pytest.raises(ValueError, match=f"block {bad} is damaged"):
             for b in islice(stream, 60):
@@ -208,39 +197,6 @@ def test_reading_runs_at_most_one_buffer_ahead():
     next(stream)
     stream.close()
     assert 6 <= len(source.calls) <= 12
-
-
-# Runs of neighbours ---------------------------------------------------------------------------------------
-
-
-def test_neighbour_runs_by_hand():
-    unit = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
-    every = np.arange(11)
-    # unit 0 has five tokens: 4 is left over, as are 7 and 10
-    assert data.neighbour_runs(unit, every).tolist() == [[0, 1], [2, 3], [5, 6], [8, 9]]
-    assert data.neighbour_runs(unit, every, 3).tolist() == [[0, 1, 2], [5, 6, 7]]
-    assert data.neighbour_runs(unit, every, 1).tolist() == [[i] for i in range(11)]
-    # without row 1 a new stretch starts at 2; 4 and 5 are adjacent but of two units
-    assert data.neighbour_runs(unit, np.array([0, 2, 3, 4, 5, 8, 9])).tolist() == [[2, 3], [8, 9]]
-    assert data.neighbour_runs(unit, np.array([4, 5])).shape == (0, 2)
-    assert data.neighbour_runs(unit, np.array([], dtype=int), 3).shape == (0, 3)
-    with pytest.raises(ValueError, match="row numbers must increase"):
-        data.neighbour_runs(unit, np.array([3, 2]))
-    with pytest.raises(ValueError, match="runs of 0 tokens"):
-        data.neighbour_runs(unit, every, 0)
-
-
-def test_runs_of_a_store_are_adjacent_tokens_of_one_unit(tmp_path):
-    x = write_store(tmp_path / "a.h5")  # 42 units of 7 tokens and one of 6: 43 x 3 pairs
-    unit = store.open_store(tmp_path / "a.h5").tokens["unit"]
-    runs = data.neighbour_runs(unit, np.delete(np.arange(300), [50, 51, 200]))
-    source = data.StoreSource(tmp_path / "a.h5", "final", runs, block=41, targets=np.arange(300))
-    # rows 49 and 52-55 of a unit are left: two pairs, where 196-199 and 201-202 still make three
-    assert source.run == 2 and source.sizes.tolist() == [20] * 6 + [8]
-    for acts, row in islice(data.batches(source, 20, 0, buffer_blocks=3), 60):
-        row = row.astype(int)
-        np.testing.assert_array_equal(acts, x[row])
-        assert (row[1::2] == row[::2] + 1).all() and (unit[row[1::2]] == unit[row[::2]]).all()
 
 
 # The store ------------------------------------------------------------------------------------------------
@@ -291,8 +247,7 @@ def test_a_damaged_or_unfit_store_is_refused_by_name(tmp_path):
         (ValueError, "rows 0 to 300 wanted, there are 300", {"rows": np.arange(301)}),
         (ValueError, "rows -1 to 3 wanted", {"rows": np.arange(-1, 4)}),
         (ValueError, "final: row numbers must increase", {"rows": np.array([1, 1])}),
-        (ValueError, "final: row numbers must increase", {"rows": np.array([[0, 1], [1, 2]])}),
-        (ValueError, "rows of a run of 2 are not adjacent", {"rows": np.array([[0, 1], [3, 5]])}),
+        (ValueError, r"rows \(2, 2\): wanted at least 1, and \[n\]", {"rows": np.array([[0, 1], [3, 5]])}),
         (ValueError, "targets have shape", {"targets": np.zeros(299)}),
         (ValueError, "block 0", {"block": 0}),
     ]:
@@ -335,19 +290,17 @@ def model(request, tmp_path_factory):
     return adapter, folder / "a.h5"
 
 
-@pytest.mark.parametrize("run", [1, 4])
-def test_the_model_gives_what_extraction_stores(model, run):
+def test_the_model_gives_what_extraction_stores(model):
     adapter, path = model
     stored = store.open_store(path)
     unit, n = stored.tokens["unit"], stored.n_tokens
-    rows = data.neighbour_runs(unit, np.arange(n), run)
-    made = data.ModelSource(adapter, "resid_post.1", SEQUENCES, 3, 100, run, np.arange(n))
-    read = data.StoreSource(path, "resid_post.1", rows, targets=np.arange(n))
-    assert made.sizes.tolist() == [(unit[rows[:, 0]] // 3 == b).sum() for b in range(3)] and made.run == run
+    made = data.ModelSource(adapter, "resid_post.1", SEQUENCES, 3, 100, np.arange(n))
+    read = data.StoreSource(path, "resid_post.1", np.arange(n))
+    assert made.sizes.tolist() == [(unit // 3 == b).sum() for b in range(3)]
     acts = [made.read(b) for b in range(3)]
-    assert [len(x) for x in acts] == (made.sizes * run).tolist() and acts[0].dtype == np.float32
+    assert [len(x) for x in acts] == made.sizes.tolist() and acts[0].dtype == np.float32
     np.testing.assert_allclose(np.concatenate(acts), read.read(0), rtol=2e-3, atol=1e-3)
-    assert np.concatenate([made.read_targets(b) for b in range(3)]).tolist() == rows.ravel().tolist()
+    assert np.concatenate([made.read_targets(b) for b in range(3)]).tolist() == list(range(n))
     for x, target in islice(data.batches(made, 40, 0, buffer_blocks=2), 8):
         np.testing.assert_allclose(x, stored.acts["resid_post.1"][target.astype(int)], rtol=2e-3, atol=1e-3)
 

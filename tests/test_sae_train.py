@@ -17,10 +17,11 @@ import torch
 from lib.genome import planted
 from lib.genome import sequence as sq
 from lib.models import adapter
-from lib.sae import evaluate, format, synthetic
+from lib.sae import evaluate, format
 from lib.sae import train as training
 from lib.sae.stack import Run
 from lib.sae.train import Sweep, TrainConfig, train
+from tests import synthetic
 from tests.test_sae import planted_data
 
 ROOT = Path(__file__).resolve().parent.parent

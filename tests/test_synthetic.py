@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from lib.sae import evaluate, synthetic
+from lib.sae import evaluate
 from lib.sae.model import SAE, SAEConfig
-from lib.sae.synthetic import PlantedDictionary, plant
+from tests import synthetic
+from tests.synthetic import PlantedDictionary, plant
 
 
 def relu_sae(decoder, encoder=None) -> SAE:

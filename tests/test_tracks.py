@@ -1,4 +1,4 @@
-"""Interval and signal files of others, and the tracks that we write, read back by the library."""
+"""Interval files of others, and the tracks that we write, read back by the library."""
 
 import gzip
 import xml.etree.ElementTree as ET
@@ -85,15 +85,6 @@ def test_another_build_another_kind_and_a_cut_file_are_refused_by_name(tmp_path,
         tracks.read(tmp_path / "a.txt", genome, Counter())
     with pytest.raises(FileNotFoundError, match="none.bb"):
         tracks.read(tmp_path / "none.bb", genome, Counter())
-
-
-def test_signal_is_the_mean_over_a_token_and_0_outside(tmp_path, genome):
-    wig = big(tmp_path / "a.bw", {"chr1": 100}, [("chr1", 10, 20, 2.0), ("chr1", 20, 30, 4.0)])
-    tokens = pd.DataFrame({"contig": ["chr1", "chr1", "chr2", "chr1"], "ref_start": [18, 8, 0, 50], "ref_end": [22, 12, 6, 56]})
-    assert tracks.signal(wig, genome, tokens).tolist() == [3.0, 1.0, 0.0, 0.0]
-    bed = big(tmp_path / "a.bb", {"chr1": 100}, [("chr1", 3, 9, "x\t0\t.")])
-    with pytest.raises(ValueError, match="a bigBed file, wanted bigWig"):
-        tracks.signal(bed, genome, tokens)
 
 
 TOKENS = pd.DataFrame({"contig": ["chr2", "chr1", "chr1", "chr1", "chr1"], "ref_start": [0, 0, 4, 9, 20], "ref_end": [6, 6, 10, 12, 26]})

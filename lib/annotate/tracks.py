@@ -1,4 +1,4 @@
-"""Files of intervals and signals that others made, and tracks of latents for IGV and the UCSC browser."""
+"""Files of intervals that others made, and tracks of latents for IGV and the UCSC browser."""
 
 from __future__ import annotations
 
@@ -91,25 +91,6 @@ def _read_repeatmasker(path: Path, genome: Reference, report: Counter) -> pd.Dat
     if not rows:
         raise ValueError(f"{path}: no repeat on the contigs of {genome.path}")
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def signal(path: str | Path, genome: Reference, tokens: pd.DataFrame) -> np.ndarray:
-    """Mean of a bigWig file over each token, 0 where it says nothing. tokens: contig, ref_start, ref_end. Returns [token]."""
-    path = Path(path)
-    out = np.zeros(len(tokens), dtype=np.float32)
-    with _open(path, "bigWig") as handle:
-        if handle.is_bigbed:
-            raise ValueError(f"{path}: a bigBed file, wanted bigWig")
-        _same_build(handle.chroms(), genome, path)
-        for contig, rows in tokens.groupby("contig").indices.items():
-            if contig not in handle.chroms():
-                continue
-            start, end = tokens["ref_start"].to_numpy()[rows], tokens["ref_end"].to_numpy()[rows]
-            values = handle.values(contig, int(start.min()), int(end.max()), fillna=0)
-            total = np.concatenate([[0.0], np.cumsum(values, dtype=float)])
-            low = start.min()
-            out[rows] = (total[end - low] - total[start - low]) / (end - start)
-    return out
 
 
 # ---- tracks of latents ------------------------------------------------------------------------------------------

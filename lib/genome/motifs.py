@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -61,24 +60,6 @@ def motifs_by_id(matrix_ids: list[str], release: str = RELEASE) -> list[Motif]:
     if missing:
         raise KeyError(f"{release} has no profile {', '.join(missing)}")
     return [_motif(found[m]) for m in matrix_ids]
-
-
-def read_meme(path: str | Path) -> tuple[Motif, ...]:
-    """The profiles of a MEME file; each is its own family, since the format has none. Raises ValueError when there are none,
-    or a column does not sum to 1."""
-    from memelite.io import read_meme as read
-
-    found = read(str(path))
-    if not found:
-        raise ValueError(f"{path}: no motif; wanted MEME's minimal format")
-    out = []
-    for title, pwm in found.items():
-        if not np.allclose(np.asarray(pwm).sum(0), 1, atol=1e-3):
-            raise ValueError(f"{path}, motif {title}: columns sum to {np.asarray(pwm).sum(0).round(3).tolist()}, wanted 1")
-        matrix_id, _, name = title.strip().partition(" ")
-        smooth = np.asarray(pwm, dtype=float) + 1e-3
-        out.append(Motif(matrix_id, (name or matrix_id).upper(), name or matrix_id, smooth / smooth.sum(0)))
-    return tuple(out)
 
 
 def log_odds(pwm: np.ndarray) -> np.ndarray:

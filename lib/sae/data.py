@@ -29,21 +29,20 @@ DENSE = 1 / 4  # share of wanted rows from which a span is read whole
 class Source(Protocol):
     """Activations in blocks that can be read in any order.
 
-    run: tokens that stay together, side by side. sizes: [block] int64, in runs. targets: None, or one number
-    a token. read_ahead: whether blocks may be read in a thread of their own.
+    sizes: [block] int64, tokens. targets: None, or one number a token. read_ahead: whether blocks may be read
+    in a thread of their own.
     """
 
     d_in: int
-    run: int
     sizes: np.ndarray
     targets: np.ndarray | None
     read_ahead: bool
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
-        """float32 [sizes[block] * run, d_in], in `out` when given."""
+        """float32 [sizes[block], d_in], in `out` when given."""
 
     def read_targets(self, block: int) -> np.ndarray:
-        """float32 [sizes[block] * run]."""
+        """float32 [sizes[block]]."""
 
 
 def batches(
@@ -52,16 +51,16 @@ def batches(
     """Endless shuffled float32 batches [batch, d_in], from batch `start` on.
 
     Every row comes once an epoch. Rows that do not fill a batch go first into the next one, also at the end
-    of an epoch, so nothing is left out and one batch may hold rows of two epochs. Runs stay whole.
+    of an epoch, so nothing is left out and one batch may hold rows of two epochs.
     Where the source has targets, gives (batch, targets [batch]). Each batch is a new array.
     Memory: one buffer of buffer_blocks blocks, two where the source reads ahead, and one batch. A source that
     fits one buffer is read once.
-    Raises ValueError when the source or the buffer holds fewer rows than a batch, when a batch does not hold
-    whole runs, or when start, seed or buffer_blocks is out of range. What source.read raises, next raises.
+    Raises ValueError when the source or the buffer holds fewer rows than a batch, or when batch, start, seed
+    or buffer_blocks is out of range. What source.read raises, next raises.
     """
-    rows = source.sizes * source.run
-    if batch < 1 or batch % source.run:
-        raise ValueError(f"a batch of {batch} tokens does not hold whole runs of {source.run}")
+    rows = source.sizes
+    if batch < 1:
+        raise ValueError(f"a batch of {batch} tokens: wanted at least 1")
     if start < 0 or seed < 0 or buffer_blocks < 1:
         raise ValueError(f"start {start}, seed {seed} or buffer_blocks {buffer_blocks} is below 0, 0 or 1")
     if (total := int(rows.sum())) < batch:
@@ -78,7 +77,7 @@ def batches(
         filled = _read_ahead(source, (_Buffer(source, capacity), _Buffer(source, capacity)), fills)
     else:
         filled = _read_in_turn(source, _Buffer(source, capacity), fills)
-    return _serve(filled, batch, source.run)
+    return _serve(filled, batch)
 
 
 # What a buffer holds for a while: blocks in file order, seed of its rows' order, rows passed over at first.
@@ -113,7 +112,7 @@ class _Buffer:
         """Calls that fill the buffer with these blocks, one a block; none when it holds them already."""
         if np.array_equal(blocks, self.blocks):
             return []
-        bounds = np.concatenate([[0], np.cumsum(source.sizes[blocks] * source.run)])
+        bounds = np.concatenate([[0], np.cumsum(source.sizes[blocks])])
         self.blocks, self.n_rows = blocks, int(bounds[-1])
         parts = [slice(*ends) for ends in pairwise(bounds)]
         return [partial(self._read, source, block, rows) for block, rows in zip(blocks.tolist(), parts)]
@@ -153,12 +152,11 @@ def _read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _serve(filled: Iterator[tuple[_Buffer, Fill]], batch: int, run: int) -> Iterator:
+def _serve(filled: Iterator[tuple[_Buffer, Fill]], batch: int) -> Iterator:
     out, n = None, 0
     with closing(filled):
         for buffer, (_, key, skip) in filled:
-            runs = np.random.default_rng(key).permutation(buffer.n_rows // run)
-            order = (runs[:, None] * run + np.arange(run)).ravel()
+            order = np.random.default_rng(key).permutation(buffer.n_rows)
             while skip < len(order):
                 out = out or [np.empty((batch, *a.shape[1:]), dtype=np.float32) for a in buffer.arrays()]
                 taken = order[skip : skip + batch - n]
@@ -170,30 +168,10 @@ def _serve(filled: Iterator[tuple[_Buffer, Fill]], batch: int, run: int) -> Iter
                     out, n = None, 0
 
 
-def neighbour_runs(unit: np.ndarray, rows: np.ndarray, length: int = 2) -> np.ndarray:
-    """Runs of adjacent rows inside one unit, none shared: [n, length]. Tokens that fill no run are left out.
-
-    unit: [token] unit of each token. rows: sorted row numbers. Adjacent means in the store: a token dropped
-    as unknown between two kept ones does not part them.
-    Raises ValueError when rows do not increase or length is below 1.
-    """
-    rows = np.asarray(rows)
-    if length < 1:
-        raise ValueError(f"runs of {length} tokens: wanted at least 1")
-    step = np.diff(rows)
-    if (step <= 0).any():
-        raise ValueError("row numbers must increase")
-    first = np.flatnonzero(np.concatenate([[True], (step != 1) | (np.diff(unit[rows]) != 0)])[: len(rows)])
-    size = np.diff(np.append(first, len(rows)))
-    place = np.arange(len(rows)) - np.repeat(first, size)
-    return rows[place < np.repeat(size // length * length, size)].reshape(-1, length)
-
-
 class StoreSource:
     """Token rows of one site of an activation store, read from the file when asked for; it is never mapped.
 
-    rows: sorted row numbers [n], or [n, run] for runs of adjacent rows that stay together (`neighbour_runs`).
-    block: tokens a block. targets: [token] of the whole store, kept as float32.
+    rows: sorted row numbers [n]. block: tokens a block. targets: [token] of the whole store, kept as float32.
     Raises FileNotFoundError, or ValueError when the file is not a whole store, lacks the site, or rows or
     targets do not fit it.
     """
@@ -205,34 +183,31 @@ class StoreSource:
     ):
         self.path, self.site = Path(path), site
         rows = np.asarray(rows)
-        if block < 1 or rows.ndim not in (1, 2):
-            raise ValueError(f"block {block}, rows {rows.shape}: wanted at least 1, and [n] or [n, run]")
+        if block < 1 or rows.ndim != 1:
+            raise ValueError(f"block {block}, rows {rows.shape}: wanted at least 1, and [n]")
         acts = store.open_store(self.path).acts  # checks that the file is whole
         if site not in acts:
             raise ValueError(f"{path}: no site {site!r}: this store has {', '.join(acts)}")
         n_tokens, self.d_in = acts[site].shape
         self._offset, self._dtype = getattr(acts[site], "offset", 0), acts[site].dtype
         self._row_bytes = self.d_in * self._dtype.itemsize
-        self.run = 1 if rows.ndim == 1 else rows.shape[1]
         self._n = rows.size
-        self._cuts, self._shift = _ranges(rows.reshape(-1), f"{path}: {site}")
-        if self._n and not 0 <= rows.flat[0] <= rows.flat[-1] < n_tokens:
-            raise ValueError(f"{path}: rows {rows.flat[0]} to {rows.flat[-1]} wanted, there are {n_tokens}")
-        if (self._cuts % self.run).any():
-            raise ValueError(f"{path}: {site}: the rows of a run of {self.run} are not adjacent")
+        self._cuts, self._shift = _ranges(rows, f"{path}: {site}")
+        if self._n and not 0 <= rows[0] <= rows[-1] < n_tokens:
+            raise ValueError(f"{path}: rows {rows[0]} to {rows[-1]} wanted, there are {n_tokens}")
         if targets is not None and np.shape(targets) != (n_tokens,):
             raise ValueError(f"targets have shape {np.shape(targets)}, wanted one a token: ({n_tokens},)")
         self.targets = None if targets is None else np.asarray(targets, dtype=np.float32)
-        self._block = max(block // self.run, 1) * self.run
-        self.sizes = np.diff(np.append(np.arange(0, self._n, self._block), self._n)) // self.run
+        self._block = block
+        self.sizes = np.diff(np.append(np.arange(0, self._n, block), self._n))
 
     def rows(self, block: int) -> np.ndarray:
-        """Row numbers of a block's tokens: [sizes[block] * run] int64."""
+        """Row numbers of a block's tokens: [sizes[block]] int64."""
         place = np.arange(block * self._block, min((block + 1) * self._block, self._n))
         return place + self._shift[np.searchsorted(self._cuts, place, side="right") - 1]
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
-        """A block's activations: float32 [sizes[block] * run, d_in], in `out` when given.
+        """A block's activations: float32 [sizes[block], d_in], in `out` when given.
 
         Raises ValueError naming file, site and block when a value is not finite or the file became shorter.
         """
@@ -266,7 +241,7 @@ class StoreSource:
             raise ValueError(f"{where}: the file has become shorter")
 
     def read_targets(self, block: int) -> np.ndarray:
-        """Targets of a block's tokens: float32 [sizes[block] * run]."""
+        """Targets of a block's tokens: float32 [sizes[block]]."""
         return self.targets[self.rows(block)]
 
 
@@ -295,8 +270,7 @@ class ModelSource:
     """Activations of one site, computed when asked for and never stored: the rows that extraction stores.
 
     sequences: one a unit. units_a_block: units of a block, in their order. token_budget: tokens of a forward
-    pass, padding included. run: tokens that stay together; those of a unit that fill no run are left out.
-    targets: [kept token], in unit order, kept as float32.
+    pass, padding included. targets: [kept token], in unit order, kept as float32.
     The model runs in the caller's thread, since its sites are read by hooks.
     Raises ValueError when a unit has no known token or is longer than the model reads, or targets do not fit.
     """
@@ -305,12 +279,12 @@ class ModelSource:
 
     def __init__(
         self, adapter: Adapter, site: str, sequences: Sequence[str], units_a_block: int = 64,
-        token_budget: int = 8192, run: int = 1, targets: np.ndarray | None = None,
+        token_budget: int = 8192, targets: np.ndarray | None = None,
     ):  # fmt: skip
-        if min(units_a_block, run) < 1:
-            raise ValueError(f"units_a_block {units_a_block} and run {run} must be at least 1")
+        if units_a_block < 1:
+            raise ValueError(f"units_a_block {units_a_block} must be at least 1")
         self.adapter, self.site, self.d_in = adapter, site, adapter.site(site).dim
-        self.run, self._sequences, self._token_budget = run, sequences, token_budget
+        self._sequences, self._token_budget = sequences, token_budget
         kept = np.array([adapter.encode_one(s).keep.sum() for s in sequences], dtype=np.int64)
         if (kept == 0).any():
             raise ValueError(f"unit {int(np.flatnonzero(kept == 0)[0])} has no known token: is it all N?")
@@ -318,20 +292,20 @@ class ModelSource:
         if targets is not None and np.shape(targets) != (kept.sum(),):
             raise ValueError(f"targets have shape {np.shape(targets)}, wanted one a token: ({kept.sum()},)")
         self.targets = None if targets is None else np.asarray(targets, dtype=np.float32)
-        self._runs, self._units_a_block = kept // run, units_a_block
+        self._units_a_block = units_a_block
         starts = np.arange(0, len(kept), units_a_block)
-        self.sizes = np.add.reduceat(self._runs, starts) if len(kept) else kept
+        self.sizes = np.add.reduceat(kept, starts) if len(kept) else kept
 
     def _units(self, block: int) -> range:
         return range(len(self._sequences))[block * self._units_a_block : (block + 1) * self._units_a_block]
 
     def rows(self, block: int) -> np.ndarray:
-        """A block's tokens, as numbers among all kept tokens in unit order: [sizes[block] * run] int64."""
-        starts, sizes = self._first[self._units(block)], self._runs[self._units(block)] * self.run
-        return np.concatenate([s + np.arange(n) for s, n in zip(starts, sizes)])
+        """A block's tokens, as numbers among all kept tokens in unit order: [sizes[block]] int64."""
+        units = self._units(block)
+        return np.arange(self._first[units.start], self._first[units.stop])
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
-        """A block's activations: float32 [sizes[block] * run, d_in], in `out` when given.
+        """A block's activations: float32 [sizes[block], d_in], in `out` when given.
 
         Raises ValueError naming site and block when a value is not finite.
         """
@@ -350,5 +324,5 @@ class ModelSource:
         return out
 
     def read_targets(self, block: int) -> np.ndarray:
-        """Targets of a block's tokens: float32 [sizes[block] * run]."""
+        """Targets of a block's tokens: float32 [sizes[block]]."""
         return self.targets[self.rows(block)]

@@ -65,7 +65,7 @@ def read_dictionary_learning(folder: Path) -> SAE:
     Raises FileNotFoundError, and ValueError for a class that is not one of CLASSES or for tensors that it lacks.
     """
     folder = Path(folder)
-    trainer = format.read_json(folder / "config.json").get("trainer") or {}
+    trainer = format.part(format.read_json(folder / "config.json"), "trainer", folder)
     if (name := trainer.get("dict_class")) not in CLASSES:
         raise ValueError(f"{folder}: dict_class {name!r}: wanted one of {', '.join(CLASSES)}")
     layout, (state, scale) = CLASSES[name], _read_state(folder / "ae.pt")

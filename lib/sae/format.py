@@ -46,22 +46,29 @@ def save(sae: SAE, folder: Path, site: str, model: dict) -> None:
 
 def load(folder: Path, site: str, model: dict) -> SAE:
     """Read an SAE for use on `site` of `model`. Raises ValueError when it was trained on another, or is damaged."""
-    config = _read_config(folder)
-    try:
-        trained_on, trained = config["metadata"]["hook_name"], config["metadata"]["model"]
-        found = f"{trained['class']} {trained['weights_sha256'][:16]}"
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{Path(folder) / 'cfg.json'}: no SAE of ours: {error!r}") from error
-    if trained_on != site:
-        raise ValueError(f"{folder}: trained on site {trained_on}, asked for {site}")
+    where, trained = trained_on(folder)
+    if where != site:
+        raise ValueError(f"{folder}: trained on site {where}, asked for {site}")
     if trained["weights_sha256"] != model["weights_sha256"]:
-        wanted = f"{model['class']} {model['weights_sha256'][:16]}"
-        raise ValueError(f"{folder}: trained on {found}, asked for {wanted}")
+        said, wanted = (f"{m['class']} {m['weights_sha256'][:16]}" for m in (trained, model))
+        raise ValueError(f"{folder}: trained on {said}, asked for {wanted}")
     tokenizers = [m["tokenizer_sha256"] for m in (trained, model) if "tokenizer_sha256" in m]
     if len(set(tokenizers)) > 1:
         raise ValueError(f"{folder}: trained with tokenizer {tokenizers[0][:16]}, asked for {tokenizers[1][:16]}")
-    config = _config(config, folder)
+    config = _config(_read_config(folder), folder)
     return build(config, _read_tensors(folder, config.architecture), folder)
+
+
+def trained_on(folder: Path) -> tuple[str, dict]:
+    """Site and model identity that one of our folders names. Raises ValueError for a folder that names none."""
+    config = _read_config(folder)
+    try:
+        site, model = config["metadata"]["hook_name"], config["metadata"]["model"]
+        if not all(isinstance(text, str) for text in (site, model["class"], model["weights_sha256"])):
+            raise TypeError("site, class or weights_sha256 is no text")
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{Path(folder) / 'cfg.json'}: no SAE of ours: {error!r}") from error
+    return site, model
 
 
 def read_saelens(folder: Path) -> SAE:
@@ -72,9 +79,9 @@ def read_saelens(folder: Path) -> SAE:
     architecture with no counterpart here, normalised activations, or a damaged file.
     """
     found = _read_config(folder)
-    config, metadata = _config(found, folder), found.get("metadata") or {}
+    config, metadata = _config(found, folder), part(found, "metadata", folder)
     version = str(metadata.get("sae_lens_version") or found.get("sae_lens_version") or 0)
-    if int(version.split(".")[0]) < 6:
+    if not (major := version.split(".")[0]).isdecimal() or int(major) < 6:
         raise ValueError(f"{folder}: written before SAELens 6; load and save it once with SAELens {VERSION}")
     if (normalised := found.get("normalize_activations", "none")) != "none":
         raise ValueError(
@@ -157,6 +164,14 @@ def read_json(path: Path) -> dict:
         raise ValueError(f"{path}: no JSON object: {error}") from error
 
 
+def part(config: dict, name: str, where) -> dict:
+    """The object inside a JSON object, {} where there is none. Raises ValueError for anything else."""
+    try:
+        return dict(config.get(name) or {})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {name} is {str(config[name])[:40]!r}, wanted an object") from error
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Raises FileNotFoundError, or ValueError when it is not whole."""
     if not path.is_file():
@@ -185,7 +200,7 @@ def _config(config: dict, folder: Path) -> SAEConfig:
     """Ours from cfg.json. Raises ValueError for an architecture or widths that make no SAE of ours."""
     if (architecture := config.get("architecture")) not in INFERENCE:
         raise ValueError(f"{folder}: architecture {architecture!r}: wanted one of {', '.join(INFERENCE)}")
-    trained_as = training_name((config.get("metadata") or {}).get("training_architecture"), architecture)
+    trained_as = training_name(part(config, "metadata", folder).get("training_architecture"), architecture)
     try:
         widths = int(config["d_in"]), int(config["d_sae"])
         return SAEConfig(architecture, *widths, int(config.get("k", 0)), trained_as)
