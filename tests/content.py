@@ -5,7 +5,8 @@
 
 A part is a column of a CSV or Parquet table, a dataset or attribute of an HDF5 file, a tensor of a safetensors file, a
 value of a JSON or YAML file, a text, or a picture. What tells of the run and not of the result is left out: manifests,
-executed notebooks, wall times, progress. `--map`: lines `old path -> new path` (or `old prefix/ -> new prefix/`), of
+executed notebooks, wall times, progress, and which code made a store. `tests/expected/<study>.json` is the list that a change
+which moves walls is compared with. `--map`: lines `old path -> new path` (or `old prefix/ -> new prefix/`), of
 files that moved. Exit status 1 when anything differs.
 """
 
@@ -25,6 +26,7 @@ import yaml
 from safetensors import safe_open
 
 OF_THE_RUN = {"manifest.json", "progress.md", "timings.csv"}
+OF_THE_CODE = {"computed_by"}  # attributes of a store
 
 
 def content(root: Path, study: str) -> dict[str, dict[str, str]]:
@@ -78,7 +80,7 @@ def _arrays(path: Path) -> Iterator[tuple[str, bytes]]:
             values = node[()]
             plain = values.tobytes() if values.dtype != object else "\n".join(map(str, values.ravel())).encode()
             found.append((f"dataset {name}", f"{node.dtype} {node.shape} ".encode() + plain))
-        found.extend((f"attribute {name}.{key}", str(value).encode()) for key, value in node.attrs.items())
+        found.extend((f"attribute {name}.{key}", str(value).encode()) for key, value in node.attrs.items() if key not in OF_THE_CODE)
 
     with h5py.File(path) as file:
         visit("", file)
