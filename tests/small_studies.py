@@ -16,8 +16,7 @@ STUDIES: dict[str, dict[str, dict]] = {
         "03_sae_training": {"layer_sites": ["resid_post.2"], "run_architectures": ["topk"], "run_expansions": [2],
                             "run_sparsities": [16.0], "steps": 20, "n_seeds": 1},
         "04_annotation": {"truth_path": "", "exon_path": "", "promoter_path": "", "min_instances": 100000, "n_finalists": 1},
-        "05_validation": {"truth_path": "", "truth_variants_path": "", "external_phenotype_path": "", "least_moved": 100000,
-                          "n_null": 1, "n_boot": 50},
+        "05_validation": {"truth_path": "", "truth_variants_path": "", "external_phenotype_path": "", "n_null": 1, "n_boot": 50},
         "06_variants": {"variants_path": "", "label_column": "", "truth_path": ""},
     },
     # a model without a language-model head, a dictionary of 64 latents, and groups that hold more than half of it
@@ -35,10 +34,15 @@ STUDIES: dict[str, dict[str, dict]] = {
 }  # fmt: skip
 
 
-def write(tree: Path, study: str) -> None:
-    """params/<study> in a copy of the tree."""
+#: What the check before the first stage would refuse, so that it is set after that stage.
+LATER: dict[str, dict[str, dict]] = {"tiny": {"05_validation": {"least_moved": 100000}}}
+
+
+def write(tree: Path, study: str, later: bool = False) -> None:
+    """params/<study> in a copy of the tree. later: with what the first stage's check would refuse."""
     for stage in STAGES:
         params = yaml.safe_load((tree / "params/smoke" / f"{stage}.yaml").read_text()) | {"study": study}
+        params |= LATER.get(study, {}).get(stage, {}) if later else {}
         file = tree / "params" / study / f"{stage}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(params | STUDIES[study].get(stage, {})))

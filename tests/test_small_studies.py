@@ -28,6 +28,7 @@ def tree(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         command = [sys.executable, "-m", "lib.run", study, stage]
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
+        write(tree, study, later=True)
     return study, tree
 
 
