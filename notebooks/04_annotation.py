@@ -183,7 +183,7 @@ read, best = (pd.concat(tables, ignore_index=True) for tables in zip(search.sear
 methods |= words
 stage.write_table("associations", read.drop(columns="concept_row"))
 stage.write_table("best_latents", best)
-stage.write_json("settings.json", {"f1_floor": f1_floor})  # for the figure
+stage.write_json("settings.json", {"f1_floor": f1_floor});  # for the figure
 
 # %%
 ladder = features.ladder(read, best)

@@ -341,7 +341,7 @@ def test_files_that_anndata_writes_are_read(tmp_path_factory):
 def test_real_blood_cells():
     path = DATA_DIR / "cells/pbmc3k_500cells_counts.h5ad"
     if not path.is_file():
-        pytest.skip(f"no real cells: {path.name} is not in DATA_DIR/cells")
+        pytest.skip(f"NO REAL CELLS at {path}: set DATA_DIR to the folder of shared data")
     cells = list(read_cells(path))
     with h5py.File(path) as f:
         data, indptr = f["X/data"][:], f["X/indptr"][:]

@@ -2,7 +2,6 @@
 
 import gzip
 import importlib.util
-import os
 import random
 import re
 import shutil
@@ -18,6 +17,7 @@ import yaml
 from lib import check, io, new, params, ranges
 from lib.checks import data as data_checks
 from lib.checks import every_line
+from tests import helpers
 from tests.zoo import ZOO
 
 #: where a value is, and the text that stands there in YAML: all wrong for the study of `own_data`
@@ -327,7 +327,7 @@ def test_committed_studies_that_need_no_data_pass(study):
     assert check.check(study).faults == []
 
 
-@pytest.mark.skipif(not os.environ.get("DATA_DIR"), reason="the real data are in DATA_DIR")
+@pytest.mark.skipif(not helpers.DATA_DIR.is_dir(), reason=f"NO REAL DATA at {helpers.DATA_DIR}: set DATA_DIR to the folder of shared data")
 def test_the_real_study_passes_and_the_one_to_fill_in_says_so():
     assert check.check("ibd-1kg").faults == []
     missing = {fault.change.split(" ")[0] for fault in check.check("ibd-nt").faults}

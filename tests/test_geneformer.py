@@ -114,7 +114,7 @@ def test_dictionaries_that_do_not_fit_are_refused(tmp_path):
 def test_real_blood_cells_are_ranked():
     path = DATA_DIR / "cells/pbmc3k_500cells_counts.h5ad"
     if not path.is_file():
-        pytest.skip(f"no real cells: {path.name} is not in DATA_DIR/cells")
+        pytest.skip(f"NO REAL CELLS at {path}: set DATA_DIR to the folder of shared data")
     cells = list(read_cells(path))
     names = sorted({g for c in cells for g in c.genes if g.startswith("ENSG")})
     seen: dict[str, list] = {g: [] for g in names}

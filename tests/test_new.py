@@ -38,7 +38,7 @@ def values(root, stage):
 
 
 @pytest.mark.parametrize("model", ["params/demo/model", pytest.param(MISTRAL, marks=pytest.mark.skipif(
-    not MISTRAL.is_dir(), reason="the real model is not in DATA_DIR"))])
+    not MISTRAL.is_dir(), reason=f"NO REAL MODEL at {MISTRAL}: set DATA_DIR to the folder of shared data"))])
 def test_what_is_written_passes_the_check(root, model, capsys):
     assert new.main(["own", *options(root, model, people=root.parent / "data/people.tsv", exons=root.parent / "data/exons.bed")]) == 0
     assert "study own: nothing wrong" in capsys.readouterr().out

@@ -19,7 +19,7 @@ DATA = Path(os.environ.get("DATA_DIR") or io.ROOT.parent / "shared/data")
 def tree(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     study = request.param
     if "$DATA_DIR" in str(STUDIES[study]) and not (DATA / "models").is_dir():
-        pytest.skip(f"no model folder in {DATA}")
+        pytest.skip(f"NO REAL MODEL in {DATA}: set DATA_DIR to the folder of shared data")
     tree = copy_tree(tmp_path_factory.mktemp(study))
     write(tree, study)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SAE_DNA")}

@@ -346,7 +346,7 @@ def test_drugs_that_do_not_fit_are_refused(tmp_path):
 def test_real_blood_cells_become_tokens_and_pass(tmp_path):
     path = DATA_DIR / "cells/pbmc3k_500cells_counts.h5ad"
     if not path.is_file():
-        pytest.skip(f"no real cells: {path.name} is not in DATA_DIR/cells")
+        pytest.skip(f"NO REAL CELLS at {path}: set DATA_DIR to the folder of shared data")
     cells = list(read_cells(path))
     known = sorted({str(g) for c in cells for g in c.genes if str(g).startswith("ENSG")})
 
