@@ -9,13 +9,7 @@ import pytest
 from lib import hunting, io, probe, stats
 from lib.models import adapter
 from lib.outcome.metrics import CLASS, CONTINUOUS, SPEARMAN
-
-
-def people(n=160, d=12, strength=0.0, seed=0):
-    """Gaussian features; the label follows the first one with the given log odds."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d))
-    return X, (rng.random(n) < 1 / (1 + np.exp(-strength * X[:, 0]))).astype(int)
+from tests.subjects import people, targets
 
 
 def run(X, y, groups=None, n_repeats=2, grid=(0.1, 1.0)):
@@ -23,7 +17,7 @@ def run(X, y, groups=None, n_repeats=2, grid=(0.1, 1.0)):
 
 
 def test_a_repeat_is_one_cross_validation_on_its_own_folds():
-    X, y = people(strength=1.0)
+    X, y = people(160, 12, strength=1.0)
     got = run(X, y)
     assert got.score.shape == got.folds.shape == got.log_odds.shape == (2, 160)
     assert got.fold_auroc.shape == got.inner_auroc.shape == (2, 5) and got.inner_log_odds.shape == (2, 5, 160)
@@ -36,14 +30,14 @@ def test_a_repeat_is_one_cross_validation_on_its_own_folds():
 
 
 def test_families_are_never_split():
-    X, y = people()
+    X, y = people(160, 12)
     family = np.arange(160) // 4
     for folds in run(X, y, family).folds:
         assert (folds.reshape(40, 4) == folds.reshape(40, 4)[:, :1]).all()
 
 
 def test_hunt_gives_each_predictor_the_same_folds():
-    X, y = people(strength=4.0)
+    X, y = people(160, 12, strength=4.0)
     both = hunting.hunt({"a": X, "b": X[:, ::-1]}, y, None, 5, 2, [1.0], 0, n_jobs=1)
     np.testing.assert_array_equal(both["a"].folds, both["b"].folds)
     np.testing.assert_allclose(both["a"].score, both["b"].score, atol=1e-3)  # the same columns, turned round
@@ -52,7 +46,7 @@ def test_hunt_gives_each_predictor_the_same_folds():
 
 
 def test_chosen_takes_score_probe_and_inner_odds_from_each_folds_winner():
-    X, y = people(strength=2.0)
+    X, y = people(160, 12, strength=2.0)
     runs = {
         "signal": run(X, y),
         "half": run(X[:, :1] + np.random.default_rng(1).standard_normal((160, 1)), y),
@@ -71,18 +65,10 @@ def test_chosen_takes_score_probe_and_inner_odds_from_each_folds_winner():
 
 
 def test_chosen_refuses_other_folds():
-    X, y = people()
+    X, y = people(160, 12)
     other = hunting.repeated(X, y, None, 5, 2, [1.0], 9)
     with pytest.raises(ValueError, match="a, b were cross-validated on different folds"):
         hunting.chosen({"a": run(X, y), "b": other})
-
-
-def targets(metric, n=120, d=12, strength=2.0, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d))
-    if metric is CONTINUOUS:
-        return X, 5 + strength * X[:, 0] + rng.standard_normal(n)
-    return X, (strength * X[:, :3] + rng.gumbel(size=(n, 3))).argmax(1)
 
 
 OTHERS = pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "continuous"])
@@ -90,7 +76,7 @@ OTHERS = pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "c
 
 @OTHERS
 def test_chosen_takes_the_winners_scores_whatever_the_target(metric):
-    X, y = targets(metric)
+    X, y = targets(metric, 120, 12)
     noisy = X + np.random.default_rng(1).standard_normal((2, *X.shape))
     runs = {name: hunting.repeated(F, y, None, 5, 2, [0.1, 10.0], 0, metric) for name, F in zip("ab", noisy)}
     picked, got = hunting.chosen(runs)
@@ -107,7 +93,7 @@ def test_chosen_takes_the_winners_scores_whatever_the_target(metric):
 
 @pytest.mark.parametrize("metric", [CLASS, CONTINUOUS, SPEARMAN], ids=["class", "continuous", "spearman"])
 def test_estimates_and_differences_are_of_the_metric_and_paired(metric):
-    X, y = targets(CLASS if metric is CLASS else CONTINUOUS)
+    X, y = targets(CLASS if metric is CLASS else CONTINUOUS, 120, 12)
     of = CLASS if metric is CLASS else CONTINUOUS
     a, b = (hunting.repeated(F, y, None, 5, 2, [1.0], 0, of).score for F in (X, X[:, 1:]))
     family = np.arange(120) // 2
@@ -135,7 +121,7 @@ def test_the_hunt_on_a_permuted_target_finds_nothing_where_it_had_a_signal(metri
 
 
 def test_the_hunt_on_permuted_labels_finds_nothing_where_the_labels_had_a_signal():
-    X, y = people(strength=4.0)
+    X, y = people(160, 12, strength=4.0)
     layers = {"a": X, "b": X + np.random.default_rng(1).standard_normal(X.shape)}
     values = hunting.shuffled(layers, y, None, 5, [0.1, 1.0], 10, 0, n_jobs=1)
     assert values.shape == (10,) and abs(values.mean() - 0.5) < 0.06 and values.std() > 0
@@ -184,7 +170,7 @@ def test_estimate_is_the_mean_over_repeats_and_repeats_do_not_count_as_people():
 
 
 def test_difference_is_paired_over_people():
-    _, y = people(200)
+    _, y = people(200, 12)
     a = y + np.random.default_rng(2).standard_normal(200)
     near = a + 1e-3 * np.random.default_rng(3).standard_normal(200)
     gap = hunting.difference(y, a, near, 500, 0)

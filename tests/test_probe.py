@@ -8,14 +8,7 @@ from sklearn.metrics import r2_score
 
 from lib import probe, stats
 from lib.outcome.metrics import BINARY, CLASS, CONTINUOUS
-
-
-def people(n=80, d=10, strength=0.0, seed=0):
-    """Gaussian features; the label follows the first one with the given log odds."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d))
-    y = (rng.random(n) < 1 / (1 + np.exp(-strength * X[:, 0]))).astype(int)
-    return X, y
+from tests.subjects import people, targets
 
 
 @pytest.mark.parametrize("n, d", [(80, 10), (30, 200)])  # more people than features, and fewer
@@ -48,7 +41,7 @@ def test_noise_stays_at_one_half_and_a_planted_signal_is_found():
     noise = [stats.auroc(y, probe.cross_validate(X, y, folds(y), [0.1], 0).score)
              for X, y in (people(60, 6, seed=s) for s in range(10))]  # fmt: skip
     assert abs(np.mean(noise) - 0.5) < 0.08
-    X, y = people(strength=4.0)
+    X, y = people(80, 10, strength=4.0)
     found = probe.cross_validate(X, y, folds(y), [0.01, 1.0], 0)
     assert stats.auroc(y, found.score) > 0.85
     assert len(found.probes) == len(found.fold_auroc) == 5
@@ -56,7 +49,7 @@ def test_noise_stays_at_one_half_and_a_planted_signal_is_found():
 
 
 def test_the_held_out_fold_is_never_fitted_on():
-    X, y = people(strength=1.0)
+    X, y = people(80, 10, strength=1.0)
     f = folds(y)
     before = probe.cross_validate(X, y, f, [1.0], 0)
     other = y.copy()
@@ -87,19 +80,10 @@ def test_choose_C_takes_the_better_of_the_grid():
     np.testing.assert_allclose(out_of_fold, want, atol=1e-3)
 
 
-def several(metric, n=90, d=10, strength=2.0, seed=0):
-    """Gaussian features; y follows the first one, classes the largest of the first three."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d))
-    if metric is CONTINUOUS:
-        return X, 5 + strength * X[:, 0] + rng.standard_normal(n)
-    return X, (strength * X[:, :3] + rng.gumbel(size=(n, 3))).argmax(1)
-
-
 @pytest.mark.parametrize("n, d", [(80, 10), (30, 200)])
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
 def test_ridge_is_scikit_learns_on_the_equally_scaled_data(n, d, C):
-    X, y = several(CONTINUOUS, n, d)
+    X, y = targets(CONTINUOUS, n, d)
     X = X * np.linspace(0.1, 3, d) + 5
     scale = np.sqrt(X.var(0).sum())
     model = Ridge(alpha=1 / C).fit((X - X.mean(0)) / scale, y)
@@ -110,7 +94,7 @@ def test_ridge_is_scikit_learns_on_the_equally_scaled_data(n, d, C):
 
 
 def test_a_probe_of_classes_is_one_logistic_against_the_rest_each():
-    X, y = several(CLASS)
+    X, y = targets(CLASS, 90, 10)
     fitted = probe.fit(X, y, 0.5, CLASS)
     assert fitted.coef.shape == (3, 10) and fitted.score(X).shape == (3, 90)
     for k in range(3):
@@ -127,7 +111,7 @@ def test_features_without_variance_give_the_mean_of_a_continuous_y():
 @pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "continuous"])
 def test_nested_cross_validation_is_that_of_a_loop(metric):
     """Every fit anew on its own people, no span shared, no path of C: as one would write it by hand."""
-    X, y = several(metric, 75, 20)
+    X, y = targets(metric, 75, 20)
     grid, outer = [1e-3, 0.1, 10.0], probe.balanced_folds(y, None, 4, 1, metric)
     run = probe.cross_validate(X, y, outer, grid, 3, None, metric)
     for f in range(4):
@@ -148,7 +132,7 @@ def test_nested_cross_validation_is_that_of_a_loop(metric):
 
 @pytest.mark.parametrize("metric", [CLASS, CONTINUOUS], ids=["class", "continuous"])
 def test_the_held_out_fold_is_never_fitted_on_whatever_the_target(metric):
-    X, y = several(metric)
+    X, y = targets(metric, 90, 10)
     f = probe.balanced_folds(y, None, 5, 0, metric)
     before = probe.cross_validate(X, y, f, [0.1, 1.0], 0, None, metric)
     other = y.copy()
@@ -162,11 +146,11 @@ def test_the_held_out_fold_is_never_fitted_on_whatever_the_target(metric):
 def test_noise_stays_at_chance_and_a_signal_above_it(metric, chance):
     noise = []
     for seed in range(10):
-        X, y = several(metric, 60, 100, 0.0, seed)
+        X, y = targets(metric, 60, 100, 0.0, seed)
         f = probe.balanced_folds(y, None, 5, seed, metric)
         noise.append(metric.value(y, probe.cross_validate(X, y, f, [1e-3, 0.1, 10.0], 0, None, metric).score))
     assert np.mean(noise) < chance + 0.03  # R2 of noise is below 0: its predictions are worse than the mean
-    X, y = several(metric, 200, 10, 3.0)
+    X, y = targets(metric, 200, 10, 3.0)
     run = probe.cross_validate(X, y, probe.balanced_folds(y, None, 5, 0, metric), [0.1, 10.0], 0, None, metric)
     assert metric.value(y, run.score) > 0.8
     if metric is CONTINUOUS:
