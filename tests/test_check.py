@@ -255,6 +255,15 @@ def test_few_families_set_the_folds(root):
     assert [fault.wanted for fault in faults_of("n_folds")] == ["at most 3: there are 3 families"]
 
 
+def test_all_cases_in_one_family_cannot_be_resampled(root):
+    rows = [row.split("\t") for row in (root.parent / "data/phenotype.tsv").read_text().split("\n")[1:-1]]
+    family = {person: "F0" if label == "1" else person for person, label in rows}
+    (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\t{f}\n" for p, f in family.items()))
+    put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
+    assert [(fault.found, fault.wanted) for fault in faults_of("people_path")] == [
+        ("all cases in one family", "two families of each class or more, to resample")]
+
+
 def test_a_mistyped_genome_is_one_fault(root):
     """The three stages that name the right file are right."""
     good = check.check("own").values["02_layer_hunting"]["genome_path"]

@@ -62,6 +62,11 @@ def folds(study: Study, y: np.ndarray, data: Data) -> None:
     known = _known(data)
     if known is not None and "family" in known and known.family.nunique() < most:
         most, why = known.family.nunique(), f"there are {known.family.nunique()} families"
+    if known is not None and "family" in known:
+        for label, name in ((1, "cases"), (0, "controls")):
+            if known.family[y == label].nunique() == 1:
+                study.fault(H, "people_path", f"all {name} in one family", "two families of each class or more, to resample",
+                            file=study(H, "people_path"))
     inner = smallest - -(-smallest // study(H, "n_folds"))
     if study(H, "n_folds") > most:
         study.fault(H, "n_folds", str(study(H, "n_folds")), f"at most {most}: {why}")
