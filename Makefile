@@ -64,19 +64,19 @@ figures: $(READY)  ## STUDY=x: the figures, and what they need
 	$(SNAKEMAKE) "outputs/$$STUDY/.done/07_paper_figures"
 
 dry: $(READY)  ## STUDY=x: which stages would run, and why
-	@$(BIN)/python -m lib.stale
+	@$(BIN)/python -m lib.run.stale
 
 check: $(READY)  ## STUDY=x: every fault of its params, model and data, before any compute
 	@$(BIN)/python -m lib.check
 
 verify: $(READY)  ## STUDY=x: hash every input and output whole, and say which is not what it was
-	@$(BIN)/python -m lib.verify
+	@$(BIN)/python -m lib.run.verify
 
 new: $(READY)  ## STUDY=x MODEL= GENOME= VCF= LOCI= PHENOTYPE=: a params folder that fits
-	@$(BIN)/python -m lib.new
+	@$(BIN)/python -m lib.dna.new
 
 data: $(READY)  ## STUDY=x: fetch what a study needs, on a machine with a network
-	@$(BIN)/python -m lib.fetch
+	@$(BIN)/python -m lib.run.fetch
 
 publish: $(READY)  ## STUDY=x OUT=folder: a copy of the study without anything about a person, or a refusal
 	$(if $(OUT),,$(error give OUT=, a new folder))
@@ -95,12 +95,12 @@ lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
 
 model: $(READY)  ## train the demo model again
-	$(BIN)/python -m lib.models.pretrain --out outputs/pretrain --tokens 19456000 --decay 0 --seed 0
-	$(BIN)/python -m lib.models.pretrain --init outputs/pretrain --out params/demo/model --tokens 10000000 --decay 1 --seed 1
+	$(BIN)/python -m lib.dna.pretrain --out outputs/pretrain --tokens 19456000 --decay 0 --seed 0
+	$(BIN)/python -m lib.dna.pretrain --init outputs/pretrain --out params/demo/model --tokens 10000000 --decay 1 --seed 1
 
 check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file: the conformance suite on a model
 	$(if $(MODEL),,$(error give MODEL=, a folder or a hub id with REVISION=))
-	@$(BIN)/python -m lib.models.conformance "$$MODEL" $${REVISION:+--revision="$$REVISION"} $${RECORDS:+--records="$$RECORDS"}
+	@$(BIN)/python -m lib.models.check_model "$$MODEL" $${REVISION:+--revision="$$REVISION"} $${RECORDS:+--records="$$RECORDS"}
 
 import-sae: $(READY)  ## FROM=folder TO=folder SITE= MODEL=folder: a dictionary of another library, as one of ours
 	@$(BIN)/python -m lib.sae.exchange import --from="$$FROM" --to="$$TO" --site="$$SITE" --model="$$MODEL"

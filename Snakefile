@@ -5,7 +5,8 @@
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from lib import params, run
+from lib.run import notebook
+from lib.stage import params
 
 STUDY = config.get("study", "demo")
 PYTHON = sys.executable
@@ -16,7 +17,7 @@ def flag(stage):
 
 
 try:
-    run.sync_flags(STUDY)
+    notebook.sync_flags(STUDY)
 except (ValueError, OSError) as error:
     sys.exit(f"refused: {error}")
 

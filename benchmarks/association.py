@@ -13,6 +13,8 @@ from pathlib import Path
 
 from report import cpu_name, peak_gib, progress, table, verdict
 
+from lib.dna import intervals
+
 REPORT = Path(__file__).with_suffix(".md")
 SECONDS_BAR, GIB_BAR, RATIO_BAR, SCAN_BAR = 60, 6, 50, 180
 
@@ -115,16 +117,15 @@ def scan(rng, n_bases: int, width: int = 1000) -> tuple[float, int]:
     import numpy as np
     import pandas as pd
 
-    from lib.annotate import concepts
-    from lib.genome import motifs
+    from lib.dna import motifs
 
     texts = ["".join(row) for row in np.array(list("ACGT"))[rng.integers(0, 4, (n_bases // width, width))]]
     windows = pd.DataFrame({"contig": "random", "start": np.arange(len(texts)) * width})
     profiles = motifs.vertebrate_motifs()
     windows["end"] = windows["start"] + width
-    concepts.motif_hits(windows[:1], texts[:1], profiles[:2])  # compiles
+    intervals.motif_hits(windows[:1], texts[:1], profiles[:2])  # compiles
     started = time.perf_counter()
-    hits = concepts.motif_hits(windows, texts, profiles)
+    hits = intervals.motif_hits(windows, texts, profiles)
     return time.perf_counter() - started, len(hits)
 
 

@@ -24,11 +24,14 @@ import transformers
 import yaml
 from torch import nn
 
-from lib import extract, io, store
-from lib.genome import haplotypes, planted, reference, variants, windows
-from lib.genome import sequence as sq
+from lib.acts import extract, plan, store
+from lib.acts.reads import Reads
+from lib.dna import haplotypes, planted, reference, windows
+from lib.dna.genotypes import read_genotypes
 from lib.models import adapter as adapters
+from lib.models import sequence as sq
 from lib.models.adapter import Adapter
+from lib.stage import io
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = Path(__file__).with_suffix(".md")
@@ -120,9 +123,9 @@ def capture_section(args, folder: Path) -> str:
         texts = random_dna(np.full(max(n_tokens // len(encoded.ids), 2), bp), 1)
         block = len(model.blocks) // 2
         sites = [f"resid_post.{block - 1}", f"resid_post.{block}"]
-        with quietly(), closing(extract._Reads(model, texts, None, slice(None), (0,), None)) as reads:
+        with quietly(), closing(Reads(model, texts, None, slice(None), (0,), None)) as reads:
             reads.tokenise(folder)
-            todo = extract._Plan(reads, sites, BUDGET, {}, None)
+            todo = plan.Plan(reads, sites, BUDGET, {}, None)
             parts = [[reads[r] for r in step.reads] for step in todo.steps]
             batches = [extract._shaped(model.collate(part, range(len(part))), step.rows, step.width, 1)
                        for part, step in zip(parts, todo.steps)]  # fmt: skip
@@ -224,7 +227,7 @@ def units_section(args, folder: Path) -> str:
         return f"Not measured: {error}."
     genome = reference.Reference(path["genome"])
     loci = windows.read_bed(path["loci"], genome, "locus")
-    genotypes = variants.read_genotypes(path["vcf"], genome, loci)
+    genotypes = read_genotypes(path["vcf"], genome, loci)
     made = haplotypes.build_units(windows.drop_gaps(windows.tile(loci, params["window_bp"]), genome), genome, genotypes)
     naive = made.n_person_haplotype_windows
     bars = [bar(["ibd-1kg"], "person x haplotype x window / units", naive / made.n_units, "at least", UNITS_BAR, True)]
@@ -236,7 +239,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np
-from lib import extract
+from lib.acts import extract
 from lib.models import adapter
 
 class Texts:

@@ -23,8 +23,8 @@ def windows(n: int) -> list[str]:
     """Windows of simulated DNA with planted sites."""
     import numpy as np
 
-    from lib.genome import planted
-    from lib.genome import sequence as sq
+    from lib.dna import planted
+    from lib.models import sequence as sq
 
     codes, _ = planted.mosaic(n * LENGTH, planted.gut_immune_motifs(), np.random.default_rng(0))
     return [sq.decode(codes[i : i + LENGTH]) for i in range(0, n * LENGTH, LENGTH)]
@@ -53,7 +53,7 @@ def with_tangermeme(scorer, text: str):
     import torch
     from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
-    from lib.genome import sequence as sq
+    from lib.models import sequence as sq
 
     adapter, w = scorer.adapter, torch.from_numpy(scorer.direction.astype(np.float32))
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from report import cpu_name, peak_gib, progress, table, verdict
 
+from lib.causal import falls
+
 REPORT = Path(__file__).with_suffix(".md")
 SECONDS_BAR, GIB_BAR = 120, 4
 
@@ -70,13 +72,13 @@ def measure(quick: bool) -> str:
     n_latents, n, n_boot, some = (64, 200, 1000, (2, 20)) if quick else (4096, 2000, 10_000, (4, 100))
     rng = np.random.default_rng(0)
     y, full, change = scores_like(rng, 1, n_latents, n)
-    _, compiled, _ = timed(necessity.bootstrap, y, full, change[:, :2], necessity.draws(y, None, 10, 0))
+    _, compiled, _ = timed(falls.bootstrap, y, full, change[:, :2], necessity.draws(y, None, 10, 0))
     before, load = peak_gib(), os.getloadavg()[0]
     progress("draws")
     weights, drawing, c0 = timed(necessity.draws, y, None, n_boot, 0)
-    (delta, drawn), seconds, cpu = timed(necessity.bootstrap, y, full, change, weights)
+    (delta, drawn), seconds, cpu = timed(falls.bootstrap, y, full, change, weights)
     progress(f"{seconds:.1f} s, {cpu:.1f} s of CPU; intervals and tests")
-    influence, jackknifed, c1 = timed(necessity.jackknife, y, full, change, None)
+    influence, jackknifed, c1 = timed(falls.jackknife, y, full, change, None)
     _, bounded, c2 = timed(necessity.bca, delta, drawn, influence)
     _, tested, c3 = timed(necessity.max_t, delta, drawn)
     _, delonged, _ = timed(necessity.linearised, y, full, change)
@@ -88,7 +90,7 @@ def measure(quick: bool) -> str:
     del change, drawn, influence
     y, full, change = scores_like(rng, 10, n_latents, n)
     progress("10 repeats")
-    _, ten, ten_cpu = timed(necessity.bootstrap, y, full, change, weights)
+    _, ten, ten_cpu = timed(falls.bootstrap, y, full, change, weights)
     peak_ten, all_of_it = peak_gib(), drawing + seconds + jackknifed + bounded + tested
     all_cpu = c0 + cpu + c1 + c2 + c3
     bars = [

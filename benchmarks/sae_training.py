@@ -23,10 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import io, store
+from lib.acts import store
+from lib.corpus import splits
 from lib.sae import data, evaluate, foreign, format
 from lib.sae.stack import Run
 from lib.sae.train import Result, Sweep, TrainConfig, train
+from lib.stage import io
 from tests import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -283,7 +285,7 @@ def sets(quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     found = {"planted": (x[:n], x[n:], np.arange(n // 10) // 64)}
     if (STORE / "activations.h5").is_file():
         acts = store.open_store(STORE / "activations.h5")
-        split = store.split_rows(io.read_csv(STORE / "units.csv"), acts.tokens["unit"], VALIDATION, TEST)
+        split = splits.split_rows(io.read_csv(STORE / "units.csv"), acts.tokens["unit"], VALIDATION, TEST)
         few = 5000 if quick else None
         x = np.asarray(acts.acts[SITE][split["train"][:few]], dtype=np.float32)
         held_out = np.asarray(acts.acts[SITE][split["test"][:few]], dtype=np.float32)

@@ -55,9 +55,14 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 import numpy as np
 import pandas as pd
 
-from lib import extract, figstyle, inputs, io, labels, stats, store
-from lib.genome import haplotypes, reference, report, variants, windows
+from lib.acts import extract, store, work
+from lib.dna import haplotypes, knowledge, reference, report, windows
+from lib.dna.genotypes import read_genotypes
+from lib.dna.people import write_cohort
+from lib.figures import labels, style
 from lib.models import adapter, conformance, language
+from lib.stage import inputs, io
+from lib.stats import estimates
 
 stage = io.open_stage(study, "01_extraction")
 
@@ -72,13 +77,13 @@ stage = io.open_stage(study, "01_extraction")
 # %%
 simulated = stage.private_path("data/README").parent
 if simulate:
-    from lib.genome import demo
+    from lib.dna import demo
 
     demo.simulate_demo(simulated, seed=seed, n_people=simulate_people, n_external=simulate_external, background_bp=simulate_background_bp)
 genome = reference.Reference(inputs.find(study, genome_path, simulated))
 loci = windows.read_bed(inputs.find(study, loci_path, simulated), genome, "locus")
 background = windows.read_bed(inputs.find(study, background_path, simulated), genome, "background region")
-genotypes = variants.read_genotypes(inputs.find(study, vcf_path, simulated), genome, loci)
+genotypes = read_genotypes(inputs.find(study, vcf_path, simulated), genome, loci)
 f"{len(loci)} loci, {loci.end.sub(loci.start).sum():,} bp; {len(genotypes.samples)} people, {len(genotypes.variants):,} variants"
 
 # %% [markdown]
@@ -92,7 +97,7 @@ cohort_windows = windows.of_loci(loci, genome, window_bp, overlap_bp)
 cohort = haplotypes.build_units(cohort_windows, genome, genotypes)
 people = {"": (genotypes, cohort)}
 if external_vcf_path:
-    others = variants.read_genotypes(inputs.find(study, external_vcf_path, simulated), genome, loci)
+    others = read_genotypes(inputs.find(study, external_vcf_path, simulated), genome, loci)
     if shared := set(others.samples) & set(genotypes.samples):
         raise ValueError(f"{external_vcf_path}: {len(shared)} of its samples are in {vcf_path} too, wanted other people")
     people["external_"] = others, haplotypes.build_units(cohort_windows, genome, others)
@@ -152,7 +157,7 @@ no_head = "" if model.has_head else "the weights hold no language-model head"
 known = {"losses": {"real": np.nan, "shuffled": np.nan}, "gaps": {}}
 if simulate:
     if not no_head:
-        known = language.planted_knowledge(model, seed=seed + 1, n_bases=knowledge_bp, window_bp=window_bp)
+        known = knowledge.planted_knowledge(model, seed=seed + 1, n_bases=knowledge_bp, window_bp=window_bp)
     wanted = {"background minus site (nats)": 0.30, "Markov-5 minus model, in sites (nats)": 0.20,
               "two-sided Markov minus model, in sites (nats)": 0.0}
     note = "fresh simulated sequence, held out; bootstrap over windows"
@@ -162,7 +167,7 @@ else:
     wanted = {"shuffled minus real (nats per token)": 0.0}
     note = f"{labels.loss(about)}; not held out if the model was pretrained on this genome; bootstrap over windows"
 for name, least in wanted.items():
-    gap = known["gaps"].get(name, stats.NOTHING)
+    gap = known["gaps"].get(name, estimates.NOTHING)
     stage.claim(f"model knowledge: {name} above {least:.2f}", *gap, least, gap.low > least, note,
                 of="windows", rule=f"the interval lies above {least:.2f}", because=no_head)
 stage.write_table("knowledge", pd.DataFrame([known["losses"]]))
@@ -187,10 +192,10 @@ word_bp = getattr(model.tokenizer, "k", 1)
 units, totals, audits = {}, [], []
 for name, (part, where, prefix, own) in parts.items():
     private = name != "background"
-    last = extract.earlier(study, "01_extraction", prefix + "activations.h5", private) if reuse else None
+    last = work.earlier(study, "01_extraction", prefix + "activations.h5", private) if reuse else None
     counts = extract.extract(model, part.sequences, part.ref_pos, sites, where(prefix + "activations.h5"), where(prefix + "pooled.h5"),
                              token_budget, provenance, own=own, frames=frames, known=last,
-                             work=extract.work_dir(study, "01_extraction", name, private))
+                             work=work.work_dir(study, "01_extraction", name, private))
     print(f"{name}: {counts.computed.sum():,} of {len(counts):,} units run, the others copied")
     units[name] = pd.concat([part.units.assign(frame=part.units.start % word_bp), counts.drop(columns="computed")], axis=1)
     stage.write_table(prefix + "units", units[name], private=private)
@@ -200,7 +205,7 @@ for name, (part, where, prefix, own) in parts.items():
     audits.append(extract.audit(model, part.sequences, part.ref_pos, where(prefix + "activations.h5"), audit_share, seed, own=own,
                                 frames=frames).assign(part=name))
 for prefix, (called, part) in people.items():
-    inputs.write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
+    write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
 stage.write_table("variants", genotypes.variants, private=True)
 stage.write_json("model.json", model.identity)
 stage.write_json("study.json", about)  # what the figures may say of these data
@@ -250,18 +255,18 @@ stage.claim("stored activations are those of each unit alone in float32, within 
 audit
 
 # %%
-figure, axis = figstyle.axes(1, 2, height=1.9)
+figure, axis = style.axes(1, 2, height=1.9)
 axis[0].bar(["person-haplotype\nwindows", "units"], [cohort.n_person_haplotype_windows, cohort.n_units],
-            color=[figstyle.COLOURS["random dictionary"], figstyle.COLOURS["SAE"]])
+            color=[style.COLOURS["random dictionary"], style.COLOURS["SAE"]])
 axis[0].set(yscale="log", ylabel="sequences for the model (count)")
-axis[1].plot(quality.site, quality.norm_median, "o-", color=figstyle.COLOURS["SAE"])
+axis[1].plot(quality.site, quality.norm_median, "o-", color=style.COLOURS["SAE"])
 axis[1].set(ylabel="median norm\n(activation units)", ylim=(0, None))
 axis[1].tick_params(axis="x", rotation=30)
 
 # %%
 stage.headline(units=len(units), person_haplotype_windows=cohort.n_person_haplotype_windows,
                tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(gap.value, 3) for k, gap in known["gaps"].items()})
-extract.forget(study, "01_extraction")
+work.forget(study, "01_extraction")
 stage.finish()
 
 # %% [markdown]

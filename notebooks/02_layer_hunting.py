@@ -68,35 +68,33 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 import numpy as np
 import pandas as pd
 
-from lib import (
-    calibration,
-    cohort,
-    figstyle,
-    hunting,
-    inputs,
-    io,
-    labels,
-    probe,
-    publish,
-    stats,
-    stops,
-    store,
-    structure,
-)
-from lib.genome import reference, variants, windows
+from lib.acts import pool
+from lib.corpus import corpus
+from lib.dna import ancestry, genotypes, kmers, reference, windows
+from lib.dna.genotypes import read_genotypes
+from lib.dna.people import read_cohort, read_genetic, read_people, read_phenotype
+from lib.dna.phenotypes import check_arms, ibd_effects, match_effects, simulate_arm
+from lib.figures import labels, style
 from lib.models import adapter
+from lib.outcome import alarms as alarms_
+from lib.outcome import attention as attention_
+from lib.outcome import calibration, probe, validate, views
+from lib.outcome.alarms import alarm_rule, left_out_groups, transport
+from lib.publish import roc, suppress
+from lib.stage import inputs, io, stops
+from lib.stats import estimates
 
 stage = io.open_stage(study, "02_layer_hunting")
 
 # %%
-hunting.check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_path, genetic_path, match_published)
+check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_path, genetic_path, match_published)
 
 # %%
-pooled, sites = store.read_pooled(io.private_path(study, "01_extraction", "pooled.h5"))
+pooled, sites = pool.read_pooled(io.private_path(study, "01_extraction", "pooled.h5"))
 units = io.read_csv(io.private_path(study, "01_extraction", "units.csv"))
-samples, dosage, carriers = inputs.read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))
+samples, dosage, carriers = read_cohort(io.private_path(study, "01_extraction", "cohort.h5"))
 sequences = io.private_path(study, "01_extraction", "sequences.txt").read_text().split()
-locus_map, people, loci = probe.person_locus_map(carriers, units)
+locus_map, people, loci = corpus.person_locus_map(carriers, units)
 assert people == samples, f"carriers name {people[:3]}…, the cohort {samples[:3]}…: wanted the same people in the same order"
 filled = np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T  # [person, variant]
 f"{len(people)} people, {len(loci)} loci, {pooled.shape[1]} sites of width {pooled.shape[2]}"
@@ -110,7 +108,7 @@ f"{len(people)} people, {len(loci)} loci, {pooled.shape[1]} sites of width {pool
 # people inside each class; later notebooks read who belongs together from the column `group` of the private scores.
 
 # %%
-known = structure.read_people(io.data_path(people_path), samples) if people_path else pd.DataFrame({"sample": samples})
+known = read_people(io.data_path(people_path), samples) if people_path else pd.DataFrame({"sample": samples})
 families = known.family.to_numpy() if "family" in known else None
 resampled = "people" if families is None else "families"
 population = next((known[name].to_numpy() for name in ("population", "site") if name in known), None)
@@ -129,20 +127,20 @@ phenotypes, genetic, polygenic = {}, {}, None
 if match_published:
     genome = reference.Reference(inputs.find(study, genome_path))
     regions = windows.read_bed(inputs.find(study, loci_path), genome)
-    genotypes = variants.read_genotypes(inputs.find(study, vcf_path), genome, regions)
-    effects = cohort.match_effects(cohort.ibd_effects(), genotypes, genome)
+    genotypes = read_genotypes(inputs.find(study, vcf_path), genome, regions)
+    effects = match_effects(ibd_effects(), genotypes, genome)
     stage.write_table("effects", effects, private=True)
     present = effects[effects.status == "present"]
     polygenic = filled[:, present.variant] @ present.beta_alt.to_numpy() if len(present) else None
     print(f"{len(present)} of {len(effects)} published variants are in this cohort: {', '.join(present.gene)}")
 if phenotype_path:
-    y = cohort.read_phenotype(inputs.find(study, phenotype_path), samples)
+    y = read_phenotype(inputs.find(study, phenotype_path), samples)
     phenotypes = {arms[0]: y}
     if genetic_path:
-        genetic = {arms[0]: cohort.read_genetic(inputs.find(study, genetic_path), samples)}
+        genetic = {arms[0]: read_genetic(inputs.find(study, genetic_path), samples)}
 else:
     for arm, kind, scale in zip(arms, arm_kinds, effect_scales, strict=True):
-        simulated = cohort.simulate_arm(dosage, present, kind, scale, case_share, seed, population)
+        simulated = simulate_arm(dosage, present, kind, scale, case_share, seed, population)
         phenotypes[arm] = simulated.phenotype.to_numpy()
         if np.ptp(simulated.genetic) > 0:
             genetic[arm] = simulated.genetic.to_numpy()
@@ -160,14 +158,14 @@ for arm, y in phenotypes.items():
 # %%
 def of_people(values):
     """[unit, d] -> [person, locus * d]."""
-    return probe.features(locus_map, len(people), values)
+    return corpus.features(locus_map, len(people), values)
 
 layers = {site: probe.span(of_people(pooled[:, i])) for i, site in enumerate(sites)}
 settings = (families, n_folds, n_repeats, C_grid, seed)
-runs = {arm: hunting.hunt(layers, y, *settings) for arm, y in phenotypes.items()}
+runs = {arm: validate.hunt(layers, y, *settings) for arm, y in phenotypes.items()}
 picked, nested = {}, {}
 for arm in arms:
-    picked[arm], nested[arm] = hunting.chosen(runs[arm])
+    picked[arm], nested[arm] = validate.chosen(runs[arm])
 inner = {arm: {s: float(runs[arm][s].inner_auroc.mean()) for s in sites if s.startswith("resid_post")} for arm in arms}
 best = {arm: max(inner[arm], key=inner[arm].get) for arm in arms}
 pd.DataFrame(inner).round(3)
@@ -182,30 +180,30 @@ pd.DataFrame(inner).round(3)
 
 # %%
 model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
-embedding = hunting.pooled_at(model, sequences, ["embed"], token_budget)["embed"]
+embedding = views.pooled_at(model, sequences, ["embed"], token_budget)["embed"]
 random_model = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
-twin = hunting.pooled_at(random_model, sequences, sorted(set(best.values())), token_budget)
-missing = structure.missingness(dosage)
+twin = views.pooled_at(random_model, sequences, sorted(set(best.values())), token_budget)
+missing = ancestry.missingness(dosage)
 sex = (known.sex == "male").to_numpy(float)[:, None] if "sex" in known else np.zeros((len(people), 0))
 
 def components(train):
-    return structure.components(dosage, train, n_components)
+    return ancestry.components(dosage, train, n_components)
 
 beside = {
     "dosage": filled,
-    f"{kmer_k}-mer": of_people(probe.kmer_frequencies(sequences, kmer_k)),
+    f"{kmer_k}-mer": of_people(kmers.kmer_frequencies(sequences, kmer_k)),
     "raw embedding": of_people(embedding),
     "principal components": components,
-    "PCs + sex": hunting.standardised(lambda train: np.hstack([components(train), sex])),
+    "PCs + sex": views.standardised(lambda train: np.hstack([components(train), sex])),
 }
 if missing.shape[1]:
-    beside["missing calls"] = hunting.standardised(lambda train: missing)
+    beside["missing calls"] = views.standardised(lambda train: missing)
 if population is not None:
     beside["population"] = pd.get_dummies(population).to_numpy(float)
 for arm, y in phenotypes.items():
     own = {"random twin": of_people(twin[best[arm]]),
-           "reference difference": of_people(hunting.reference_difference(pooled[:, sites.index(best[arm])], units))}
-    runs[arm] |= hunting.hunt({name: X if callable(X) else probe.span(X) for name, X in {**beside, **own}.items()}, y, *settings)
+           "reference difference": of_people(views.reference_difference(pooled[:, sites.index(best[arm])], units))}
+    runs[arm] |= validate.hunt({name: X if callable(X) else probe.span(X) for name, X in {**beside, **own}.items()}, y, *settings)
 
 # %% [markdown]
 # Two more curves. **Composition-matched** layers have lost, inside each fold, all that the base composition of each locus
@@ -214,22 +212,22 @@ for arm, y in phenotypes.items():
 # **Gated attention** weighs the loci itself; it is fitted three times, and no claim rests on it.
 
 # %%
-composition = of_people(probe.kmer_frequencies(sequences, composition_k))
+composition = of_people(kmers.kmer_frequencies(sequences, composition_k))
 matched, attention = {}, {}
 for arm, y in phenotypes.items():
-    residual = {site: hunting.without(layers[site].coords, composition) for site in sites}
-    matched[arm] = hunting.hunt(residual, y, families, n_folds, matched_repeats, C_grid, seed)
+    residual = {site: views.without(layers[site].coords, composition) for site in sites}
+    matched[arm] = validate.hunt(residual, y, families, n_folds, matched_repeats, C_grid, seed)
     kept = residual[best[arm]](np.ones(len(people), bool)).var(0).sum() / layers[best[arm]].coords.var(0).sum()
     print(f"{arm}: {kept:.2f} of the variance at {best[arm]} stays without composition")
     by_locus = of_people(pooled[:, sites.index(best[arm])]).reshape(len(people), len(loci), -1)
-    attention[arm] = hunting.attention(by_locus, y, nested[arm].folds[0], attention_seeds, attention_steps, seed)
+    attention[arm] = attention_.attention(by_locus, y, nested[arm].folds[0], attention_seeds, attention_steps, seed)
 
 # %% [markdown]
 # The shuffle is the alarm for leaks in the pipeline itself: labels are permuted, and the whole hunt is run again, folds,
 # strengths and choice of layer.
 
 # %%
-shuffles = {arm: hunting.shuffled(layers, y, families, n_folds, C_grid, n_shuffles, seed) for arm, y in phenotypes.items()}
+shuffles = {arm: validate.shuffled(layers, y, families, n_folds, C_grid, n_shuffles, seed) for arm, y in phenotypes.items()}
 
 # %%
 KINDS = dict.fromkeys(sites, "layer") | {"reference difference": "view", "principal components": "confounder",
@@ -245,7 +243,7 @@ for arm, y in phenotypes.items():
     if arm in genetic:
         scores.append(("true genetic score", "oracle", genetic[arm]))
     for name, kind, score in scores:
-        rows.append({"arm": arm, "predictor": name, "kind": kind, **hunting.estimate(y, score, n_boot, seed, families)._asdict()})
+        rows.append({"arm": arm, "predictor": name, "kind": kind, **validate.estimate(y, score, n_boot, seed, families)._asdict()})
     low, high = np.quantile(shuffles[arm], [0.025, 0.975])
     rows.append({"arm": arm, "predictor": "label shuffle", "kind": "shuffle", "value": shuffles[arm].mean(), "low": low,
                  "high": high, "n": n_shuffles})
@@ -270,7 +268,7 @@ for arm, y in phenotypes.items():
     names = ["principal components", "missing calls"] + ["population"] * (population is not None)
     confounders = {name: runs[arm][name].score if name in runs[arm] else None for name in names}
     ceiling = limits[arm] or genetic.get(arm)  # neither where no published variant is in the cohort
-    found = hunting.alarms(y, nested[arm].score, runs[arm]["dosage"].score, shuffles[arm], confounders, ceiling, n_boot, seed, families)
+    found = alarms_.alarms(y, nested[arm].score, runs[arm]["dosage"].score, shuffles[arm], confounders, ceiling, n_boot, seed, families)
     parts.append(found.assign(arm=arm))
 alarms = pd.concat(parts, ignore_index=True)[["arm", "alarm", "value", "low", "high", "n", "limit", "fired", "note"]]
 stage.write_table("alarms", alarms)
@@ -289,8 +287,8 @@ stopped = stops.of_arms(alarms)
 rocs = []
 for arm, y in phenotypes.items():
     n_cases, n_controls = int(y.sum()), int((1 - y).sum())
-    if min(n_cases, n_controls) > publish.THRESHOLD:
-        rocs.append(publish.thin_roc(y, nested[arm].score.mean(0)).assign(arm=arm, n_cases=n_cases, n_controls=n_controls))
+    if min(n_cases, n_controls) > suppress.THRESHOLD:
+        rocs.append(roc.thin_roc(y, nested[arm].score.mean(0)).assign(arm=arm, n_cases=n_cases, n_controls=n_controls))
 columns = ["arm", "fpr", "tpr", "n_cases", "n_controls"]
 stage.write_table("roc", pd.concat(rocs)[columns] if rocs else pd.DataFrame(columns=columns));
 
@@ -306,7 +304,7 @@ stage.write_table("roc", pd.concat(rocs)[columns] if rocs else pd.DataFrame(colu
 rows, curves = [], []
 for arm, y in phenotypes.items():
     try:
-        log_odds = {"before": nested[arm].log_odds, "after Platt": hunting.calibrated(y, nested[arm])}
+        log_odds = {"before": nested[arm].log_odds, "after Platt": validate.calibrated(y, nested[arm])}
         for name, repeats in log_odds.items():
             rows.append({"arm": arm, "scaling": name, **pd.DataFrame([calibration.summary(y, x) for x in repeats]).mean(), "n": len(y)})
             curves.append(calibration.curve(y, repeats.mean(0), n_bins).assign(arm=arm, scaling=name))
@@ -327,7 +325,7 @@ calibrations.round(3)
 
 # %%
 if population is not None:
-    groups = [hunting.left_out_groups(layers[best[arm]].coords, y, population, nested[arm].score, C_grid, n_boot, seed, families).assign(arm=arm)
+    groups = [left_out_groups(layers[best[arm]].coords, y, population, nested[arm].score, C_grid, n_boot, seed, families).assign(arm=arm)
               for arm, y in phenotypes.items()]
     stage.write_table("groups", pd.concat(groups))
     print(pd.concat(groups).round(3).to_string(index=False))
@@ -335,20 +333,20 @@ if population is not None:
 # %%
 if external_phenotype_path:
     there = {name: io.private_path(study, "01_extraction", "external_" + name) for name in ("pooled.h5", "units.csv", "cohort.h5")}
-    other_pooled, _ = store.read_pooled(there["pooled.h5"], sites)
-    other_samples, _, other_carriers = inputs.read_cohort(there["cohort.h5"])
-    other_map, other_people, other_loci = probe.person_locus_map(other_carriers, io.read_csv(there["units.csv"]))
+    other_pooled, _ = pool.read_pooled(there["pooled.h5"], sites)
+    other_samples, _, other_carriers = read_cohort(there["cohort.h5"])
+    other_map, other_people, other_loci = corpus.person_locus_map(other_carriers, io.read_csv(there["units.csv"]))
     assert other_people == other_samples, f"carriers name {other_people[:3]}…, the second cohort {other_samples[:3]}…: wanted the same people in this order"
     if other_loci != loci:
         raise ValueError(f"second cohort: loci {other_loci[:5]}…, wanted {loci[:5]}… in this order")
-    other_y = cohort.read_phenotype(inputs.find(study, external_phenotype_path), other_people)
+    other_y = read_phenotype(inputs.find(study, external_phenotype_path), other_people)
     rows = []
     for arm, y in phenotypes.items():
         home = layers[best[arm]]
         frozen = probe.fit(home, y, probe.choose_C(home, y, C_grid, seed, families)[0])
-        X = probe.features(other_map, len(other_people), other_pooled[:, sites.index(best[arm])])
-        inside = hunting.estimate(y, nested[arm].score, n_boot, seed, families)
-        e, slope, holds = hunting.transport(inside, other_y, frozen.score(X), n_boot, seed)
+        X = corpus.features(other_map, len(other_people), other_pooled[:, sites.index(best[arm])])
+        inside = validate.estimate(y, nested[arm].score, n_boot, seed, families)
+        e, slope, holds = transport(inside, other_y, frozen.score(X), n_boot, seed)
         rows.append({"arm": arm, "site": best[arm], **e._asdict(), "slope": slope})
         stage.claim(f"[{arm}] the frozen probe transports to a second cohort", *e, round(inside.value, 3), holds,
                     f"null: AUROC at home; calibration slope there {slope:.2f}; bootstrap over people", of="people",
@@ -380,13 +378,13 @@ stage.write_table("scores", pd.DataFrame(private), private=True);
 
 # %%
 for arm, y in phenotypes.items():
-    e = hunting.estimate(y, nested[arm].score, n_boot, seed, families)
+    e = validate.estimate(y, nested[arm].score, n_boot, seed, families)
     p = (1 + (shuffles[arm] >= e.value).sum()) / (1 + n_shuffles)
     stage.claim(f"[{arm}] a layer predicts better than shuffled labels", *e, f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}",
                 e.low > 0.5 and p <= 0.05, f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; "
                 f"permutation p {p:.3f}", of="people", rule="the interval lies above 0.5 and permutation p is at most 0.05", stopped=stopped[arm])
     for name in ("dosage", f"{kmer_k}-mer", "raw embedding", "random twin"):
-        over = hunting.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed, families)
+        over = validate.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed, families)
         text, note = f"the layer chosen inside folds predicts better than {name}", ""
         if name == "dosage":
             text = "the layer chosen inside folds is above dosage, by no more than 0.05"
@@ -395,20 +393,20 @@ for arm, y in phenotypes.items():
                     of="people", rule="the interval of the paired difference lies above 0", stopped=stopped[arm])
     for row in alarms[alarms.arm == arm].itertuples():
         stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, row.note,
-                    of="shuffles" if row.alarm == "label shuffle" else "people", rule=hunting.alarm_rule(row.alarm),
+                    of="shuffles" if row.alarm == "label shuffle" else "people", rule=alarm_rule(row.alarm),
                     because=row.note if pd.isna(row.limit) else "")
-    stage.headline(**{f"{arm} nested": round(e.value, 3), f"{arm} dosage": round(float(stats.auroc(y, runs[arm]["dosage"].score).mean()), 3),
+    stage.headline(**{f"{arm} nested": round(e.value, 3), f"{arm} dosage": round(float(estimates.auroc(y, runs[arm]["dosage"].score).mean()), 3),
                       f"{arm} shuffle": round(float(shuffles[arm].mean()), 3), f"{arm} alarms": stopped[arm].removeprefix("alarm: ") or "none"})
 
 # %%
-figure, axes = figstyle.panels(len(arms), 2.2, sharey=True)
+figure, axes = style.panels(len(arms), 2.2, sharey=True)
 for ax, arm in zip(axes, arms, strict=True):
     t = table[table.arm == arm]
-    figstyle.intervals(ax, t[t.kind == "layer"], "predictor", figstyle.COLOURS["model"], "layer")
-    figstyle.intervals(ax, t[t.kind == "composition-matched"], "predictor", "0.4", "composition-matched", "s")
+    style.intervals(ax, t[t.kind == "layer"], "predictor", style.COLOURS["model"], "layer")
+    style.intervals(ax, t[t.kind == "composition-matched"], "predictor", "0.4", "composition-matched", "s")
     for name in ("dosage", f"{kmer_k}-mer", "random twin", "label shuffle"):
         row = t[t.predictor == name].iloc[0]
-        figstyle.band(ax, row.value, row.low, row.high, figstyle.COLOURS["k-mer" if name.endswith("-mer") else name], name)
+        style.band(ax, row.value, row.low, row.high, style.COLOURS["k-mer" if name.endswith("-mer") else name], name)
     ax.set(title=arm, ylabel="AUROC" if ax is axes[0] else "")
     ax.tick_params(axis="x", rotation=30)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3);
@@ -420,12 +418,12 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # model learned.
 
 # %%
-figure, axes = figstyle.panels(len(arms), 2.0, sharey=True)
+figure, axes = style.panels(len(arms), 2.0, sharey=True)
 for ax, arm in zip(axes, arms, strict=True):
     ax.axline((0.5, 0.5), slope=1, color="0.6", lw=0.8, ls="--")
-    for name, colour, marker in (("before", "0.4", "s"), ("after Platt", figstyle.COLOURS["model"], "o")):
+    for name, colour, marker in (("before", "0.4", "s"), ("after Platt", style.COLOURS["model"], "o")):
         mine = curves[(curves.arm == arm) & (curves.scaling == name)].rename(columns={"observed": "value"})
-        figstyle.intervals(ax, mine, "predicted", colour, name, marker)
+        style.intervals(ax, mine, "predicted", colour, name, marker)
     ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases" if ax is axes[0] else "", xlim=(0, 1), ylim=(0, 1))
 axes[0].legend(loc="upper left")
 stage.finish()

@@ -60,12 +60,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import figstyle, io, labels, stats, store
+from lib.acts import store
+from lib.corpus import splits
+from lib.figures import labels, style
 from lib.models import adapter
 from lib.sae import data, evaluate, format, stability
 from lib.sae.model import random_dictionary
 from lib.sae.stack import Run
 from lib.sae.train import TrainConfig, resume_key, train
+from lib.stage import io
+from lib.stats import estimates
 
 stage = io.open_stage(study, "03_sae_training")
 
@@ -80,7 +84,7 @@ store_path = io.stage_path(study, "01_extraction", "activations.h5")
 acts = store.open_store(store_path)
 units = io.read_table(study, "01_extraction", "units")
 x, unit = acts.acts[sae_site], acts.tokens["unit"]
-split = store.split_rows(units, unit, validation_contigs, test_contigs)
+split = splits.split_rows(units, unit, validation_contigs, test_contigs)
 pd.Series({name: len(rows) for name, rows in split.items()}).to_frame("tokens")
 
 # %% [markdown]
@@ -123,7 +127,7 @@ for name, sae in saes.items():
     run = named[name]
     for part in ("validation", "test"):
         q = evaluate.quality(sae, x, split[part], unit)
-        e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
+        e = estimates.ratio_interval(q.sse, q.sst, n_boot, seed)
         rows.append({"run": name, "architecture": run.architecture, "d_sae": run.d_sae, "sparsity": run.sparsity, "split": part,
                      "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0, "dead_share": q.dead_share,
                      "coherence": evaluate.coherence(sae.W_dec).mean().item(), "n_units": e.n, "n_tokens": len(split[part])})
@@ -152,11 +156,11 @@ controls = []
 components = max(1, round(float(best.l0)))         # what a token costs: the same for the dictionary and its rivals
 random = random_dictionary(sae, components, seed + 1)
 q = evaluate.quality(random, x, split["test"], unit)
-e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
+e = estimates.ratio_interval(q.sse, q.sst, n_boot, seed)
 controls.append({"control": "random dictionary", "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0})
 centre, basis = evaluate.pca_basis(x, split["train"], components, seed)
 sse, sst = evaluate.pca_quality(x, split["test"], unit, centre, basis)
-e = stats.ratio_interval(sse, sst, n_boot, seed)
+e = estimates.ratio_interval(sse, sst, n_boot, seed)
 controls.append({"control": "PCA", "explained_variance": e.value, "low": e.low, "high": e.high, "l0": basis.shape[1]})
 stage.write_table("sweep", sweep)
 quality = evaluate.quality(sae, x, split["test"], unit)
@@ -187,7 +191,7 @@ def trained_on_twin(site):
     test_source = of_twin(site, "test")
     twin_x = np.concatenate([test_source.read(block) for block in range(len(test_source.sizes))])
     q = evaluate.quality(twin_sae, twin_x, np.arange(len(twin_x)), unit[split["test"]])
-    return twin_sae, stats.ratio_interval(q.sse, q.sst, n_boot, seed), q.l0
+    return twin_sae, estimates.ratio_interval(q.sse, q.sst, n_boot, seed), q.l0
 
 twin_sae, e, l0 = trained_on_twin(sae_site)
 format.save(twin_sae, stage.path("twin/cfg.json").parent, sae_site, twin.identity)
@@ -214,7 +218,7 @@ for site in [name for name in layer_sites if name != sae_site]:
     format.save(at_site, stage.path(layers[site]["sae"] + "/cfg.json").parent, site, identity)
     format.save(twin_there, stage.path(layers[site]["twin"] + "/cfg.json").parent, site, twin.identity)
     q = evaluate.quality(at_site, acts.acts[site], split["test"], unit)
-    e = stats.ratio_interval(q.sse, q.sst, n_boot, seed)
+    e = estimates.ratio_interval(q.sse, q.sst, n_boot, seed)
     layers[site]["l0"] = float(q.l0)
     rows.append({"site": site, "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0, "dead_share": q.dead_share,
                  "twin": twin_e.value, "n_units": e.n})
@@ -329,12 +333,12 @@ stage.headline(site=sae_site, run=chosen, EV=round(best.explained_variance, 4), 
 verdict
 
 # %%
-figure, ax = figstyle.axes(1, 1, height=2.3)
+figure, ax = style.axes(1, 1, height=2.3)
 for architecture, group in sweep[sweep.split == "test"].groupby("architecture"):
-    figstyle.intervals(ax, group.rename(columns={"explained_variance": "value"}), "l0", figstyle.COLOURS[architecture],
-                       figstyle.NAMES[architecture], figstyle.MARKERS[architecture])
+    style.intervals(ax, group.rename(columns={"explained_variance": "value"}), "l0", style.COLOURS[architecture],
+                       style.NAMES[architecture], style.MARKERS[architecture])
 for c in controls[controls.explained_variance > -0.5].itertuples():   # a lower one is in controls.csv
-    ax.plot(c.l0, c.explained_variance, figstyle.MARKERS[c.control], color=figstyle.COLOURS[c.control], label=c.control)
+    ax.plot(c.l0, c.explained_variance, style.MARKERS[c.control], color=style.COLOURS[c.control], label=c.control)
 ax.axhline(0.9, color="0.7", lw=0.6)
 ax.axvline(30, color="0.7", lw=0.6)
 ax.set(xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)", xscale="log")

@@ -69,20 +69,30 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from lib import figstyle, inputs, io, stats, stops, store
-from lib.annotate import (
-    composition,
-    concepts,
-    confounders,
-    features,
-    finalists,
-    rivals,
-    search,
-    tracks,
+from lib.acts import store
+from lib.annotate import catalogue as catalogue_
+from lib.annotate import composition, concepts, search
+from lib.annotate import ladder as ladder_
+from lib.annotate import shown as shown_
+from lib.annotate.catalogue import nearest, stacked, variance_share, write_catalogue
+from lib.annotate.ladder import best_concepts, pick_finalists, shown_concepts
+from lib.annotate.shown import top_windows
+from lib.annotate.strata import confounder_codes, strata_of
+from lib.corpus import splits
+from lib.dna import confounders, finalists, kmers, motifs, reference, report, strands, tracks, truth, windows
+from lib.dna.intervals import (
+    bed_intervals,
+    clinvar_intervals,
+    codes_of,
+    gene_intervals,
+    gwas_intervals,
+    motif_hits,
 )
-from lib.genome import motifs, reference, report, windows
+from lib.figures import style
 from lib.models import adapter
 from lib.sae import evaluate, format
+from lib.stage import inputs, io, stops
+from lib.stats import estimates
 
 stage = io.open_stage(study, "04_annotation")
 
@@ -95,8 +105,8 @@ acts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5"))
 units = io.read_table(study, "01_extraction", "units")
 texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
 x = acts.acts[site]
-split = store.split_rows(units, acts.tokens["unit"], validation_contigs, test_contigs)
-once = features.disjoint_units(units)
+split = splits.split_rows(units, acts.tokens["unit"], validation_contigs, test_contigs)
+once = concepts.disjoint_units(units)
 split = {part: rows[np.isin(acts.tokens["unit"][rows], once)] for part, rows in split.items()}
 stopped = stops.of_dictionary(chosen)  # every claim here rests on it
 print(f"{chosen['run']} at {site}; decision: {chosen['decision']}")
@@ -112,27 +122,27 @@ print(f"{chosen['run']} at {site}; decision: {chosen['decision']}")
 genome = reference.Reference(inputs.find(study, genome_path))
 counted = Counter()
 starts = windows.read_bed(inputs.find(study, promoter_path), genome, "promoter", False, counted) if promoter_path else None
-counts = confounders.KmerCounts(features.codes_of(texts))
+counts = confounders.KmerCounts(codes_of(texts))
 repeats = confounders.sequence_concepts(units, texts, counts)
 intervals = [repeats]
 if exon_path:
-    intervals.append(features.gene_intervals(inputs.find(study, exon_path), genome, counted))
+    intervals.append(gene_intervals(inputs.find(study, exon_path), genome, counted))
 if promoter_path:
-    intervals.append(features.bed_intervals(starts, "promoter", promoter_flank_bp))
+    intervals.append(bed_intervals(starts, "promoter", promoter_flank_bp))
 if interval_paths:
     intervals += [tracks.read(inputs.find(study, path), genome, counted) for path in interval_paths]
 if variant_path:
-    intervals.append(features.clinvar_intervals(inputs.find(study, variant_path), genome, units, counted))
+    intervals.append(clinvar_intervals(inputs.find(study, variant_path), genome, units, counted))
 if gwas_path:
-    intervals.append(features.gwas_intervals(inputs.find(study, gwas_path), genome, counted))
+    intervals.append(gwas_intervals(inputs.find(study, gwas_path), genome, counted))
 intervals = pd.concat(intervals, ignore_index=True)
 stage.write_table("input_report", report.table(counted))
 planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
 laid, tokens, found_hits = {}, {}, {}
 for part in ("validation", "test"):
-    tokens[part] = features.token_table(acts.tokens, units, split[part])
+    tokens[part] = concepts.token_table(acts.tokens, units, split[part])
     mine = units.loc[np.unique(tokens[part].unit)]
-    found_hits[part] = concepts.motif_hits(mine, [texts[u] for u in mine.unit], motifs.vertebrate_motifs(), fimo_p)
+    found_hits[part] = motif_hits(mine, [texts[u] for u in mine.unit], motifs.vertebrate_motifs(), fimo_p)
     parts = [concepts.lay(tokens[part], found_hits[part], "motif", f"{motifs.RELEASE}, FIMO p <= {fimo_p}", min_instances),
              concepts.lay(tokens[part], intervals, "interval", "sequence and parameter files", min_instances)]
     if planted is not None:
@@ -140,7 +150,7 @@ for part in ("validation", "test"):
         true = planted.assign(concept="site " + planted.motif + " " + planted.strand)
         parts.append(concepts.lay(tokens[part], true, "true site", "simulation", min_instances))
     laid[part] = concepts.combine(parts)
-laid["validation"], laid["test"] = features.shared(laid["validation"], laid["test"])
+laid["validation"], laid["test"] = concepts.shared(laid["validation"], laid["test"])
 stage.write_table("concepts", laid["test"].table)
 kinds = laid["test"].table.kind.unique().tolist()
 laid["test"].table.groupby("kind").agg(concepts=("concept", "size"), instances=("n_instances", "sum"))
@@ -152,8 +162,8 @@ laid["test"].table.groupby("kind").agg(concepts=("concept", "size"), instances=(
 # to a start site (Mantel-Haenszel over strata), is above 1 with its interval.
 
 # %%
-codes = features.confounder_codes({part: confounders.of_tokens(tokens[part], texts, repeats, starts) for part in tokens})
-strata = {part: features.strata_of({name: mine[name] for name in ("gc", "cpg", "repeat", "log_tss")}) for part, mine in codes.items()}
+codes = confounder_codes({part: confounders.of_tokens(tokens[part], texts, repeats, starts) for part in tokens})
+strata = {part: strata_of({name: mine[name] for name in ("gc", "cpg", "repeat", "log_tss")}) for part, mine in codes.items()}
 print(f"{len(np.unique(strata['test']))} strata of {len(tokens['test']):,} test tokens")
 
 # %% [markdown]
@@ -178,7 +188,7 @@ def methods_at(where):
 
 methods = methods_at(site)
 own = methods["SAE"]
-words = {"k-mer": {part: rivals.kmer_latents(tokens[part], texts, kmer_k) for part in search.PARTS}}  # the same at every layer
+words = {"k-mer": {part: kmers.kmer_latents(tokens[part], texts, kmer_k) for part in search.PARTS}}  # the same at every layer
 read, best = (pd.concat(tables, ignore_index=True) for tables in zip(search.search(methods, ground), search.search(words, ground)))
 methods |= words
 stage.write_table("associations", read.drop(columns="concept_row"))
@@ -186,7 +196,7 @@ stage.write_table("best_latents", best)
 stage.write_json("settings.json", {"f1_floor": f1_floor});  # for the figure
 
 # %%
-ladder = features.ladder(read, best)
+ladder = ladder_.ladder(read, best)
 stage.write_table("ladder", ladder)
 ladder.round(3)
 
@@ -206,9 +216,9 @@ for where in [name for name in acts.acts if name in at_layer]:
     read_there, best_there, latents_there = at_layer[where]
     if where != site:
         read_there, best_there = (pd.concat([t, mine[mine.method == "k-mer"]]) for t, mine in ((read_there, read), (best_there, best)))
-    by_layer.append(features.ladder(read_there, best_there).assign(site=where))
+    by_layer.append(ladder_.ladder(read_there, best_there).assign(site=where))
     for kind in kinds:
-        shown = features.shown_concepts(best, kind, n_layer_concepts)
+        shown = shown_concepts(best, kind, n_layer_concepts)
         mine = best_there[(best_there.method == "SAE") & best_there.concept.isin(shown)]
         null = best_there[(best_there.method != "SAE") & best_there.concept.isin(shown)].groupby("concept").f1.max()
         part = search.f1_intervals(mine, latents_there["test"], laid["test"], tokens["test"].unit.to_numpy(), n_boot, seed)
@@ -229,9 +239,9 @@ again = {name: format.load(training / folder, site, model.identity) for name, fo
 again = {name: {part: evaluate.latents_of(other, x, split[part]) for part in search.PARTS} for name, other in again.items()}
 seed_read, seed_best = search.search(again, ground) if again else (read[:0], best[:0])
 first = next(iter(chosen["seeds"]))
-by_seed = pd.concat([ladder[ladder.method == "SAE"].assign(method=first), features.ladder(seed_read, seed_best)], ignore_index=True)
+by_seed = pd.concat([ladder[ladder.method == "SAE"].assign(method=first), ladder_.ladder(seed_read, seed_best)], ignore_index=True)
 stage.write_table("seed_ladder", by_seed.rename(columns={"method": "seed"}))
-seed_names = pd.concat([features.best_concepts(rows).assign(seed=name) for name, rows in seed_read.groupby("method")] or [features.best_concepts(seed_read).assign(seed="")])
+seed_names = pd.concat([best_concepts(rows).assign(seed=name) for name, rows in seed_read.groupby("method")] or [best_concepts(seed_read).assign(seed="")])
 stage.write_table("seed_latents", seed_names[["seed", "latent", "concept", "kind", "family", "f1_validation", "f1", "q", "claimed"]])
 by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sort=False)
 
@@ -244,7 +254,7 @@ by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sor
 # %%
 named = [] if planted is None else ["true site"]
 for kind in ["motif", "interval", *named]:
-    gains = features.gains(best[best.kind == kind], [m for m in methods if m != "SAE"], n_boot, seed)
+    gains = ladder_.gains(best[best.kind == kind], [m for m in methods if m != "SAE"], n_boot, seed)
     strongest = min(gains, key=lambda rival: gains[rival].low)
     for rival, e in [*gains.items(), (None, gains[strongest])]:
         stage.claim(f"latents match {kind} concepts better than {rival or 'the strongest rival'} (test F1, mean difference)", *e,
@@ -263,25 +273,25 @@ stage.headline(**{f"{k} found": int(v) for k, v in sae_ladder.profiles_found.ite
 
 # %%
 if planted is not None:
-    recovery, false = features.recovery(read, best, planted, found_hits["test"], list(methods))
+    recovery, false = truth.recovery(read, best, planted, found_hits["test"], list(methods))
     stage.write_table("recovery", recovery)
     stage.write_table("false_claims", false)
     score = recovery.set_index("method")
     mine, rest, twin_row = score.loc["SAE"], score.drop(index="SAE"), score.loc["random twin"]
     untested = "" if mine.motifs else f"no planted motif has {min_instances} sites on validation and on test"
-    e, strongest = stats.share(mine.recovered, mine.motifs), stats.share(rest.recovered.max(), mine.motifs)
+    e, strongest = estimates.share(mine.recovered, mine.motifs), estimates.share(rest.recovered.max(), mine.motifs)
     stage.claim(f"planted motifs recovered by one latent (test F1 above {f1_floor}, q below 0.05)", *e, round(strongest.value, 4), e.value >= 0.8,
                 f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}", of="motifs", rule="at least 0.8", stopped=stopped,
                 because=untested)
-    e = stats.share(twin_row.recovered, twin_row.motifs)
+    e = estimates.share(twin_row.recovered, twin_row.motifs)
     stage.claim("at most 5 % of planted motifs are recovered on the random twin", e.value, None, None, e.n, 0.05, e.value <= 0.05,
                 "its own dictionary, same procedure", of="motifs", rule="at most 0.05", stopped=stopped, because=untested)
-    e = stats.share(mine.family_right, mine.recovered)
+    e = estimates.share(mine.family_right, mine.recovered)
     stage.claim("motif family named right, of the recovered", *e, 0.9, e.value >= 0.9, "best JASPAR family against the planted one; Wilson interval",
                 of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
-    e = stats.share(false["false"].sum(), len(false))
+    e = estimates.share(false["false"].sum(), len(false))
     stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05, "share of claimed pairs of the SAE, Wilson "
-                f"interval; with the sites under other names {features.chance_false(read, planted, found_hits['test'], seed=seed):.2f} would be false; "
+                f"interval; with the sites under other names {truth.chance_false(read, planted, found_hits['test'], seed=seed):.2f} would be false; "
                 f"strictly false {false['false_strict'].mean():.3f}", of="pairs", rule="at most 0.05", stopped=stopped,
                 because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
     stage.headline(motifs_recovered=f"{int(mine.recovered)} of {int(mine.motifs)}", family_right=f"{int(mine.family_right)} of {int(mine.recovered)}",
@@ -299,8 +309,8 @@ both = {name: np.concatenate([codes[part][name] for part in ("validation", "test
 token_id = np.concatenate([acts.tokens["token_id"][split[part]] for part in ("validation", "test")])
 n_validation = len(tokens["validation"])
 rows = np.arange(len(token_id))
-share = composition.shares(features.stacked(own), token_id, both, rows[:n_validation], rows[n_validation:])
-share["reverse_complement"] = features.strand_agreement(model, site, sae, texts, tokens["test"], own["test"])
+share = composition.shares(stacked(own), token_id, both, rows[:n_validation], rows[n_validation:])
+share["reverse_complement"] = strands.strand_agreement(model, site, sae, texts, tokens["test"], own["test"])
 stage.write_table("composition", share)
 share.describe().loc[["mean", "50%", "max"]].round(3)
 
@@ -312,7 +322,7 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 # out. The truth has no part in this.
 
 # %%
-picked = features.pick_finalists(read, n_finalists)
+picked = pick_finalists(read, n_finalists)
 follows = "finalists fire on their motif put into matched backgrounds (BH over finalists)"
 rule = "every finalist's q is below 0.05"
 if n_finalists and picked.empty:
@@ -336,10 +346,10 @@ elif n_finalists:
 # columns with *faithful* and the fall of AUROC without the latent.
 
 # %%
-catalogue = features.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
-                               features.variance_share(sae, own["test"], x, split["test"]), features.nearest(sae.W_dec))
-features.write_catalogue(stage, catalogue)
-cards = features.cards(catalogue, own["test"], tokens["test"], units, texts, n_cards, card_windows)
+catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
+                               variance_share(sae, own["test"], x, split["test"]), nearest(sae.W_dec))
+write_catalogue(stage, catalogue)
+cards = shown_.cards(catalogue, own["test"], tokens["test"], units, texts, n_cards, card_windows)
 stage.write_table("cards", cards)
 claims_of = catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("family").head(n_cards)
 curves = []
@@ -349,16 +359,16 @@ for method in ("SAE", "random dictionary"):
 stage.write_table("precision_recall", pd.concat(curves, ignore_index=True))
 plane = search.decoder_map(sae.W_dec.detach().numpy(), seed)
 stage.write_table("decoder_map", catalogue[["latent", "density", "kind", "concept", "family", "plausible"]].assign(x=plane[:, 0], y=plane[:, 1]))
-stage.write_table("top_windows", features.top_windows(own["test"], tokens["test"], units, 10))
-features.write_tracks(stage, catalogue, own["test"], tokens["test"], genome, n_tracks)
+stage.write_table("top_windows", top_windows(own["test"], tokens["test"], units, 10))
+tracks.write_tracks(stage, catalogue, own["test"], tokens["test"], genome, n_tracks)
 catalogue.head(12)
 
 # %%
-figure, ax = figstyle.axes(1, 1, height=2.3)
+figure, ax = style.axes(1, 1, height=2.3)
 kind = "true site" if planted is not None else "motif"
 for method in methods:
     values = np.sort(best[(best.kind == kind) & (best.method == method)].f1)[::-1]
-    ax.plot(np.arange(1, len(values) + 1), values, color=figstyle.COLOURS[method], label=method, ls=figstyle.LINES.get(method, "-"))
+    ax.plot(np.arange(1, len(values) + 1), values, color=style.COLOURS[method], label=method, ls=style.LINES.get(method, "-"))
 ax.axhline(f1_floor, color="0.7", lw=0.6)
 ax.set(xlabel=f"{kind} concepts, ranked", ylabel="test F1 of the best unit", ylim=(0, 1))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -75,13 +75,21 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 import numpy as np
 import pandas as pd
 
-from lib import cohort, figstyle, hunting, inputs, io, probe, stats, stops, store
-from lib.annotate import concepts
-from lib.causal import ablation, attribution, explain, necessity, patching, replication, rule, steering
+from lib.acts import store
+from lib.acts.pool import read_pooled
+from lib.causal import ablation, attribution, explain, falls, necessity, patching, replication, rule, steering
+from lib.causal.across import across_layers, across_models, debiased_cka, onto_bases
 from lib.causal.sets import by_kind, set_change
-from lib.genome import motifs
+from lib.corpus import corpus
+from lib.dna import intervals, motifs
+from lib.dna.people import read_cohort, read_phenotype
+from lib.dna.phenotypes import simulate_phenotype
+from lib.figures import style
 from lib.models import adapter
+from lib.outcome import probe, validate
 from lib.sae import evaluate, format
+from lib.stage import inputs, io, stops
+from lib.stats import estimates
 
 stage = io.open_stage(study, "05_validation")
 
@@ -105,8 +113,8 @@ def read_people(prefix=""):
     """Stored activations, the file of pooled ones, units, sequences, and the map from units to people and loci."""
     names = ("activations.h5", "pooled.h5", "units.csv", "sequences.txt", "cohort.h5")
     acts, pooled, units, texts, cohort_path = (io.private_path(study, "01_extraction", prefix + name) for name in names)
-    units, (samples, _, carriers) = io.read_csv(units), inputs.read_cohort(cohort_path)
-    locus_map, people, loci = probe.person_locus_map(carriers, units)
+    units, (samples, _, carriers) = io.read_csv(units), read_cohort(cohort_path)
+    locus_map, people, loci = corpus.person_locus_map(carriers, units)
     if people != samples:
         raise ValueError("people of carriers and of genotypes differ in order")
     return store.open_store(acts), pooled, units, texts.read_text().split(), locus_map, people, loci
@@ -118,8 +126,8 @@ n_people = len(people)
 
 def probed(where, y, n_repeats):
     """The probes of 02 at a site."""
-    X = probe.features(locus_map, n_people, store.read_pooled(pooled_path, [where])[0][:, 0])
-    return hunting.repeated(X, y, families, settings["n_folds"], n_repeats, settings["C_grid"], settings["seed"])
+    X = corpus.features(locus_map, n_people, read_pooled(pooled_path, [where])[0][:, 0])
+    return validate.repeated(X, y, families, settings["n_folds"], n_repeats, settings["C_grid"], settings["seed"])
 
 
 runs = {arm: probed(site, y, settings["n_repeats"]) for arm, y in phenotypes.items()}
@@ -170,14 +178,14 @@ if external_phenotype_path:
     other = read_people("external_")
     if other[-1] != loci:
         raise ValueError(f"second cohort: loci {other[-1][:5]}..., wanted {loci[:5]}... in this order")
-    other_y = cohort.read_phenotype(inputs.find(study, external_phenotype_path), other[5])
-    other_X = probe.features(other[4], len(other_y), store.read_pooled(other[1], [site])[0][:, 0])
+    other_y = read_phenotype(inputs.find(study, external_phenotype_path), other[5])
+    other_X = corpus.features(other[4], len(other_y), read_pooled(other[1], [site])[0][:, 0])
     other_moved = ablation.change_at(sae, other[0].acts[site], other[0].tokens, other[2], other[4], len(other_y))
 
 
 def final_probe(where, y):
     """The probe fitted on everybody here."""
-    X = probe.features(locus_map, n_people, store.read_pooled(pooled_path, [where])[0][:, 0])
+    X = corpus.features(locus_map, n_people, read_pooled(pooled_path, [where])[0][:, 0])
     return probe.fit(X, y, probe.choose_C(X, y, settings["C_grid"], settings["seed"], families)[0])
 
 
@@ -219,27 +227,27 @@ for arm, y in phenotypes.items():
     run, mine = runs[arm], necessary[necessary.arm == arm]
     first = run.score[:1]
     everything = evidence[arm].change.sum(1, dtype=np.float64)
-    left = hunting.estimate(y, run.score + everything, 1000, seed, families)
+    left = validate.estimate(y, run.score + everything, 1000, seed, families)
     totals.append({"arm": arm, "auroc_full": whole[arm].value, "full_low": whole[arm].low, "full_high": whole[arm].high, "auroc_all_ablated": left.value, "low": left.low, "high": left.high, "n": left.n})
     best = {kind: mine[mine.kind == kind].nlargest(n_claimed, "delta").name.tolist() for kind in ("latent", "family", "closure")}
     for mode, by_person in modes.items():
         own = ablation.score_change(by_person, decoder, run.probes[0], run.folds[0])[None]
         for kind, names in best.items():
-            fall = necessity.deltas(y, first, set_change(own, [sets[kind][name] for name in names])) if names else []
+            fall = falls.deltas(y, first, set_change(own, [sets[kind][name] for name in names])) if names else []
             rows += [{"arm": arm, "mode": mode, "kind": kind, "name": name, "delta": d} for name, d in zip(names, fall, strict=True)]
     members = [sets["closure"][name] for name in best["closure"]]
     if members:
         kept.append(necessity.sufficiency(y, run.score, evidence[arm].change, members).assign(arm=arm, closure=best["closure"]))
-    order = moving[np.argsort(-necessity.deltas(y, run.score, evidence[arm].change[:, moving]), kind="stable")]
+    order = moving[np.argsort(-falls.deltas(y, run.score, evidence[arm].change[:, moving]), kind="stable")]
     curves.append(necessity.set_curve(y, run.score[:1], evidence[arm].change[:1], order, 20, seed=seed).assign(arm=arm))
-    X = probe.features(locus_map, n_people, store.read_pooled(pooled_path, [site])[0][:, 0])
+    X = corpus.features(locus_map, n_people, read_pooled(pooled_path, [site])[0][:, 0])
     for kind in ("latent", "closure"):
         for name in best[kind][:3]:
             m = sets[kind][name]
             without = X + np.einsum("plm,md->pld", moved[:, :, m], decoder[m]).reshape(n_people, -1)
-            again = hunting.repeated(without, y, families, settings["n_folds"], 1, settings["C_grid"], settings["seed"])
-            frozen = necessity.deltas(y, first, set_change(evidence[arm].change[:1], [m]))[0]
-            lost = hunting.difference(y, first, again.score, 1000, seed, families)
+            again = validate.repeated(without, y, families, settings["n_folds"], 1, settings["C_grid"], settings["seed"])
+            frozen = falls.deltas(y, first, set_change(evidence[arm].change[:1], [m]))[0]
+            lost = validate.difference(y, first, again.score, 1000, seed, families)
             refits.append({"arm": arm, "kind": kind, "name": name, "frozen": frozen, "refit": lost.value, "low": lost.low, "high": lost.high, "n": lost.n})
 totals, curves = pd.DataFrame(totals), pd.concat(curves)
 modes_table = pd.DataFrame(rows, columns=["arm", "mode", "kind", "name", "delta"])
@@ -259,7 +267,7 @@ modes_table.pivot_table(index=["arm", "kind", "name"], columns="mode", values="d
 # %%
 null = []
 for i in range(n_null):
-    y = cohort.simulate_phenotype(np.zeros((1, n_people)), np.zeros(1), 0.5, seed + 1000 + i).phenotype.to_numpy()
+    y = simulate_phenotype(np.zeros((1, n_people)), np.zeros(1), 0.5, seed + 1000 + i).phenotype.to_numpy()
     run = probed(site, y, 1)
     own = ablation.repeated_change(moved, decoder, run.probes, run.folds)
     for kind, members in ((kind, members) for kind, members in sets.items() if members):
@@ -301,7 +309,7 @@ for arm in arms:
     stage.headline(**{f"{arm} {kind} necessary": int(necessary[(necessary.arm == arm) & (necessary.kind == kind)].necessary.sum()) for kind in sets})
 if n_null:
     wrong = null.groupby("draw")[["needed", "necessary"]].sum() > 0
-    e = stats.share(int(wrong.needed.sum()), len(wrong))
+    e = estimates.share(int(wrong.needed.sum()), len(wrong))
     stage.claim("phenotypes without effects in which anything is called needed", *e, 0.05, e.value <= 0.05,
                 f"share of phenotypes; necessary in {int(wrong.necessary.sum())}; {int(null.tested.sum())} tests, controls left out; Wilson interval",
                 of="phenotypes", rule="at most 0.05", stopped=no_go, because="" if e.n else "no set of latents can be tested")
@@ -320,11 +328,11 @@ if truth_variants_path:
         right = {name: set(m) for name, m in reads.items() if len(m) and set(m) <= causal}  # a tie with another motif is not right
         hit, n = sum(map(bool, right.values())), len(found)
         for what, k, of in (("recall", len(set().union(*right.values())) if right else 0, len(causal)), ("precision", hit, n)):
-            scored.append({"arm": arm, "kind": kind, "score": what, **stats.share(k, of)._asdict(), "k": k, "motifs": ", ".join(sorted(causal))})
+            scored.append({"arm": arm, "kind": kind, "score": what, **estimates.share(k, of)._asdict(), "k": k, "motifs": ", ".join(sorted(causal))})
     scored = pd.DataFrame(scored)[["arm", "kind", "score", "value", "low", "high", "k", "n", "motifs"]]
     inside = np.unique(np.concatenate([np.zeros(0, int), *(sets["closure"][name] for name in necessary.name[(necessary.arm == arms[0]) & (necessary.kind == "closure") & necessary.necessary])]))
     own_site = motif.reindex(inside).dropna()
-    e = stats.share(int(own_site.isin(causal).sum()), len(own_site))
+    e = estimates.share(int(own_site.isin(causal).sum()), len(own_site))
     scored.loc[len(scored)] = [arms[0], "latents of necessary closures that read a true site", "precision", e.value, e.low, e.high,
                                int(own_site.isin(causal).sum()), e.n, ", ".join(sorted(causal))]
     stage.write_table("planted", scored)
@@ -401,16 +409,16 @@ stage.write_table("steering_doses", doses.groupby(["latent", "direction", "draw"
 response = steering.summarise(doses)
 stage.write_table("steering", response)
 steep = steering.against_controls(response)
-e = stats.share(int(steep.over.sum()), len(steep))
+e = estimates.share(int(steep.over.sum()), len(steep))
 stage.claim(f"[{arm}] steering a latent of large fall moves the score more than every control of equal norm", *e, 1 / 11, e.low > 1 / 11,
             f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not independent; by chance 1 in 11",
             of="latents", rule="the interval lies above 1 in 11", stopped=stopped[arm], because="" if e.n else "no latent tested varies on these windows")
 steep.round(4)
 
 # %%
-figure, axes = figstyle.axes(1, 2, height=2.1)
+figure, axes = style.axes(1, 2, height=2.1)
 for _, group in doses[doses.latent.isin(steered[:3])].groupby("latent", sort=False):
-    for direction, colour in (("shuffled decoder", "0.8"), ("random", "0.6"), ("latent", figstyle.COLOURS["SAE"])):
+    for direction, colour in (("shuffled decoder", "0.8"), ("random", "0.6"), ("latent", style.COLOURS["SAE"])):
         for _, draw in group[group.direction == direction].groupby("draw"):
             mean = draw.groupby("eps")[["change", "kl"]].mean()
             for ax, column in zip(axes, ("change", "kl"), strict=True):
@@ -457,7 +465,7 @@ print({a.method: f"{a.seconds:.1f} s" for a in explained})
 if truth_path:
     sites_table, what = io.read_csv(inputs.find(study, truth_path)), "true sites"
 else:
-    sites_table, what = concepts.motif_hits(picked, sequences, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
+    sites_table, what = intervals.motif_hits(picked, sequences, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
 explanations = explain.compare(explained, twins, scorers, sequences, picked, sites_table, 1000, 1000, seed)
 agreement = explain.agreement(explained, 1000, seed)
 stage.write_table("explanations", explanations.drop(columns="seconds"))
@@ -478,11 +486,11 @@ if no_attention:
 explanations.set_index("method").T.round(3)
 
 # %%
-figure, axes = figstyle.axes(1, 3, height=2.2, sharey=True)
+figure, axes = style.axes(1, 3, height=2.2, sharey=True)
 for ax, (value, low, high, chance, title) in zip(axes, [("auroc", "low", "high", "null", f"AUROC, {what}"), ("deletion", "deletion_low", "deletion_high", None, "deletion area"),
                                                       ("sanity", "sanity_low", "sanity_high", "sanity_null", "|rank r| with random weights")], strict=True):
     for i, row in explanations.iterrows():
-        ax.errorbar(row[value], i, xerr=[[row[value] - row[low]], [row[high] - row[value]]], fmt="o", color=figstyle.COLOURS.get(row.method, figstyle.COLOURS["SAE"]), capsize=2)
+        ax.errorbar(row[value], i, xerr=[[row[value] - row[low]], [row[high] - row[value]]], fmt="o", color=style.COLOURS.get(row.method, style.COLOURS["SAE"]), capsize=2)
         if chance:
             ax.plot(row[chance], i, "|", color="0.3", ms=9)
     ax.set(xlabel=title)
@@ -525,7 +533,7 @@ else:
     measured = [tables[name][1] for name in seeds]
     replicated = replication.with_effect(claimed, [t.delta.to_numpy() for t in measured], [t.low.to_numpy() for t in measured], matches, by_chance, seed=seed)
     stage.write_table("replication_seeds", replicated)
-    e, by_luck = stats.share(int(replicated.replicated.sum()), len(replicated)), float(replicated.null_permuted.mean())
+    e, by_luck = estimates.share(int(replicated.replicated.sum()), len(replicated)), float(replicated.null_permuted.mean())
     stage.claim(f"[{arm}] latents of largest fall come again in two thirds of {len(seeds)} seeds, with their fall, more often than by chance", *e, round(by_luck, 4),
                 e.low > by_luck, "share; Wilson interval; null: permuted decoders", of="latents", rule=again_rule, stopped=stopped[arm],
                 because="" if e.n else "no latent can be tested")
@@ -549,7 +557,7 @@ else:
     again = again[again.family.isin(asked.name)]
     stage.write_table("replication_families", again[["family", "seed", "latents", "delta", "low", "high", "p_max_t"]])
     seen = again[(again.seed != first) & (again.low > 0) & (again.delta >= bar)].groupby("family").seed.nunique().reindex(asked.name, fill_value=0)
-    e = stats.share(int(seen.sum()), len(seen) * len(others))
+    e = estimates.share(int(seen.sum()), len(seen) * len(others))
     stage.claim(closures_again, *e, 1.0, e.value == 1,
                 "share of closures and seeds with that fall and a lower bound above 0: "
                 + "; ".join(f"{name}: {k} of {len(others)}" for name, k in seen.items()) + "; Wilson interval", of="pairs", rule="all of them", stopped=stopped[arm])
@@ -574,7 +582,7 @@ for where, there in chosen["layers"].items():
     mine, table = falls(other, where, fitted)
     layers[where] = mine[0], table.delta.to_numpy(), fires
 if len(layers) > 1:
-    across = replication.across_layers(*({where: part[i] for where, part in layers.items()} for i in range(3)), {site: claimed}, seed=seed)
+    across = across_layers(*({where: part[i] for where, part in layers.items()} for i in range(3)), {site: claimed}, seed=seed)
     stage.write_table("replication_layers", across)
     print(across.groupby("other_site")[["correlation", "null_95", "peers", "partner_delta"]].mean().round(3).to_string())
 
@@ -605,10 +613,10 @@ ours, x, spans, n_bases = on_bases(model, sae, site)
 rows = []
 for name, (other, other_sae, where) in others.items():
     theirs, other_x, other_spans, _ = on_bases(other, other_sae, where)
-    _, summary = replication.across_models(ours, spans, theirs, other_spans, n_bases, 1000, seed)
-    (a, covered_a), (b, covered_b) = replication.onto_bases(x, spans, n_bases), replication.onto_bases(other_x, other_spans, n_bases)
+    _, summary = across_models(ours, spans, theirs, other_spans, n_bases, 1000, seed)
+    (a, covered_a), (b, covered_b) = onto_bases(x, spans, n_bases), onto_bases(other_x, other_spans, n_bases)
     both = np.flatnonzero(covered_a & covered_b)[:5000]
-    rows.append({"model": name, "cka": replication.debiased_cka(a[both].toarray(), b[both].toarray()), "n_bases": len(both)} | summary)
+    rows.append({"model": name, "cka": debiased_cka(a[both].toarray(), b[both].toarray()), "n_bases": len(both)} | summary)
 models = pd.DataFrame(rows)
 stage.write_table("replication_models", models)
 models.round(3)
@@ -617,13 +625,13 @@ models.round(3)
 # ## What the prediction needs
 
 # %%
-figure, axes = figstyle.panels(len(arms), 2.3, sharey=True)
+figure, axes = style.panels(len(arms), 2.3, sharey=True)
 for ax, arm in zip(axes, arms, strict=True):
     at = 0
     for kind, colour in (("latent", "SAE"), ("family", "gated"), ("closure", "jumprelu")):
         mine = necessary[(necessary.arm == arm) & (necessary.kind == kind)].nlargest(8, "delta")
         place = at + np.arange(len(mine))
-        figstyle.intervals(ax, mine.assign(value=mine.delta, at=place), "at", figstyle.COLOURS[colour], kind)
+        style.intervals(ax, mine.assign(value=mine.delta, at=place), "at", style.COLOURS[colour], kind)
         ax.plot(place, mine[["rate_matched_99", "random_99"]].max(axis=1), "_", color="0.3", ms=6)
         at += len(mine) + 2
     ax.axhline(bar, color="0.4", lw=0.6, ls=":")

@@ -49,11 +49,17 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from lib import figstyle, inputs, io, stops, variants
-from lib.genome import reference, report, windows
+from lib.dna import labelled as labelled_
+from lib.dna import reference, report, windows
+from lib.dna.labelled import balanced_sample, inside, none, read_clinvar, read_table
+from lib.edits import separation as separation_
+from lib.edits.change import differences, readable, summarise, write_differences
+from lib.edits.separation import evidence
+from lib.figures import style
 from lib.models import adapter
 from lib.sae import format
 from lib.sae.model import random_dictionary
+from lib.stage import inputs, io, stops
 
 stage = io.open_stage(study, "06_variants")
 
@@ -66,17 +72,17 @@ loci = windows.read_bed(inputs.find(study, loci_path), genome)
 taken = Counter()
 stopped = stops.of_dictionary(chosen)  # every claim here rests on it
 if not variants_path:
-    labelled = variants.none()
+    labelled = none()
 elif label_column:
-    labelled = variants.read_table(inputs.find(study, variants_path), genome, label_column)
+    labelled = read_table(inputs.find(study, variants_path), genome, label_column)
 else:
-    labelled = variants.read_clinvar(inputs.find(study, variants_path), genome, loci, taken)
+    labelled = read_clinvar(inputs.find(study, variants_path), genome, loci, taken)
 label_kind = "simulated: destroys a planted site" if label_column else "ClinVar P/LP against B/LB"
 if test_contigs:
     labelled = labelled[labelled.contig.isin(test_contigs)].reset_index(drop=True)
-labelled["region"] = variants.region(labelled, inputs.find(study, exon_path), genome, taken) if exon_path else "all"
+labelled["region"] = labelled_.region(labelled, inputs.find(study, exon_path), genome, taken) if exon_path else "all"
 stage.write_table("input_report", report.table(taken))
-sample = variants.balanced_sample(labelled, max_per_class, seed)
+sample = balanced_sample(labelled, max_per_class, seed)
 assert not test_contigs or set(sample.contig) <= set(test_contigs)
 sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 
@@ -87,19 +93,19 @@ sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 # The rivals see exactly the same tokens.
 
 # %%
-table = variants.windows(sample, genome, window_bp)
-fits = variants.readable(table, model)
+table = labelled_.windows(sample, genome, window_bp)
+fits = readable(table, model)
 table = table[fits].reset_index(drop=True)
 print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
 untrained = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)   # as many latents a token as the trained one
-(change, rival), moved = variants.differences(model, chosen["site"], [sae, untrained], table, radius_bp)
-out = variants.summarise(table, change, moved).assign(label_kind=label_kind)
+(change, rival), moved = differences(model, chosen["site"], [sae, untrained], table, radius_bp)
+out = summarise(table, change, moved).assign(label_kind=label_kind)
 out["random_change"] = np.sqrt(np.asarray(rival.multiply(rival).sum(1)).ravel())
 features = io.read_table(study, "04_annotation", "features").set_index("latent")
 for side in ("lost", "gained"):
     out[f"{side}_concept"] = features.concept.reindex(out[f"{side}_latent"]).to_numpy()
     out[f"{side}_plausible"] = features.plausible.reindex(out[f"{side}_latent"]).to_numpy()
-variants.write_differences(stage.path("differences.h5"), change, out)
+write_differences(stage.path("differences.h5"), change, out)
 out.sort_values("lost").head(8)[["contig", "pos", "ref", "alt", "gene", "label", "lost_latent", "lost", "lost_concept"]]
 
 # %% [markdown]
@@ -116,7 +122,7 @@ snv = ((out.ref.str.len() == 1) & (out.alt.str.len() == 1)).to_numpy()
 kinds = {"all": np.ones(len(out), bool), "substitutions": snv}
 if truth_path:
     sites = io.read_csv(inputs.find(study, truth_path))
-    kinds["substitutions in sites"] = snv & variants.inside(out, sites[sites.planted.astype(bool)])
+    kinds["substitutions in sites"] = snv & inside(out, sites[sites.planted.astype(bool)])
 columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain_low", "gain_high", "n", "n_positive",
            "n_genes", "label_kind"]
 tables = [pd.DataFrame(columns=columns)]
@@ -125,7 +131,7 @@ for kind, keep in kinds.items():
         mine = out[keep & (out.region == region).to_numpy()]
         if min((mine.label == 1).sum(), (mine.label == 0).sum()) < min_per_class:
             continue
-        found = variants.separation(mine, scores, n_boot, seed)
+        found = separation_.separation(mine, scores, n_boot, seed)
         tables.append(found.assign(variants=kind, region=region, label_kind=label_kind)[columns])
 separation = pd.concat(tables[1:] or tables, ignore_index=True)
 stage.write_table("separation", separation)
@@ -137,7 +143,7 @@ separation.round(3)
 # Against chance: the interval stays above 0.5. Against each rival: that, and the paired difference stays above 0.
 
 # %%
-out["evidence"] = variants.evidence(out, min_calibration)
+out["evidence"] = evidence(out, min_calibration)
 stage.write_table("variants", out)
 said = "[simulated label] " if label_column else ""
 for (kind, region), group in separation.groupby(["variants", "region"], sort=False):
@@ -160,12 +166,12 @@ if separation.empty:
     stage.headline(AUROC="too few labelled variants")
 
 # %%
-figure, ax = figstyle.axes(1, 1, height=2.2)
+figure, ax = style.axes(1, 1, height=2.2)
 groups = list(separation.groupby(["variants", "region"], sort=False).groups)
 for i, name in enumerate(scores if groups else []):
     mine = separation[separation.method == name].reset_index(drop=True)
-    figstyle.intervals(ax, mine.assign(at=np.arange(len(mine)) + 0.15 * (i - 1)), "at", figstyle.COLOURS[name], name,
-                       figstyle.MARKERS.get(name, "o"))
+    style.intervals(ax, mine.assign(at=np.arange(len(mine)) + 0.15 * (i - 1)), "at", style.COLOURS[name], name,
+                       style.MARKERS.get(name, "o"))
 ax.set_xticks(range(len(groups)), [f"{k}\n{r}" for k, r in groups])
 ax.axhline(0.5, color="0.7", lw=0.6)
 ax.set(ylabel="AUROC, labelled variants")

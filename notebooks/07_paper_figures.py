@@ -30,7 +30,9 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 # %%
 import pandas as pd
 
-from lib import figures, io, labels, stops
+from lib.dna import cards
+from lib.figures import annotation, causal, dictionaries, extraction, labels, numbers, outcome
+from lib.stage import io, stops
 
 stage = io.open_stage(study, "07_paper_figures")
 STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_variants"]
@@ -47,7 +49,7 @@ label
 
 # %%
 headline = io.read_manifest(study, "01_extraction")["headline"]
-figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
+extraction.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
                  io.read_table(study, "01_extraction", "knowledge"), label, labels.loss(about));
 
 # %% [markdown]
@@ -56,28 +58,28 @@ figures.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
 # known only because the phenotype is simulated.
 
 # %%
-figures.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), label, alarmed);
+outcome.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), label, alarmed);
 
 # %% [markdown]
 # ## Figure 3 · Explained variance against sparsity
 # Test chromosomes, bars 95 % bootstrap over units; PCA and a random dictionary at the chosen run's L0.
 
 # %%
-figures.pareto(stage, io.read_table(study, "03_sae_training", "sweep"), io.read_table(study, "03_sae_training", "controls"), label);
+dictionaries.pareto(stage, io.read_table(study, "03_sae_training", "sweep"), io.read_table(study, "03_sae_training", "controls"), label);
 
 # %% [markdown]
 # ## Figure 4 · How often latents fire
 # Test tokens. A mass at the left would be dead or nearly dead latents; at the right, latents that mean nothing.
 
 # %%
-figures.density(stage, io.read_table(study, "03_sae_training", "latents"), io.read_table(study, "03_sae_training", "curves"), label);
+dictionaries.density(stage, io.read_table(study, "03_sae_training", "latents"), io.read_table(study, "03_sae_training", "curves"), label);
 
 # %% [markdown]
 # ## Figure 5 · Concepts found, against the same search over nulls
 # Test F1 of the unit chosen on validation, per concept, ranked; every rival and null was searched alike.
 
 # %%
-figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), label, no_go,
+annotation.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), label, no_go,
                  f1_floor=io.read_json(study, "04_annotation", "settings.json")["f1_floor"]);
 
 # %% [markdown]
@@ -87,7 +89,7 @@ figures.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), l
 # recall of the best pairs on test windows as the threshold falls.
 
 # %%
-figures.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io.read_table(study, "04_annotation", "precision_recall"), label, no_go);
+annotation.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io.read_table(study, "04_annotation", "precision_recall"), label, no_go);
 
 # %% [markdown]
 # ## Figure 7 · Concepts, layer by layer
@@ -95,7 +97,7 @@ figures.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io
 # lower bound is above the best null or rival at that layer.
 
 # %%
-figures.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_concepts"), label, no_go);
+annotation.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_concepts"), label, no_go);
 
 # %% [markdown]
 # ## Figure 8 · Feature cards
@@ -103,7 +105,7 @@ figures.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_conce
 # of the top windows aligned at their peak, and the JASPAR profile that the match names. Plausible is not faithful.
 
 # %%
-figures.cards(stage, io.read_table(study, "04_annotation", "cards"), io.read_table(study, "04_annotation", "features"), label, no_go);
+cards.cards(stage, io.read_table(study, "04_annotation", "cards"), io.read_table(study, "04_annotation", "features"), label, no_go);
 
 # %% [markdown]
 # ## Figure 9 · Decoder directions
@@ -111,7 +113,7 @@ figures.cards(stage, io.read_table(study, "04_annotation", "cards"), io.read_tab
 # of the best claimed concept.
 
 # %%
-figures.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"), label, no_go);
+annotation.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"), label, no_go);
 
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs
@@ -119,7 +121,7 @@ figures.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"),
 # moves with it). Bars 95 % BCa interval over people; ticks, the larger of the nulls; dotted, the bar of *necessary*.
 
 # %%
-figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), rule["arms"], rule["bar"], label, alarmed, no_go);
+causal.necessity(stage, io.read_table(study, "05_validation", "necessity"), rule["arms"], rule["bar"], label, alarmed, no_go);
 
 # %% [markdown]
 # ## Figure 11 · Explanations and variants
@@ -127,7 +129,7 @@ figures.necessity(stage, io.read_table(study, "05_validation", "necessity"), rul
 # what they name moves the score (bootstrap over windows). Last: AUROC of labelled variants by size of change, bootstrap over genes.
 
 # %%
-figures.explanations(stage, *(io.read_table(study, name, table) for name, table in (("05_validation", "agreement"), ("05_validation", "explanations"),
+causal.explanations(stage, *(io.read_table(study, name, table) for name, table in (("05_validation", "agreement"), ("05_validation", "explanations"),
                                                                                      ("06_variants", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
 
 # %% [markdown]
@@ -138,7 +140,7 @@ figures.explanations(stage, *(io.read_table(study, name, table) for name, table 
 # %%
 claims = pd.concat([t.assign(stage=name) for name, t in read.items()], ignore_index=True)
 claims.to_csv(stage.figure_path("claims.csv"), index=False, lineterminator="\n")
-stage.figure_path("numbers.tex").write_text(figures.numbers(study, {s: io.read_manifest(study, s)["headline"] for s in STAGES}))
+stage.figure_path("numbers.tex").write_text(numbers.numbers(study, {s: io.read_manifest(study, s)["headline"] for s in STAGES}))
 stage.headline(figures=11, claims=len(claims), hold=int((claims.verdict == "holds").sum()))
 stage.finish()
 claims[["stage", "claim", "value", "low", "high", "n", "of", "null", "verdict"]].round(3)

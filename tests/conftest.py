@@ -1,61 +1,15 @@
-"""A toy project: two or three notebooks that take no time, in a folder of their own."""
+"""Fixtures that every room's tests may ask for."""
 
-import shutil
 from pathlib import Path
-from unittest.mock import patch
 
-import jupytext
 import pytest
 
-from lib import io, params
-
-HEADER = """# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
-"""
-
-
-def write_pair(root: Path, stage: str, text: str) -> Path:
-    """Write notebooks/<stage>.py and .ipynb from percent-format text; the .ipynb's path."""
-    script = root / "notebooks" / f"{stage}.py"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text(HEADER + text)
-    notebook = jupytext.reads(script.read_text(), fmt="py:percent")
-    jupytext.write(notebook, script.with_suffix(".ipynb"))
-    return script.with_suffix(".ipynb")
-
-
-def write_params(root: Path, stage: str, text: str, study: str = "toy") -> Path:
-    """Write params/<study>/<stage>.yaml; its path."""
-    file = root / "params" / study / f"{stage}.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    return file
-
-
-def copy_lib(root: Path) -> None:
-    """Give the toy project its own lib, for kernels and commands that start there."""
-    (root / "lib").mkdir(parents=True)
-    for name in ("__init__.py", "fingerprint.py", "flat_yaml.py", "hashes.py", "io.py", "modules.py", "params.py",
-                 "ranges.py", "run.py", "stale.py", "verify.py"):
-        shutil.copy(Path(io.__file__).parent / name, root / "lib" / name)
-
-
-def toy_stages(stages: dict[str, list[str]]):
-    """The stages of a toy project, in a `with`."""
-    return patch.dict(params.STAGES, stages, clear=True)
+from lib.stage import io
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """An empty project root, which lib.io takes for the real one."""
+    """An empty project root, which lib.stage.io takes for the real one."""
     monkeypatch.setattr(io, "ROOT", tmp_path)
     monkeypatch.delenv("SAE_DNA_RUNNER", raising=False)
     yield tmp_path

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pysam
 
-from lib import io
+from lib.stage import io
 
 REPO = Path(__file__).resolve().parent.parent
 CONTIGS = [f"chr{i + 1}" for i in range(6)]

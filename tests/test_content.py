@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from content import content, differences, read_moves
 from safetensors.numpy import save_file
+
+from tests.content import content, differences, read_moves
 
 
 def write(root):

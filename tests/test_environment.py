@@ -7,7 +7,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from lib import io, run
+from lib.run import notebook
+from lib.stage import io
 
 LINES = [re.split(r"\s*#", line)[0].strip() for line in (io.ROOT / "requirements.txt").read_text().splitlines()]
 PINS = [line for line in LINES if line]
@@ -32,7 +33,7 @@ def test_environment_yml_only_reads_the_list():
 
 
 def test_installed_versions_are_the_direct_pins():
-    pins = run.direct_pins()
+    pins = notebook.direct_pins()
     assert len(pins) > 25
     installed = {name: importlib.metadata.version(name).split("+")[0] for name in pins}
     assert installed == pins

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import write_pair, write_params
 
-from lib import io, params
+from lib.stage import io, params
+from tests.projects import write_pair, write_params
 
 
 def problems(root: Path) -> list[str]:

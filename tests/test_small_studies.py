@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_studies import STAGES, STUDIES, write
 from test_chain import copy_tree
 
-from lib import io
+from lib.stage import io
+from tests.small_studies import STAGES, STUDIES, write
 
 DATA = Path(os.environ.get("DATA_DIR") or io.ROOT.parent / "shared/data")
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib.annotate import multiplicity, odds, pairs, shifts
+from lib.annotate import odds, pairs, shifts
 from lib.annotate.concepts import Concepts
 from lib.annotate.pairs import THRESHOLDS
+from lib.stats import multiplicity
 
 #: Latents as CSR [token, latent], or the same in blocks of columns, for rivals too dense to hold at once.
 Latents = sparse.csr_matrix | Iterable[sparse.csr_matrix]

@@ -12,10 +12,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib.genome import compiled
-from lib.genome import sequence as sq
-from lib.genome.motifs import Motif
-
 _CONTIG_SPAN = 10**10  # contig number x this + position: one sortable coordinate
 
 
@@ -52,36 +48,6 @@ def overlaps(
     shared = np.minimum(token_end[token], end[interval]) - np.maximum(token_start[token], start[interval])
     enough = (2 * shared >= token_end[token] - token_start[token]) | (2 * shared >= (end - start)[interval])
     return interval[enough], token[enough]
-
-
-def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif, ...], p_value: float = 1e-4) -> pd.DataFrame:
-    """FIMO hits (memelite) on both strands, each strand a concept of its own: a model reads one strand, and the two of a
-    motif that is not its own reverse complement are different words.
-
-    windows: contig, start, end, one row per sequence. Returns contig, start, end, concept (matrix id, name and strand),
-    family; one row per hit, whole inside its window.
-    """
-    import memelite
-
-    compiled.keep("memelite.fimo")
-    length = np.array([len(s) for s in sequences])
-    longest = length.max()
-    codes = np.full((len(sequences), longest), 4, dtype=np.uint8)
-    for row, text in enumerate(sequences):
-        codes[row, : len(text)] = sq.encode(text)
-    names = {f"{m.matrix_id} {m.name}": m for m in motifs}
-    found = memelite.fimo({n: m.pwm for n, m in names.items()}, sq.one_hot(codes), threshold=p_value)
-    contig, offset = windows["contig"].to_numpy(), windows["start"].to_numpy()
-    parts = []
-    for name, hits in zip(names, found, strict=True):
-        row, start = hits["sequence_name"].to_numpy(int), hits["start"].to_numpy(int)
-        width = names[name].width
-        whole = start + width <= length[row]  # a short sequence is padded, and a flat motif would hit the padding
-        row, start, strand = row[whole], start[whole], hits["strand"].to_numpy()[whole]
-        parts.append(pd.DataFrame({"contig": contig[row], "start": offset[row] + start,
-                                   "end": offset[row] + start + width, "concept": f"{name} " + pd.Series(strand, dtype=object),
-                                   "family": names[name].family}))  # fmt: skip
-    return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def lay(
@@ -130,3 +96,46 @@ def combine(parts: list[Concepts]) -> Concepts:
         sparse.vstack([p.instances for p in parts], format="csr"),
         np.concatenate([p.concept_of + o for p, o in zip(parts, offset, strict=True)]),
     )
+
+
+def disjoint_units(units: pd.DataFrame) -> np.ndarray:
+    """Units whose windows overlap no earlier kept one: loci of a BED may overlap, and a base must count once.
+
+    units: unit, contig, start, end. Returns unit numbers, in genome order.
+    """
+    kept, contig, done = [], None, 0
+    for place in units.sort_values(["contig", "start"]).itertuples():
+        if place.contig != contig or place.start >= done:
+            kept.append(place.unit)
+            contig, done = place.contig, place.end
+    return np.array(kept)
+
+
+def token_table(columns: dict[str, np.ndarray], units: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """Where tokens are: unit, contig, start and end in the unit, ref_start, ref_end; one row a token of `rows`."""
+    table = pd.DataFrame({name: np.asarray(columns[name][rows]) for name in ("unit", "start", "end", "ref_start", "ref_end")})
+    return table.assign(contig=units["contig"].to_numpy()[table["unit"]])
+
+
+def shared(first: Concepts, second: Concepts) -> tuple[Concepts, Concepts]:
+    """Keep the concepts that both splits hold, in the same order."""
+    names = [c for c in first.table["concept"] if c in set(second.table["concept"])]
+    return _select(first, names), _select(second, names)
+
+
+def of_kind(concepts: Concepts, kind: str) -> Concepts:
+    """The concepts of one kind."""
+    return _select(concepts, concepts.table.loc[concepts.table["kind"] == kind, "concept"].tolist())
+
+
+def _select(concepts: Concepts, names: list[str]) -> Concepts:
+    position = {name: i for i, name in enumerate(concepts.table["concept"])}
+    rows = np.array([position[n] for n in names], dtype=int)
+    renumber = np.full(len(concepts.table), -1)
+    renumber[rows] = np.arange(len(rows))
+    code = renumber[concepts.concept_of]
+    keep = code >= 0
+    return Concepts(
+        concepts.table.iloc[rows].reset_index(drop=True), concepts.tokens[:, rows],
+        concepts.instances[np.flatnonzero(keep)], code[keep],
+    )  # fmt: skip

@@ -15,8 +15,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import hypergeom
 
-from lib import stats
 from lib.annotate import odds
+from lib.stats import multiplicity
 
 
 def over_representation(
@@ -49,7 +49,7 @@ def over_representation(
         ratio = overlap * (len(known) - size - len(listed) + overlap) / ((size - overlap) * (len(listed) - overlap))
     table = pd.DataFrame({
         "set": names, "size": size, "overlap": overlap, "expected": size * len(listed) / len(known), "odds_ratio": ratio,
-        "or_low": low, "or_high": high, "p": p, "q": stats.benjamini_hochberg(p),
+        "or_low": low, "or_high": high, "p": p, "q": multiplicity.benjamini_hochberg(p),
     })  # fmt: skip
     return table.sort_values("p", kind="stable", ignore_index=True)
 

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from lib.annotate.concepts import Concepts
-from lib.genome import sequence as sq
 
 
 def shuffle_labels(concepts: Concepts, strata: np.ndarray, seed: int = 0) -> Concepts:
@@ -78,36 +76,6 @@ def principal_axes(acts: np.ndarray, rows: np.ndarray, n_axes: int, chunk: int =
     axes = np.linalg.eigh(square / len(rows) - np.outer(mean, mean))[1][:, ::-1][:, :n_axes]
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
     return mean.astype(np.float32), axes.astype(np.float32)
-
-
-def kmer_latents(tokens: pd.DataFrame, texts: list[str], k: int, covering: bool = False) -> sparse.csr_matrix:
-    """Presence of each k-mer at each token: CSR [token, 4^k] of ones, columns in ACGT order. What sequence alone gives.
-
-    tokens: unit, start, end (in the unit's text). By default the k-mers whose last base lies in the token, so no later
-    base is used; covering: all that share a base with it. K-mers with a letter other than A C G T are left out.
-    """
-    row, code = [], []
-    for unit, mine in tokens.reset_index(drop=True).groupby("unit", sort=False):
-        at = _kmer_codes(sq.encode(texts[unit]), k)  # by first base
-        low = np.maximum(mine["start"].to_numpy() - k + 1, 0)
-        high = np.minimum(mine["end"].to_numpy() - (0 if covering else k - 1), len(at))
-        count = np.maximum(high - low, 0)
-        first = np.repeat(low, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        here, found = np.repeat(mine.index.to_numpy(), count), at[first]
-        row.append(here[found >= 0])
-        code.append(found[found >= 0])
-    row, code = (np.concatenate(part) if part else np.empty(0, int) for part in (row, code))
-    found = sparse.csr_matrix((np.ones(len(row), np.float32), (row, code)), shape=(len(tokens), 4**k))
-    found.data[:] = 1
-    return found
-
-
-def _kmer_codes(codes: np.ndarray, k: int) -> np.ndarray:
-    """Number of the k-mer that starts at each base, -1 where a letter is not A C G T. codes: [base], 4 = other."""
-    if len(codes) < k:
-        return np.empty(0, dtype=int)
-    words = np.lib.stride_tricks.sliding_window_view(codes.astype(int), k)
-    return np.where((words < 4).all(1), words @ 4 ** np.arange(k - 1, -1, -1), -1)
 
 
 def moved_latents(latents: sparse.csr_matrix, unit: np.ndarray, seed: int = 0) -> sparse.csr_matrix:

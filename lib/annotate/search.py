@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib.annotate import association, features, pairs, rivals, shifts
-from lib.annotate.concepts import Concepts
+from lib.annotate import association, ladder, pairs, reread, rivals, shifts
+from lib.annotate.concepts import Concepts, of_kind
+from lib.models import shuffle
 from lib.models.adapter import Adapter
 from lib.sae import evaluate
 from lib.sae.model import SAE, random_dictionary
@@ -49,13 +50,13 @@ def latents_and_rivals(
     return {
         "SAE": own,
         "random dictionary": {part: evaluate.latents_of(untrained, acts, split[part]) for part in PARTS},
-        "random twin": {part: features.latents_on(twin, site, twin_sae, texts, tokens[part]) for part in PARTS},
+        "random twin": {part: reread.latents_on(twin, site, twin_sae, texts, tokens[part]) for part in PARTS},
         "raw neurons": {part: rivals.Directions(acts, split[part], mean) for part in PARTS},
         "PCA": {part: rivals.Directions(acts, split[part], mean, axes) for part in PARTS},
         "rate-matched": {part: rivals.moved_latents(own[part], tokens[part]["unit"].to_numpy(), seed) for part in PARTS},
         "label shuffle": own,
         "shuffled sequence": {
-            part: features.latents_on(model, site, sae, features.shuffled_texts(texts, tokens[part], seed), tokens[part]) for part in PARTS
+            part: reread.latents_on(model, site, sae, shuffle.shuffled_texts(texts, tokens[part], seed), tokens[part]) for part in PARTS
         },
     }
 
@@ -71,13 +72,13 @@ def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.
     read, best = [], []
     for method, latents in methods.items():
         for kind in list(ground.laid["test"].table["kind"].unique()) or ["motif"]:  # of no concept, no pair
-            known = {part: features.of_kind(ground.laid[part], kind) for part in PARTS}
+            known = {part: of_kind(ground.laid[part], kind) for part in PARTS}
             if method == "label shuffle":
                 known = {part: rivals.shuffle_labels(known[part], ground.strata[part], ground.seed) for part in PARTS}
             screened = association.screen(latents["validation"], known["validation"])
             reading = association.read_pairs(latents["test"], known["test"], screened, drawn, ground.strata["test"], unit, ground.pair_floor)
             read.append(reading.pairs.assign(method=method, kind=kind, n_tests=reading.n_tests))
-            best.append(features.best_pairs(reading, screened, latents["test"], known["test"]).assign(method=method, kind=kind))
+            best.append(ladder.best_pairs(reading, screened, latents["test"], known["test"]).assign(method=method, kind=kind))
     found = [pd.concat(tables, ignore_index=True) for tables in (read, best)]
     return tuple(table.assign(claimed=association.claimed(table) & (table["f1"] > ground.f1_floor)) for table in found)
 

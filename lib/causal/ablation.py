@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from lib import probe, stats
+from lib.outcome import probe
 from lib.sae.model import SAE
+from lib.stats import estimates
 
 MODES = ("reference", "zero", "mean", "resample")
 
@@ -146,7 +147,7 @@ def causal_match(drop: np.ndarray, motif: np.ndarray, causal: list[str], n: int,
     k = int(np.isin(motifs, causal).sum())
     if not 0 < member.sum() < len(member):
         return {"auroc": np.nan, "p": 1.0, "null_95": np.nan, "n": len(drop)}
-    observed = float(stats.auroc(member, drop))
-    null = np.array([stats.auroc(np.isin(motif, rng.choice(motifs, k, replace=False)), drop) for _ in range(n)])
+    observed = float(estimates.auroc(member, drop))
+    null = np.array([estimates.auroc(np.isin(motif, rng.choice(motifs, k, replace=False)), drop) for _ in range(n)])
     p = (1 + (null >= observed).sum()) / (1 + n)
     return {"auroc": observed, "p": float(p), "null_95": float(np.quantile(null, 0.95)), "n": len(drop)}

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from scipy.stats import rankdata, spearmanr
 
-from lib import stats
-from lib.annotate import features
 from lib.causal.attribution import Attribution, WindowScore, score_each
-from lib.genome import compiled
+from lib.models.shuffle import shuffled_texts
+from lib.stage import compiled
+from lib.stats import estimates
 
 #: p-value below which a span is a seqlet, for every method.
 SEQLET_P = 0.01
@@ -78,7 +78,7 @@ def site_overlap(
             for i, k, v in zip(inside, known, a.values, strict=True)
             if 0 < i[k].sum() < k.sum()
         ]
-        e = stats.mean_interval(np.array([r[0] for r in rolled]), n_boot, seed)
+        e = estimates.mean_interval(np.array([r[0] for r in rolled]), n_boot, seed)
         rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n,
                      **_null(rolled, e.value, n_null, seed), **left})  # fmt: skip
     return pd.DataFrame(rows)
@@ -213,7 +213,7 @@ def curves(
     known = common_bases(attributions)
     steps = np.linspace(0, 1, n_steps + 1)
     shuffles = [
-        features.shuffled_texts(list(sequences), pd.DataFrame({"unit": np.arange(len(sequences))}), seed + b)
+        shuffled_texts(list(sequences), pd.DataFrame({"unit": np.arange(len(sequences))}), seed + b)
         for b in range(n_backgrounds)
     ]
     rng, names = np.random.default_rng(seed), [*(a.method for a in attributions), "random order"]
@@ -257,7 +257,7 @@ def areas(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFram
     for method in [m for m in table.method.unique() if m != "random order"]:
         row = {"method": method}
         for kind in ("deletion", "insertion"):
-            e = stats.mean_interval(
+            e = estimates.mean_interval(
                 (area[kind, method] - area[kind, "random order"]).to_numpy(), n_boot, seed
             )
             row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
@@ -274,7 +274,7 @@ def agreement(attributions: Sequence[Attribution], n_boot: int = 1000, seed: int
     known, rows = common_bases(attributions), []
     for i, a in enumerate(attributions):
         for b in attributions[i + 1 :]:
-            e = stats.mean_interval(_correlations(np.abs(a.values), np.abs(b.values), known), n_boot, seed)
+            e = estimates.mean_interval(_correlations(np.abs(a.values), np.abs(b.values), known), n_boot, seed)
             rows.append(
                 {
                     "first": a.method,
@@ -301,7 +301,7 @@ def sanity(
         raise ValueError(f"twins are {[t.method for t in twins]}: wanted {[a.method for a in attributions]}")
     known, rows = common_bases([*attributions, *twins]), []
     for a, twin in zip(attributions, twins, strict=True):
-        e = stats.mean_interval(np.abs(_correlations(a.values, twin.values, known)), n_boot, seed)
+        e = estimates.mean_interval(np.abs(_correlations(a.values, twin.values, known)), n_boot, seed)
         null = np.abs(_correlations(a.values, twin.values, known, rolled=True))
         rows.append({"method": a.method, "sanity": e.value, "sanity_low": e.low, "sanity_high": e.high, "sanity_n": e.n,
                      "sanity_null": float(null.mean()) if len(null) else np.nan})  # fmt: skip

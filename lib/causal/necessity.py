@@ -15,45 +15,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm as normal
 
-from lib import stats
-from lib.annotate import multiplicity
+from lib.causal.falls import bootstrap, deltas, fold_deltas, jackknife
 from lib.causal.sets import set_change
 from lib.outcome.metrics import BINARY, Metric
-from lib.stats import clusters, draws
-
-
-def bootstrap(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray, metric: Metric = BINARY
-) -> tuple[np.ndarray, np.ndarray]:
-    """delta of each latent, [latent], and in each draw, float32 [latent, n_boot].
-
-    weights: [person, n_boot] from `draws`, the same for all latents. A latent that changes nothing (no rank; no
-    prediction) has 0 exactly.
-    """
-    drawn = metric.falls.drawn(y, full, change, weights)
-    return deltas(y, full, change, metric), drawn
-
-
-def deltas(y: np.ndarray, full: np.ndarray, change: np.ndarray, metric: Metric = BINARY) -> np.ndarray:
-    """delta of each latent: [latent]."""
-    return metric.falls.fall(y, full, change)
-
-
-def jackknife(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.ndarray | None, metric: Metric = BINARY
-) -> np.ndarray:
-    """Influence of each group on delta, from delta without that group: [latent, group], groups in sorted order.
-
-    (n - 1) / n (mean over groups of the kind of delta without one - delta without this one), n the groups of its kind:
-    the terms of BCa's acceleration for a stratified bootstrap. Source: Davison and Hinkley 1997, 5.3.2.
-    """
-    group, kind = clusters(y, groups, metric.target)
-    without = metric.falls.without(y, full, change, group)
-    for one in np.unique(kind):
-        alike = kind == one
-        n = alike.sum()
-        without[:, alike] = (n - 1) / n * (without[:, alike].mean(1, keepdims=True) - without[:, alike])
-    return without
+from lib.stats import estimates, multiplicity
+from lib.stats.estimates import draws
 
 
 def bca(delta: np.ndarray, drawn: np.ndarray, influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,21 +87,6 @@ def q_values(delta: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """
     t, _ = _studentised(delta, drawn)
     return multiplicity.benjamini_hochberg(2 * normal.sf(np.abs(t)), len(t))
-
-
-def fold_deltas(
-    y: np.ndarray, full: np.ndarray, change: np.ndarray, folds: np.ndarray, metric: Metric = BINARY
-) -> np.ndarray:
-    """delta inside each outer fold: [repeat, fold, latent], folds in sorted order. NaN in a fold that lacks a class."""
-    names = np.unique(folds)
-    wanted = 2 if metric.target == "continuous" else len(np.unique(y))
-    out = np.full((len(full), len(names), change.shape[1]), np.nan)
-    for r, scores in enumerate(full):
-        for f, name in enumerate(names):
-            inside = folds[r] == name
-            if len(np.unique(y[inside])) >= wanted:
-                out[r, f] = deltas(y[inside], scores[None, ..., inside], change[r : r + 1, ..., inside], metric)
-    return out
 
 
 def same_sign(by_fold: np.ndarray) -> np.ndarray:
@@ -274,11 +225,11 @@ def verdicts(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def strongest(table: pd.DataFrame) -> tuple[stats.Estimate, float, str]:
+def strongest(table: pd.DataFrame) -> tuple[estimates.Estimate, float, str]:
     """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall: the fall with its
     interval, the larger of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`."""
     if table.empty:
-        return stats.NOTHING, np.nan, ""
+        return estimates.NOTHING, np.nan, ""
     table = table.sort_values("delta", ascending=False)
     best = (table[table["needed"]] if table["needed"].any() else table).iloc[0]
     limit = float(best[["rate_matched_99", "random_99"]].astype(float).max())  # NaN only where both are
@@ -288,7 +239,7 @@ def strongest(table: pd.DataFrame) -> tuple[stats.Estimate, float, str]:
     )
     if too_large := int(table[["rate_matched_99", "random_99"]].isna().any(axis=1).sum()):
         note += f"; {too_large} of them could not be tested, for want of a null"
-    return stats.Estimate(best["delta"], best["low"], best["high"], len(table)), round(limit, 5), note
+    return estimates.Estimate(best["delta"], best["low"], best["high"], len(table)), round(limit, 5), note
 
 
 #: Why a kind may have no set.

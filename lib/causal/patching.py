@@ -17,11 +17,11 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lib import stats
 from lib.causal import ablation
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
 from lib.sae.model import SAE
+from lib.stats import estimates
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def top_latents(attributed: np.ndarray, n: int = 200) -> np.ndarray:
 class Check:
     """spearman: with its interval over latents; trusted: whether its value reaches the threshold."""
 
-    spearman: stats.Estimate
+    spearman: estimates.Estimate
     trusted: bool
 
 
@@ -288,12 +288,12 @@ def check(
         )
     n = exact.shape[1]
     if n < 3:
-        return Check(stats.NOTHING._replace(n=n), False)
+        return Check(estimates.NOTHING._replace(n=n), False)
     a, b = attributed.mean(0), exact.mean(0)
     pick = np.random.default_rng(seed).integers(0, n, (n_boot, n))
     value = float(_spearman(a[None], b[None])[0])
     low, high = np.nanquantile(_spearman(a[pick], b[pick]), [0.025, 0.975])
-    return Check(stats.Estimate(value, float(low), float(high), n), value >= threshold)
+    return Check(estimates.Estimate(value, float(low), float(high), n), value >= threshold)
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,11 +15,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from lib import hunting
 from lib.causal import ablation, necessity, sets
+from lib.causal.falls import deltas
+from lib.outcome import validate
 from lib.outcome.metrics import BINARY, Metric
-from lib.probe import Probe
-from lib.stats import Estimate
+from lib.outcome.probe import Probe
+from lib.stats.estimates import Estimate
 
 #: The kind whose sets are single latents, and whose rate-matched controls are single latents.
 LATENT = "latent"
@@ -52,7 +53,7 @@ class Evidence:
     arm: str
     y: np.ndarray
     groups: np.ndarray | None
-    run: hunting.Repeated
+    run: validate.Repeated
     moved: np.ndarray
     decoder: np.ndarray
     rate: np.ndarray
@@ -85,7 +86,7 @@ class Evidence:
 
     def first_falls(self, change: np.ndarray) -> np.ndarray:
         """Fall of the first repeat's scores by each change: [set]. change: [1, set, subject]."""
-        return necessity.deltas(self.y, self.run.score[:1], change, self.metric)
+        return deltas(self.y, self.run.score[:1], change, self.metric)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def judge(evidence: Evidence, settings: Settings) -> pd.DataFrame:
 
 def whole(evidence: Evidence, seed: int) -> Estimate:
     """The metric of the scores with nothing ablated, its interval of 1,000 draws over subjects."""
-    return hunting.estimate(evidence.y, evidence.run.score, 1000, seed, evidence.groups, evidence.metric)
+    return validate.estimate(evidence.y, evidence.run.score, 1000, seed, evidence.groups, evidence.metric)
 
 
 def grades(table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents: int) -> pd.Series:
@@ -187,7 +188,7 @@ def _second_falls(evidence: Evidence, members: list[np.ndarray]) -> np.ndarray |
     change = ablation.score_change(
         second.moved, evidence.decoder, [second.probe], np.zeros(len(second.y), int)
     )
-    return necessity.deltas(
+    return deltas(
         second.y, second.score[None], sets.set_change(change[None], members), evidence.metric
     )
 

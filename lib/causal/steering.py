@@ -14,11 +14,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lib import stats
 from lib.causal import patching
 from lib.models.adapter import Adapter
 from lib.models.tokens import TokenBatch
 from lib.sae.model import SAE
+from lib.stats import estimates
 
 DOSES = tuple(range(-8, 9, 2))  # standard deviations of the latent
 
@@ -144,7 +144,7 @@ def against_controls(response: pd.DataFrame) -> pd.DataFrame:
 
 def _curve(group: pd.DataFrame, doses: np.ndarray, n_boot: int, seed: int) -> dict[str, float]:
     change = group.pivot(index="eps", columns="unit", values="change").loc[doses].to_numpy()  # [dose, unit]
-    slope = stats.mean_interval(np.polyfit(doses, change, 1)[0], n_boot, seed)
+    slope = estimates.mean_interval(np.polyfit(doses, change, 1)[0], n_boot, seed)
     mean, ends = change.mean(1), [0, len(doses) - 1]
     below, above = np.flatnonzero(doses < 0), np.flatnonzero(doses > 0)
     near = [below[-1] if len(below) else 0, above[0] if len(above) else len(doses) - 1]

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lib import modules
 from lib.models import files, geneformer, helix, hyena, native, nt_v2, tahoe, tokens
 from lib.models.families import Family
 from lib.models.tokens import Encoded, TokenBatch, Tokenizer
+from lib.stage import modules
 
 
 @dataclass(frozen=True)

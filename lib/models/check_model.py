@@ -1,4 +1,4 @@
-"""The conformance suite on one model, from the command line: `python -m lib.models.conformance MODEL`."""
+"""The conformance suite on one model, from the command line: `python -m lib.models.check_model MODEL`."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _makes_sense(adapter: Adapter, records: list) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Exits with 0 when no check failed and the records raised no alarm, 1 when one did, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m lib.models.conformance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lib.models.check_model", description=__doc__)
     parser.add_argument("model", help="a folder, or a hub id org/name with --revision")
     parser.add_argument("--revision", help="the 40 hex digits of the hub's commit")
     parser.add_argument("--records", type=Path, help=f"FASTA for DNA and mRNA (of {MOST} records, up to {BASES:,} bases), lines for text, .h5ad for cells")
@@ -177,3 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
         print()
         sound &= knowledge_check.report(adapter, given.records)
     sys.exit(0 if sound else 1)
+
+
+if __name__ == "__main__":
+    main()

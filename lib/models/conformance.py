@@ -1,6 +1,6 @@
 """Checks every adapter must pass, because public model packages have failed each of them.
 
-On the command line: `python -m lib.models.conformance MODEL`, see lib.models.check_model.
+On the command line: lib.models.check_model.
 """
 
 from __future__ import annotations
@@ -522,9 +522,3 @@ def check(adapter: Adapter, records: Sequence) -> pd.DataFrame:
         rows.append((name, value, f"{c.sign} {c.bound:g}", passed, note))
     table = pd.DataFrame(rows, columns=["check", "value", "wanted", "passed", "note"])
     return table.astype({"value": float, "passed": "boolean"})
-
-
-if __name__ == "__main__":
-    from lib.models.check_model import main
-
-    main()

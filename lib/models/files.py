@@ -9,7 +9,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from lib.hashes import sha256
+from lib.stage.hashes import sha256
 
 #: Weights a folder may hold, best first; an index names the shards beside it.
 WEIGHTS = (

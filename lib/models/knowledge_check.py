@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lib import stats
 from lib.models import fasta, language
 from lib.models.adapter import Adapter
+from lib.stats import estimates
 
 LENGTHS = (1200, 900, 600, 300, 240, 180, 120, 60)  # bases of a window, the longest that gives at most TOKENS tokens
 TOKENS = 160
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
     question: str
     verdict: str
-    gap: stats.Estimate
+    gap: estimates.Estimate
     note: str
 
 
@@ -148,14 +148,14 @@ def positions(adapter: Adapter, windows: Sequence[str], seed: int = 0) -> Answer
     return Answer("rope_theta", _sound(gap), gap, f"best of {len(THETAS)} other values: {best} times the model's own")
 
 
-def _rival(windows: Sequence[str], own, of, names: list[str], seed: int) -> tuple[stats.Estimate, str]:
+def _rival(windows: Sequence[str], own, of, names: list[str], seed: int) -> tuple[estimates.Estimate, str]:
     """Loss of the best rival - the model's own, on windows that did not choose the rival; and the rival."""
     choose, compare = windows[::2], windows[1::2]
     best = min(names, key=lambda name: of(name, choose).mean())
-    return stats.mean_interval(of(best, compare) - own(compare), seed=seed), best
+    return estimates.mean_interval(of(best, compare) - own(compare), seed=seed), best
 
 
-def _sound(gap: stats.Estimate) -> str:
+def _sound(gap: estimates.Estimate) -> str:
     """Beyond `LITTLE`: names and positions make some difference to random weights too, and a steady one."""
     return "as written" if gap.low > LITTLE else "ANOTHER FITS BETTER" if gap.high < -LITTLE else "cannot tell"
 

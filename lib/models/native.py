@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.hashes import sha256
-from lib.models import files, kmers, tokens
+from lib.models import files, kmers, wrap
 from lib.models.families import NATIVE, Family
 from lib.models.tokens import Tokenizer
+from lib.stage.hashes import sha256
 
 #: Entries of old checkpoints' blocks that the classes compute themselves.
 BUFFERS = re.compile(r".*(rotary_emb(eddings)?\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)")
@@ -112,7 +112,7 @@ def native_tokenizer(folder: Path, trusted: bool = False) -> Tokenizer:
     file = files.check_tokenizer(folder)
     with naming(file, "or the tokenizer files beside it"):
         hub = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
-        ours = tokens.wrap(hub)
+        ours = wrap.wrap(hub)
     if (ours.pad_token_id or 0) >= (files.read_config(folder).get("vocab_size") or float("inf")):
         ours.pad_token_id = None
     return ours

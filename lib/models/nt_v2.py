@@ -17,7 +17,8 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 
 from lib.models import files, native
 from lib.models.families import NATIVE, Family
-from lib.models.tokens import Tokenizer, wrap
+from lib.models.tokens import Tokenizer
+from lib.models.wrap import wrap
 
 #: Entries a checkpoint may have or lack: rotary frequencies, which follow from the width, and what no output depends on.
 OPTIONAL = re.compile(

@@ -93,7 +93,7 @@ class Tokenizer:
         self.pad_token_id, self.unk_token_id = hub.pad_token_id, hub.unk_token_id
         self.mask_token_id = hub.mask_token_id
         self.prefix = "##" if '"WordPiece"' in decoder_of(hub) else ""
-        self.letters = DNA if _is_dna(source_words(hub)) else None
+        self.letters = DNA if is_dna(source_words(hub)) else None
 
     def encode(self, record) -> Encoded:
         """Tokens of one record with their source offsets. Raises ValueError for a letter the model does not read."""
@@ -183,17 +183,7 @@ def decoder_of(hub) -> str:
     return decoder.__getstate__().decode() if decoder is not None else ""
 
 
-def _is_dna(words: Sequence[str]) -> bool:
+def is_dna(words: Sequence[str]) -> bool:
     """Whether a vocabulary merged nothing but bases: it was made of DNA. Single characters may be a byte alphabet."""
     merged = [word.lstrip("\u0120\u2581#") for word in words if len(word) > 1]
     return any(merged) and all(set(word) <= set(DNA) for word in merged)
-
-
-def wrap(hub) -> Tokenizer:
-    """The tokenizer of ours that gives the ids of one of transformers', with coordinates."""
-    from lib.models import kmers, text
-
-    words = source_words(hub)
-    if all(len(w) == 1 and w == w.upper() for w in words) and set("ACGT") <= set(words):
-        return BaseTokenizer(hub)
-    return kmers.wrap(hub) or text.wrap(hub) or Tokenizer(hub)

@@ -10,20 +10,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lib import stats
 from lib.outcome import auroc, shapes
+from lib.stats import estimates
 
 
 def value(y: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Mean over classes of P(score of one of the class > score of another): [...]. Raises ValueError for a missing class."""
     n = _n_classes(y, score.shape[-2])
-    return np.mean([stats.auroc(y == k, score[..., k, :]) for k in range(n)], axis=0)
+    return np.mean([estimates.auroc(y == k, score[..., k, :]) for k in range(n)], axis=0)
 
 
 def resampled(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Value of each row of score in each draw: [k, n_boot]. score: [k, class, person] or [class, person]."""
     n = _n_classes(y, score.shape[-2])
-    return np.mean([stats.resampled_auroc(y == k, score[..., k, :], weights) for k in range(n)], axis=0)
+    return np.mean([estimates.resampled_auroc(y == k, score[..., k, :], weights) for k in range(n)], axis=0)
 
 
 def fall(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib import stats
 from lib.outcome import auroc, macro, r2
+from lib.stats import estimates
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Metric:
 
 
 BINARY = Metric(
-    "binary", "AUROC", "auroc", 0.5, stats.auroc, stats.resampled_auroc,
+    "binary", "AUROC", "auroc", 0.5, estimates.auroc, estimates.resampled_auroc,
     Falls(auroc.fall, auroc.drawn, auroc.without, auroc.error, "delong"),
 )  # fmt: skip
 CLASS = Metric(

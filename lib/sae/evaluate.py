@@ -11,8 +11,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from lib import stats
 from lib.sae.model import SAE
+from lib.stats import estimates
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def unit_losses(
 
 def loss_recovered(
     losses: pd.DataFrame, name: str, n_boot: int = 1000, seed: int = 0, ablation: str = "mean"
-) -> stats.Estimate:
+) -> estimates.Estimate:
     """(L_ablated - L_name) / (L_ablated - L_original), sums over units, with its bootstrap over units.
 
     1: as good as the original activations; 0: as bad as the ablated ones. losses: from `unit_losses`.
@@ -134,18 +134,18 @@ def loss_recovered(
     if ablation not in ("mean", "zero"):
         raise ValueError(f"ablation {ablation!r}: wanted mean or zero")
     lost, at_stake = losses[name] - losses["original"], losses[f"{ablation} ablated"] - losses["original"]
-    return stats.ratio_interval(lost.to_numpy(), at_stake.to_numpy(), n_boot, seed)
+    return estimates.ratio_interval(lost.to_numpy(), at_stake.to_numpy(), n_boot, seed)
 
 
 def paired_gain(
     own: np.ndarray, rival: np.ndarray, whole: np.ndarray, n_boot: int = 1000, seed: int = 0
-) -> stats.Estimate:
+) -> estimates.Estimate:
     """sum(rival - own) / sum(whole), with its bootstrap over units: both methods on the same resampled units.
 
     own, rival, whole: [unit]. With squared errors and squared deviations this is the difference of two explained
     variances; with losses and the loss at stake, of two losses recovered.
     """
-    return stats.ratio_interval(whole - (rival - own), whole, n_boot, seed)
+    return estimates.ratio_interval(whole - (rival - own), whole, n_boot, seed)
 
 
 @torch.inference_mode()

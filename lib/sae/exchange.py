@@ -16,11 +16,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import io
 from lib.models import adapter
 from lib.models.adapter import Adapter
 from lib.sae import foreign, format
 from lib.sae.model import SAE
+from lib.stage import io
 
 OPTIONS = {"import": ("from", "to", "site", "model"), "export": ("from", "to", "as")}
 #: The files by which a format is known, and its reader.

@@ -24,11 +24,11 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lib import io, modules
-from lib.progress import tqdm
 from lib.sae.model import SAE
 from lib.sae.optimise import Adam
 from lib.sae.stack import Run, Stack
+from lib.stage import io, modules
+from lib.stage.progress import tqdm
 
 #: Largest block of pre-activations a stack makes at once, in bytes; more members of a shape make another stack.
 STACK_BYTES = 2**29
@@ -37,7 +37,7 @@ STACK_BYTES = 2**29
 SETTLE = 8
 
 #: Modules that train and data import, but on which no weight depends: `data` says which rows of which model these are.
-BESIDE = ("lib.io", "lib.progress", "lib.modules", "lib.extract", "lib.models.adapter")
+BESIDE = ("lib.stage.io", "lib.stage.progress", "lib.stage.modules", "lib.acts.extract", "lib.models.adapter")
 
 #: What a log is sent of each run, and the module that each log needs.
 LOGGED = ("explained_variance", "l0", "dead_share", "loss", "tokens_s")

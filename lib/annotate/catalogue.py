@@ -1,0 +1,106 @@
+"""The catalogue: one row a latent, with its best concept and what else could explain it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from lib.annotate.ladder import best_concepts
+from lib.sae.model import SAE
+
+
+def stacked(parts: dict[str, sparse.csr_matrix]) -> sparse.csr_matrix:
+    """Validation tokens, then test tokens."""
+    return sparse.vstack([parts["validation"], parts["test"]], format="csr")
+
+
+@torch.inference_mode()
+def variance_share(sae: SAE, latents: sparse.csr_matrix, acts: np.ndarray, rows: np.ndarray, chunk: int = 4096) -> np.ndarray:
+    """Explained variance lost when a latent alone is set to 0, the others as they are: [latent].
+
+    sum over tokens of |r + f d|^2 - |r|^2, over the sum of |x - mean x|^2; r = x - x_hat, d the latent's decoder row.
+    latents: CSR [token, d_sae] of acts[rows].
+    """
+    lost, total, square, n = 0.0, 0.0, 0.0, len(rows)
+    decoder = sae.W_dec.double()
+    for s in range(0, n, chunk):
+        x = torch.from_numpy(np.asarray(acts[rows[s : s + chunk]], dtype=np.float64))
+        f = torch.from_numpy(latents[s : s + chunk].toarray()).double()
+        r = x - f @ decoder - sae.b_dec.double()
+        lost = lost + (f.square() * decoder.square().sum(1) + 2 * f * (r @ decoder.T)).sum(0)
+        total, square = total + x.sum(0), square + x.square().sum()
+    return (lost / (square - total.square().sum() / n)).numpy()
+
+
+@torch.inference_mode()
+def nearest(W_dec: torch.Tensor, k: int = 3, chunk: int = 2048) -> list[str]:
+    """For each latent the k others of the largest decoder cosine, as "12 (0.83), 40 (0.71)". W_dec: [d_sae, d_in]."""
+    unit = torch.nn.functional.normalize(W_dec.float(), dim=1)
+    out = []
+    for s in range(0, len(unit), chunk):
+        cosine = unit[s : s + chunk] @ unit.T
+        cosine[torch.arange(len(cosine)), s + torch.arange(len(cosine))] = -2
+        value, index = cosine.topk(min(k, len(unit) - 1), dim=1)
+        out += [", ".join(f"{i} ({v:.2f})" for i, v in zip(*row, strict=True)) for row in zip(index.tolist(), value.tolist(), strict=True)]
+    return out
+
+
+#: What the columns of the catalogue mean.
+COLUMNS = {
+    "latent": "number of the latent in the dictionary",
+    "density": "share of test tokens on which it fires",
+    "coherence": "largest absolute cosine of its decoder row with another's",
+    "variance_share": "explained variance that is lost on test tokens when it alone is set to 0",
+    "seeds_found": "number of other seeds in which it has the same partner by encoder and decoder, both with cosine above 0.7; empty "
+    "when no other seed was trained",
+    "kind": "kind of its best concept (motif or interval); empty, as all up to plausible, when no pair reached the floor on validation",
+    "concept": "concept of the highest F1 on validation chromosomes; a motif as JASPAR id, name and strand",
+    "family": "motif family, which is what we report: the member that binds cannot be read from sequence",
+    "threshold": "share of its largest validation activation above which it counts as firing",
+    "largest": "its largest activation on validation tokens",
+    "f1_validation": "F1 that chose the pair; every number below is from test chromosomes",
+    "n_fired": "test tokens on which it fires above the threshold",
+    "precision": "share of these inside the concept",
+    "recall": "share of the concept's instances with such a token",
+    "f1": "harmonic mean of precision and recall",
+    "auroc": "AUROC of the activation for tokens inside the concept",
+    "odds_ratio": "odds ratio adjusted for GC, CpG, repeats and distance to a start site (Mantel-Haenszel)",
+    "or_low": "lower end of its 95 % interval",
+    "or_high": "upper end of its 95 % interval",
+    "z": "excess of hits over circular shifts, in their standard deviations",
+    "p": "one-sided p against circular shifts",
+    "q": "Benjamini-Hochberg over all pairs of latents and concepts of the kind",
+    "q_latent": "the same over latents, after Simes over a latent's concepts",
+    "token_identity": "share of its variance that the token's own name explains, held out",
+    "confounders": "share of its variance that composition, repeats, place and distance to a start site explain, held out",
+    "explained_by_identity": "token_identity above 0.5",
+    "reverse_complement": "correlation over bases of the latent with itself on the reverse complement",
+    "neighbours": "latents with the nearest decoder rows, and the cosines",
+    "plausible": "the pair is claimed: q and q_latent below 0.05, adjusted odds ratio with its interval above 1, F1 above the floor",
+    "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the fall of AUROC",
+}  # fmt: skip
+COLUMNS_TEXT = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent.\n\n" + "".join(
+    f"- `{name}`: {text}.\n" for name, text in COLUMNS.items()
+)
+
+
+def catalogue(read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, variance: np.ndarray, neighbours: list[str]) -> pd.DataFrame:
+    """One row a latent, columns as in `COLUMNS`.
+
+    read: pairs of the SAE read on test, with claimed; latents: table of 03_sae_training (latent, frequency, coherence,
+    seeds_found); share: of `composition.shares`, with reverse_complement; variance, neighbours: [latent]. A latent's
+    concept is that of `best_concepts`.
+    """
+    table = latents.rename(columns={"frequency": "density"}).merge(best_concepts(read), on="latent", how="left").merge(share, on="latent", how="left")
+    table = table.sort_values("latent", ignore_index=True).assign(variance_share=variance, neighbours=neighbours, faithful="")
+    table["plausible"] = table["claimed"].eq(True)
+    return table[list(COLUMNS)]
+
+
+def write_catalogue(stage, table: pd.DataFrame) -> None:
+    """features.csv, the same as features.parquet, and columns.md."""
+    stage.write_table("features", table)
+    stage.write_text("columns.md", COLUMNS_TEXT)
+    table.to_parquet(stage.path("features.parquet"), index=False)

@@ -1,0 +1,77 @@
+"""Annotation before it is run: what lies off the genome is counted, since it is skipped, and is no fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from lib.check.agreement import A, X
+from lib.check.study import Study, Unknown
+from lib.dna import genes, intervals, windows
+from lib.dna import labelled as of_variants
+from lib.dna.checks.data import Data
+
+
+def files(study: Study) -> list[Callable[[Study, Data], None]]:
+    """A check for each annotation file that the study names."""
+    readers = {
+        "exon_path": genes.read,
+        "promoter_path": lambda path, genome, left_out: windows.read_bed(path, genome, "promoter", unique=False, report=left_out),
+        "gwas_path": lambda path, genome, left_out: intervals.gwas_intervals(path, genome, left_out),
+    }
+    checks = []
+    for name, reader in readers.items():
+        checks.append(partial(_annotation, name=name, reader=reader))
+    return [*checks, _intervals, _clinvar]
+
+
+def _annotation(study: Study, data: Data, name: str, reader: Callable) -> None:
+    if study(A, name):
+        genome = data.genome()
+        data.read(A, name, lambda path: reader(path, genome, data.left_out))
+
+
+def _intervals(study: Study, data: Data) -> None:
+    from lib.dna import tracks
+
+    genome = data.genome()
+    for text in study(A, "interval_paths"):
+        with suppress(Unknown):
+            data.read(A, "interval_paths", lambda path: tracks.read(path, genome, data.left_out), text)
+
+
+def _clinvar(study: Study, data: Data) -> None:
+    if study(A, "variant_path"):
+        genome, tiles = data.genome(), data.tiles()
+        data.read(A, "variant_path", lambda path: intervals.clinvar_intervals(
+            path, genome, tiles.iloc[:: 1 + len(tiles) // 100], Counter()))
+
+
+def labelled(study: Study, data: Data) -> None:
+    """The variants of 06, and their exons."""
+
+    genome = data.genome()
+    with suppress(Unknown):
+        if study(X, "exon_path"):
+            data.read(X, "exon_path", lambda path: of_variants.exons(path, genome, Counter()))
+    if not study(X, "variants_path"):
+        return
+    column = study(X, "label_column")
+    if column:
+        table = data.read(X, "variants_path", lambda path: of_variants.read_table(path, genome, column))
+    else:
+        regions = data.bed(X, "loci_path", "locus")
+        table = data.read(X, "variants_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
+    only = study(X, "test_contigs")
+    kept = table[table.contig.isin(only)] if only else table
+    study.notes.append(f"06_variants: {(kept.label == 1).sum()} variants of label 1 and {(kept.label == 0).sum()} of label 0"
+                       + (f" on {', '.join(only)}" if only else ""))
+
+
+def said(study: Study, data: Data) -> None:
+    """What the annotation files have off the genome, as notes."""
+    for (file, what, done), count in data.left_out.items():
+        if done == "left out":
+            study.notes.append(f"{file}: {count} {what}, {done}")

@@ -1,0 +1,90 @@
+"""Scores against planted truth: motifs recovered, and claims that are false."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lib.annotate import association
+from lib.annotate.ladder import profile
+
+
+def recovery(read: pd.DataFrame, best: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, methods: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores against planted truth.
+
+    planted: motif, strand, family, contig, start, end; hits: FIMO hits of the test units. First table, one row a method:
+    motifs; recovered (either strand's validation-best unit is claimed for it); family_right (of these, the unit's best
+    JASPAR pair, on validation, among the claimed is of the planted profile's family). Second: see `false_claims`.
+    """
+    family = planted.drop_duplicates("motif").set_index("motif")["family"]
+    rows = []
+    for method in methods:
+        sites = best[(best["method"] == method) & (best["kind"] == "true site")]
+        motif = profile(sites["concept"]).str.removeprefix("site ")
+        won = sites.assign(motif=motif)[sites["claimed"]].sort_values("f1_validation", ascending=False).drop_duplicates("motif")
+        named = read[(read["method"] == method) & (read["kind"] == "motif") & read["claimed"]]
+        named = named.sort_values("f1_validation", ascending=False).drop_duplicates("latent").set_index("latent")["family"]
+        right = won["latent"].map(named) == won["motif"].map(family)
+        rows.append({"method": method, "motifs": motif.nunique(), "recovered": len(won), "family_right": int(right.sum())})
+    return pd.DataFrame(rows), false_claims(read, planted, hits)
+
+
+def false_claims(read: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, names: dict[str, str] | None = None) -> pd.DataFrame:
+    """Which claimed pairs of an SAE latent and a JASPAR family the planted truth does not bear out; one row a pair.
+
+    Columns: latent, family, concept (its best), f1; true_sites, those with which the latent is associated on test
+    chromosomes (q and q_latent below 0.05, adjusted odds ratio with its interval above 1, whatever the F1); false: none of
+    them is of a motif of that family, and none holds half of the hits of a claimed profile of the family; false_strict:
+    as false, but only sites for which the latent is itself claimed, F1 floor and all, and whose hits it shares, count.
+    names: motif -> motif, which the sites of a motif are taken for: dealt at random, the control of this score.
+    """
+    names = names or {}
+    claims, related = read[(read["method"] == "SAE") & read["claimed"]], read[read["method"] == "SAE"]
+    related = related[association.claimed(related, f1_floor=-1.0) & (related["kind"] == "true site")]
+    near, strict = (_sites_of(table[table["kind"] == "true site"], names) for table in (related, claims))
+    motif = claims[claims["kind"] == "motif"]
+    sites = planted.assign(concept="site " + planted["motif"] + " " + planted["strand"])
+    family_of = planted.drop_duplicates("motif").set_index("motif")["family"].to_dict()
+    like = _on_sites(hits[hits["concept"].isin(motif["concept"].unique())], sites)
+    rows = []
+    for (latent, family), mine in motif.groupby(["latent", "family"]):
+        def alike(true: list[str], mine: pd.DataFrame = mine) -> bool:
+            return any(like.get((concept, site), 0) >= 0.5 for concept in mine["concept"] for site in true)
+
+        best, true = mine.sort_values("f1_validation").iloc[-1], near.get(latent, [])
+        named = any(family_of[site.removeprefix("site ")[:-2]] == family for site in true)
+        rows.append((latent, family, best["concept"], best["f1"], "; ".join(true), not (named or alike(true)), not alike(strict.get(latent, []))))
+    columns = ["latent", "family", "concept", "f1", "true_sites", "false", "false_strict"]
+    return pd.DataFrame(rows, columns=columns).astype({"false": bool, "false_strict": bool})
+
+
+def _sites_of(pairs_read: pd.DataFrame, names: dict[str, str]) -> dict[int, list[str]]:
+    """Latent -> its true sites, motifs renamed."""
+    bare = profile(pairs_read["concept"]).str.removeprefix("site ")
+    renamed = "site " + bare.map(lambda motif: names.get(motif, motif)) + pairs_read["concept"].str[-2:]
+    return {latent: mine.tolist() for latent, mine in renamed.groupby(pairs_read["latent"])}
+
+
+def chance_false(read: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, n: int = 20, seed: int = 0) -> float:
+    """Share of claimed pairs called false when true sites carry another motif's name: near 1 if the score can tell."""
+    motifs, rng, shares = planted["motif"].unique(), np.random.default_rng(seed), []
+    for _ in range(n):
+        turn = rng.permutation(motifs)
+        shares.append(false_claims(read, planted, hits, dict(zip(turn, np.roll(turn, 1))))["false"].mean())
+    return float(np.mean(shares))
+
+
+def _on_sites(hits: pd.DataFrame, sites: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Share of each concept's hits with at least half of the shorter of the two on a site, by (concept, site concept)."""
+    if not len(hits):
+        return {}
+    import bioframe
+
+    columns = ("contig", "start", "end")
+    hits = hits.reset_index(drop=True)
+    found = bioframe.overlap(hits, sites[[*columns, "concept"]], how="inner", cols1=columns, cols2=columns, suffixes=("", "_site"), return_index=True)
+    shared = found[["end", "end_site"]].min(axis=1) - found[["start", "start_site"]].max(axis=1)
+    shorter = np.minimum(found["end"] - found["start"], found["end_site"] - found["start_site"])
+    found = found[2 * shared >= shorter].drop_duplicates(["index", "concept_site"])
+    total = hits["concept"].value_counts()
+    return {pair: n / total[pair[0]] for pair, n in found.groupby(["concept", "concept_site"]).size().items()}

@@ -1,0 +1,356 @@
+"""The records of an indexed VCF or BCF, each field checked, so that what is wrong has a place and a name."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pysam
+
+from lib.dna.reference import Reference, check_file, contig_hint, other_spelling
+from lib.models import sequence as sq
+from lib.stage import lines
+
+FIRST = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
+_SPELLED = re.compile(r"[A-Za-z]+\Z")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line. start: 0-based. ref: upper case, IUPAC codes as N, checked against the genome. alts: as written.
+    info, form: text; calls: one text per sample. where: file, contig and position, for errors."""
+
+    contig: str
+    start: int
+    id: str | None
+    ref: str
+    alts: list[str]
+    info: str
+    form: str
+    calls: list[str]
+    where: str
+
+
+def sort_of(alt: str) -> str:
+    """What an ALT is: "spelled" (bases), "symbolic", "breakend", "* (deleted by another record)", or "" if none of these."""
+    if _SPELLED.match(alt):
+        return "spelled"
+    if alt == "*":
+        return "* (deleted by another record)"
+    if alt.startswith("<") and alt.endswith(">"):
+        return "symbolic"
+    bracket = "[" in alt or "]" in alt
+    return "breakend" if bracket or (len(alt) > 1 and (alt[0] == ".") != (alt[-1] == ".")) else ""
+
+
+class Vcf:
+    """An open file, after the checks that need no record.
+
+    header: pysam's. samples: names, in order. indexed: contigs with a record, says the index.
+    Raises FileNotFoundError or ValueError, naming the file, for: no index, or one that is not of this file; UTF-16, no
+    bgzip, truncation; a header that cannot be read, with other columns, or with a sample twice.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        compressed, self.is_bcf = check_file(self.path), self.path.name.endswith(".bcf")
+        if compressed and not self.is_bcf:
+            _check_header(self.path)
+        index = next((Path(f"{path}{end}") for end in (".tbi", ".csi") if Path(f"{path}{end}").is_file()), None)
+        if index is None:
+            raise FileNotFoundError(f"{path}: no index (.tbi or .csi). {_unsorted(self.path, compressed)}")
+        if not compressed:
+            raise ValueError(f"{path}: not compressed, though it has an index; bgzip, then tabix -p vcf")
+        _check_index(self.path, index, self.is_bcf)
+        try:
+            self.file = pysam.VariantFile(str(path), index_filename=str(index))
+            rows = None if self.is_bcf else pysam.TabixFile(str(path), index=str(index), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: not a readable VCF ({error})") from error
+        self.header, self.samples, self._lines = self.file.header, list(self.file.header.samples), rows
+        self.indexed = set(self.file.index) if rows is None else set(rows.contigs)
+
+    def close(self) -> None:
+        self.file.close()
+        if self._lines is not None:
+            self._lines.close()
+
+    def rows(self, contig: str, start: int, end: int) -> Iterator[list[str]]:
+        """The fields of each line that overlaps [start, end). Raises ValueError for what is no VCF line."""
+        wanted, last = len(FIRST) + (1 + len(self.samples) if self.samples else 0), f"{contig}:{start}"
+        try:
+            for line in (self._lines or self.file).fetch(contig, start, end):
+                fields = str(line).rstrip("\r\n").split("\t")
+                last = ":".join(fields[:2])
+                if len(fields) != wanted and not (not self.samples and len(fields) == wanted + 1):
+                    raise ValueError(
+                        f"{self.path}, {last}: {len(fields)} columns, wanted {wanted} for {len(self.samples)} samples"
+                    )
+                yield fields
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.path}: the line after {last} cannot be read ({error})") from error
+
+
+def records(
+    vcf: Vcf, reference: Reference, regions: pd.DataFrame, report: Counter, annotation: bool = False
+) -> Iterator[Record]:
+    """Each record that overlaps a region, once, that passed its filters (PASS or "."); the others are counted.
+
+    report: counted in, see `lib.dna.report`. annotation: the file may lack all contigs of the regions. Raises ValueError, naming file and record, as `read_genotypes` says.
+    """
+    if regions.empty:
+        raise ValueError(f"{vcf.path}: no regions asked for")
+    shared = _check_contigs(vcf, reference, regions, annotation)
+    name = vcf.path.name
+    without = ~regions.contig.isin(shared)
+    report[name, "loci on contigs without a record", "read as the reference"] += int(without.sum())
+    done: dict[str, int] = {}  # contig -> end of the last region read
+    for contig, start, end in _merge(regions):
+        bases = reference.letters(contig, start, end).upper()
+        if contig not in shared:
+            continue
+        last = 0
+        for fields in vcf.rows(contig, start, end):
+            where = f"{vcf.path}, {contig}:{fields[1]}"
+            begin = _position(fields[1], where)
+            if begin < last:
+                raise ValueError(
+                    f"{vcf.path}: unsorted, {contig}:{begin + 1} comes after {contig}:{last + 1}; "
+                    "bcftools sort, then index again"
+                )
+            last = begin
+            if begin < done.get(contig, 0):
+                continue  # it also overlaps the region before, and was read there
+            if fields[6] not in ("PASS", "."):
+                report[name, f"records of FILTER {fields[6]}", "left out"] += 1
+                continue
+            report[name, "records in the loci", "read"] += 1
+            ref = _checked_ref(fields[3], begin, where, contig, reference, bases, start)
+            yield Record(contig, begin, None if fields[2] == "." else fields[2], ref, _alts(fields[4], where), fields[7],
+                         fields[8] if len(fields) > 8 else "", fields[9:], where)  # fmt: skip
+        done[contig] = end
+
+
+def spelled(record: Record, name: str, report: Counter) -> list[tuple[int, str]]:
+    """The ALTs that spell their bases, as (number from 1, upper-case bases, IUPAC codes as N); the others are counted.
+
+    Raises ValueError for an ALT of no known kind, one that is REF, and more than one base to a letter.
+    """
+    out = []
+    for index, alt in enumerate(record.alts, 1):
+        sort = sort_of(alt)
+        if not sort:
+            raise ValueError(f"{record.where}: ALT {alt!r}, wanted bases, *, <a symbol> or a breakend")
+        if sort != "spelled":
+            report[name, f"ALT alleles, {sort}", "left out; who carries one has the reference there"] += 1
+            continue
+        bases, n_iupac = _bases(alt, record.where, "ALT")
+        if bases == record.ref:
+            raise ValueError(f"{record.where}: ALT {alt} is REF; remove the record, or name the allele that was seen")
+        report[name, "ALT alleles with IUPAC codes", "kept, the codes read as N"] += n_iupac > 0
+        out.append((index, bases))
+    if not record.alts:
+        report[name, "records without an ALT allele", "nothing to read"] += 1
+    return out
+
+
+def _position(given: str, where: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"{where}: POS {given!r}, wanted a number from 1")
+    return int(given) - 1
+
+
+def _alts(given: str, where: str) -> list[str]:
+    alts = [] if given == "." else given.split(",")
+    twice = [alt for alt, n in Counter(alts).items() if n > 1]
+    if twice:
+        raise ValueError(f"{where}: ALT {given}: allele {twice[0]} listed twice")
+    return alts
+
+
+def _bases(given: str, where: str, what: str) -> tuple[str, int]:
+    if not given:
+        raise ValueError(f"{where}: {what} is empty, wanted bases")
+    try:
+        return sq.normalise(given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {what} {given}: {error}") from error
+
+
+def _checked_ref(given: str, begin: int, where: str, contig: str, reference: Reference, bases: str, start: int) -> str:
+    """REF as A C G T N, after it was compared letter by letter. bases: the region's, upper case, from `start`."""
+    end = begin + len(given)
+    ref, _ = _bases(given, where, "REF")
+    if end > reference.lengths[contig]:
+        raise ValueError(f"{where}: REF {given} runs off the end of {contig}")
+    inside = start <= begin and end <= start + len(bases)
+    fasta = bases[begin - start : end - start] if inside else reference.letters(contig, begin, end).upper()
+    if given.upper() != fasta:
+        raise ValueError(f"{where}: REF {given.upper()}, but {reference.path} has {fasta}: another genome build?")
+    return ref
+
+
+def _merge(regions: pd.DataFrame) -> Iterator[tuple[str, int, int]]:
+    """The regions as sorted, non-overlapping intervals, contigs in the order of first appearance."""
+    for contig, rows in regions.groupby("contig", sort=False):
+        start = end = None
+        for a, b in sorted(zip(rows.start.tolist(), rows.end.tolist(), strict=True)):
+            if end is not None and a <= end:
+                end = max(end, b)
+                continue
+            if end is not None:
+                yield contig, start, end
+            start, end = a, b
+        yield contig, start, end
+
+
+def _check_contigs(vcf: Vcf, reference: Reference, regions: pd.DataFrame, annotation: bool) -> set[str]:
+    """Contigs with regions and records. Raises ValueError on another spelling or another build."""
+    known = [*vcf.header.contigs, *vcf.indexed]
+    in_header = set()
+    for contig in regions.contig.unique():
+        reference.check_contig(contig, "regions")
+        other = other_spelling(contig, vcf.indexed if contig in known else known)
+        if other and contig not in vcf.indexed:
+            hint = contig_hint(contig, [other])
+            raise ValueError(f"{vcf.path}: no contig {contig!r} with records, which {reference.path} has; {hint}")
+        if contig not in known:
+            continue
+        in_header.add(contig)
+        length = vcf.header.contigs[contig].length if contig in vcf.header.contigs else None
+        if length and length != reference.lengths[contig]:
+            raise ValueError(
+                f"{vcf.path}: header says {contig} has {length} bases, {reference.path} has "
+                f"{reference.lengths[contig]}: another genome build?"
+            )
+    if not in_header and not annotation:
+        raise ValueError(f"{vcf.path}: holds none of the regions' contigs ({', '.join(regions.contig.unique())})")
+    return in_header & vcf.indexed
+
+
+def _check_header(path: Path) -> None:
+    for number, line in lines.read(path):
+        if line.startswith("#CHROM"):
+            columns = line.split("\t")
+            if columns[: len(FIRST)] != FIRST or columns[len(FIRST) : len(FIRST) + 1] not in ([], ["FORMAT"]):
+                raise ValueError(f"{path}, line {number}: columns {columns[:9]}, wanted {' '.join(FIRST)} FORMAT, by tabs")
+            names = Counter(columns[9:])
+            twice = [name for name, count in names.items() if count > 1]
+            if twice:
+                raise ValueError(f"{path}: duplicate sample {', '.join(twice)} in the header")
+            if "" in names:
+                raise ValueError(f"{path}, line {number}: a sample without a name")
+            return
+        if not line.startswith("#"):
+            break
+    raise ValueError(f"{path}: no #CHROM header line")
+
+
+def _unsorted(path: Path, compressed: bool) -> str:
+    """What to do about a missing index: sort first when a record is out of order, else compress and index."""
+    if path.name.endswith(".bcf"):
+        return f"Make it: bcftools index {path}"
+    seen, last = set(), ("", 0)
+    for number, line in lines.read(path):
+        if line.startswith("#"):
+            continue
+        contig, *rest = line.split("\t", 2)
+        pos = _position(rest[0] if rest else "", f"{path}, line {number}") + 1
+        if (contig != last[0] and contig in seen) or (contig == last[0] and pos < last[1]):
+            return (
+                f"It is unsorted: {contig}:{pos} comes after {last[0]}:{last[1]}; "
+                "make both: bcftools sort, then tabix -p vcf"
+            )
+        seen.add(contig)
+        last = (contig, pos)
+    return f"Make it: {'' if compressed else 'bgzip, then '}tabix -p vcf {path}"
+
+
+def _check_index(path: Path, index: Path, is_bcf: bool) -> None:
+    """Refuse an index that does not cover the file's records, or points at other ones.
+
+    Nothing may follow the last record that it knows, and each contig has to begin where it says. An index older than its
+    file is made again, in a temporary folder, and has to be the same: content decides, since copying changes times.
+    """
+    names, chunks = _read_index(index)
+    again = f"an index of another file; make it again: {'bcftools index -f' if is_bcf else 'tabix -f -p vcf'} {path}"
+    try:
+        after = _line_at(path, max((int(rows[:, 1].max()) for rows in chunks if len(rows)), default=0))
+        first = [_line_at(path, int(rows[:, 0].min())) if len(rows) and not is_bcf else b"" for rows in chunks]
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"{index}: points at places that the file does not have: {again}") from error
+    if after and (any(map(len, chunks)) or not is_bcf):
+        what = "a record" if is_bcf else ":".join(_text(after).split("\t")[:2])
+        raise ValueError(f"{index}: the file goes on after the last record it knows, with {what}: {again}")
+    for name, line in zip(names, first):
+        if line and _text(line).split("\t")[0] != name:
+            raise ValueError(f"{index}: {name} should begin where {_text(line)[:40]!r} is: {again}")
+    if index.stat().st_mtime_ns < path.stat().st_mtime_ns and not is_bcf and not _same_index(path, index, chunks):
+        raise ValueError(f"{index}: older than the file, and another than it has now: {again}")
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace")
+
+
+def _line_at(path: Path, offset: int) -> bytes:
+    """The first line from a virtual offset on that is no heading and not blank; nothing at the file's end."""
+    with pysam.BGZFile(str(path), "r") as handle:
+        handle.seek(offset)
+        return next((line for line in iter(handle.readline, b"") if line.strip() and not line.startswith(b"#")), b"")
+
+
+def _same_index(path: Path, index: Path, chunks: list[np.ndarray]) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        made = f"{folder}/made{index.suffix}"
+        try:
+            pysam.tabix_index(str(path), preset="vcf", index=made, force=True, keep_original=True, csi=index.suffix == ".csi")
+        except OSError as error:
+            raise ValueError(f"{path}: no index can be made of it. {_unsorted(path, True)}") from error
+        again = _read_index(Path(made))[1]
+    return len(again) == len(chunks) and all(map(np.array_equal, again, chunks))
+
+
+def _read_index(path: Path) -> tuple[list[str], list[np.ndarray]]:
+    """Contig names (none in a BCF's index), and of each contig its chunks: [chunk, 2] virtual offsets, in file order.
+
+    Source: tabix and CSIv1 specifications (samtools/hts-specs). The pseudo-bin with counts is left out.
+    """
+    try:
+        with gzip.open(path, "rb") as handle:
+            data = handle.read()
+        kind, at = data[:4], 4
+        if kind == b"TBI\1":
+            n_contigs, *_, length = struct.unpack_from("<8i", data, at)
+            names, at, pseudo, head = data[at + 32 : at + 32 + length], at + 32 + length, 37450, 4
+        elif kind == b"CSI\1":
+            _, depth, length = struct.unpack_from("<3i", data, at)
+            names, at = data[at + 12 + 28 : at + 12 + length], at + 12 + length
+            (n_contigs,), at = struct.unpack_from("<i", data, at), at + 4
+            pseudo, head = ((1 << (depth + 1) * 3) - 1) // 7 + 1, 12
+        else:
+            raise ValueError("no tabix or CSI index")
+        chunks = []
+        for _ in range(n_contigs):
+            (n_bins,), at, rows = struct.unpack_from("<i", data, at), at + 4, []
+            for _ in range(n_bins):
+                (number,), (n_chunks,) = struct.unpack_from("<I", data, at), struct.unpack_from("<i", data, at + head)
+                at += head + 4
+                if number != pseudo:
+                    rows.append(np.frombuffer(data, "<u8", 2 * n_chunks, at).reshape(-1, 2))
+                at += 16 * n_chunks
+            if kind == b"TBI\1":
+                at += 4 + 8 * struct.unpack_from("<i", data, at)[0]
+            rows = np.concatenate(rows) if rows else np.empty((0, 2), "<u8")
+            chunks.append(rows[np.argsort(rows[:, 0], kind="stable")])
+    except (OSError, EOFError, struct.error, ValueError) as error:
+        raise ValueError(f"{path}: not a whole index ({error}); make it again: tabix -f -p vcf") from error
+    return [name.decode(errors="replace") for name in names.split(b"\0")[:-1]], chunks

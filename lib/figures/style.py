@@ -1,0 +1,121 @@
+"""The one place for the look of figures: sizes, fonts, colours, and saving a drawing with the numbers drawn."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+WIDTH = 5.5  # inches, a full NeurIPS text width
+#: Okabe and Ito's colour-blind-safe palette, one colour and marker a method, the same in every figure; Matryoshka has the
+#: wine of Paul Tol's "muted", since their yellow is hardly seen on white.
+COLOURS = {
+    "SAE": "#0072B2", "topk": "#0072B2", "standard": "#56B4E9", "gated": "#009E73", "batchtopk": "#E69F00", "jumprelu": "#D55E00",
+    "matryoshka": "#882255", "raw neurons": "#E69F00",
+    "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
+    "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
+    "rate-matched": "#56B4E9", "shuffled sequence": "#009E73",
+    "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",
+}  # fmt: skip
+MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
+           "jumprelu": "v", "matryoshka": "p", "random twin": "*", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
+           "dosage": "D", "k-mer": "v", "label shuffle": "+", "rate-matched": "s", "shuffled sequence": "P"}  # fmt: skip
+#: Nulls that keep the trained model or its latents and break something else are dashed; all else is solid.
+LINES = {"rate-matched": "--", "label shuffle": "--", "shuffled sequence": "--", "random twin": ":"}
+#: Architectures as a figure names them.
+NAMES = {"standard": "ReLU + L1", "gated": "gated", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU",
+         "matryoshka": "Matryoshka"}  # fmt: skip
+RC = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7, "axes.labelsize": 7,
+    "axes.titlesize": 7.5, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 6.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 4, "legend.frameon": False,
+    "pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "figure.dpi": 120, "svg.hashsalt": "sae-dna",
+    "figure.constrained_layout.use": True, "axes.titlelocation": "left", "axes.titleweight": "bold",
+}  # fmt: skip
+
+
+def apply() -> None:
+    """Use the house style in this process."""
+    mpl.rcParams.update(RC)
+
+
+def axes(rows: int = 1, columns: int = 1, height: float = 2.2, **kwargs) -> tuple[plt.Figure, np.ndarray]:
+    """A figure of the full text width. Returns the figure and its axes, as an array when more than one."""
+    apply()
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **kwargs)
+
+
+def panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, list[plt.Axes]]:
+    """A figure of n panels, at most `most` a row. height: of a row, inches."""
+    columns, rows = min(n, most), -(-n // most)
+    figure, grid = axes(rows, columns, height=height * rows, squeeze=False, **kwargs)
+    for ax in grid.ravel()[n:]:
+        ax.axis("off")
+    return figure, list(grid.ravel()[:n])
+
+
+def intervals(ax: plt.Axes, table: pd.DataFrame, x: str, colour: str, label: str | None = None, marker: str = "o") -> plt.Axes:
+    """Points with their intervals. table: columns x, value, low, high."""
+    error = np.abs(np.stack([table["value"] - table["low"], table["high"] - table["value"]]))
+    ax.errorbar(table[x], table["value"], yerr=error, fmt=marker, color=colour, label=label, capsize=2, elinewidth=0.9, ls="none")
+    return ax
+
+
+def band(ax: plt.Axes, value: float, low: float, high: float, colour: str, label: str) -> plt.Axes:
+    """A horizontal estimate with its interval as a band."""
+    ax.axhline(value, color=colour, lw=1, ls="--", label=label)
+    ax.axhspan(low, high, color=colour, alpha=0.12, lw=0)
+    return ax
+
+
+def panel(ax: plt.Axes, letter: str, title: str = "") -> plt.Axes:
+    """Letter and title of a panel."""
+    ax.set_title(f"{letter}  {title}" if title else letter)
+    return ax
+
+
+def save(figure: plt.Figure, stage, name: str, data: pd.DataFrame) -> Path:
+    """Vector PDF with embedded fonts, PNG, and the CSV of what was drawn, into figures/<study>/.
+
+    Equal data give equal bytes: no creation date is written.
+    """
+    figure.savefig(stage.figure_path(f"{name}.pdf"), metadata={"CreationDate": None})
+    figure.savefig(stage.figure_path(f"{name}.png"), metadata={"Software": None})
+    path = stage.figure_path(f"{name}.csv")
+    data.to_csv(path, index=False, lineterminator="\n")
+    return path
+
+
+STOPPED = "#B00020"
+
+
+def put_label(figure: plt.Figure, text: str, stop: str = "") -> None:
+    said = f"stopped by {stop}\n{text}" if stop else text
+    figure.supxlabel(said, fontsize=5.5, color=STOPPED if stop else "0.45", x=0.99, ha="right")
+
+
+def put_stop(ax: plt.Axes, stop: str) -> None:
+    """Say inside a panel what stops its claims; nothing when nothing does."""
+    if stop:
+        said = textwrap.fill(f"stopped by {stop}", 38)
+        ax.text(0.5, 0.98, said, transform=ax.transAxes, ha="center", va="top", fontsize=5.5, color=STOPPED,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}, zorder=10)  # fmt: skip
+
+
+def untested(ax: plt.Axes, why: str) -> None:
+    """A panel without a drawing: the reason in its place."""
+    said = textwrap.fill(f"could not be tested: {why}", 34)
+    ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", fontsize=6, color="0.3")
+    ax.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)  # of this panel, where axes are shared
+
+
+def legend(figure: plt.Figure, axes, **kwargs) -> None:
+    """One legend above the panels, of all that any of them draws; none when nothing is drawn."""
+    handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", columnspacing=1, **kwargs)

@@ -1,0 +1,161 @@
+"""What one table may show: its columns, counts, windows and quantiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+import yaml
+
+from lib.publish.roc import ROC_POINTS
+from lib.publish.scan import read_table
+from lib.publish.suppress import derivable, numbers_of, of_people, suppress
+
+PERSONAL = {"sample", "samples", "person", "persons", "haplotype", "haplotypes", "carrier", "carriers", "donor", "individual",
+            "dosage", "genotype", "genotypes", "phenotype"}  # fmt: skip
+PEOPLE = "people|persons?|participants?|individuals|patients?|cases?|controls|carriers?"
+SAID_COUNT = re.compile(rf"(?<![\d.])(\d+) (?:{PEOPLE})\b", re.IGNORECASE)
+COUNT_NAME = re.compile(rf"(?:.*[\W_])?(?:{PEOPLE})(?:[\W_].*)?", re.IGNORECASE)
+CARRIER_COUNT = re.compile(
+    r"n_?(carriers?|hets?|homs?|alleles?)|carrier_?count|allele_?count|ac", re.IGNORECASE
+)
+QUANTILE = re.compile(r"(.*_)?([pq]\d+|quantile.*|percentile.*|median|min(imum)?|max(imum)?)", re.IGNORECASE)
+RSID = re.compile(r"\brs\d{3,}\b", re.IGNORECASE)
+BASES = re.compile(r"[ACGTN]{20,}", re.IGNORECASE)  # long enough to tell one haplotype from another
+
+
+def windows(table: pd.DataFrame, schema: dict, reference: dict[tuple[str, int], str]) -> list[str]:
+    """Windows and sequence of the reference only: flagged, or found among the published reference units."""
+    if "is_reference" in table:
+        n = int((table["is_reference"] != "True").sum())
+        return [f"{n} rows are not the reference's"] if n else []
+    if "windows" in schema:
+        groups = table.groupby(schema["windows"] or table.index)
+        n = sum(not _is_reference(window, reference) for _, window in groups)
+        return [f"{n} windows are not the reference's in 01_extraction"] if n else []
+    shown = [c for c in table if c in ("sequence", "base") or table[c].str.contains(BASES).any()]
+    if shown and not schema.get("public_sequence"):
+        return [f"column {shown[0]!r} holds sequence, and nothing says that it is the reference's"]
+    return []
+
+
+def _is_reference(window: pd.DataFrame, reference: dict[tuple[str, int], str]) -> bool:
+    """Whether a window, one row with start and end or one row a base, is a reference unit with these very bases."""
+    contig = window["contig"].iloc[0]
+    if "base" not in window:
+        start, end = int(window["start"].iloc[0]), int(window["end"].iloc[0])
+        return len(reference.get((contig, start), "")) == end - start
+    return reference.get((contig, int(window["position"].iloc[0]))) == "".join(window["base"])
+
+
+def reference_of(study_folder: Path) -> dict[tuple[str, int], str]:
+    """Sequence of each published unit, by contig and start; nothing unless all are the reference's and the files agree."""
+    folder = study_folder / "01_extraction"
+    if not (folder / "units.csv").is_file() or not (folder / "sequences.txt").is_file():
+        return {}
+    units, texts = (
+        read_table(folder / "units.csv"),
+        (folder / "sequences.txt").read_text(encoding="utf-8").split(),
+    )
+    if not {"contig", "start", "length", "is_reference"} <= set(units) or set(units["is_reference"]) != {
+        "True"
+    }:
+        return {}
+    if units["length"].tolist() != [str(len(t)) for t in texts]:
+        return {}
+    return {(c, int(s)): text for c, s, text in zip(units["contig"], units["start"], texts)}
+
+
+def counts(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
+    """No blank count may follow from the rest: neither one left blank by the stage, nor one blanked here."""
+    given, counts = of_people(table, schema)
+    if given.empty:  # nothing here counts people
+        return []
+    by, sums = schema.get("by", []), schema.get("sums", {})
+    for state, shown in (("is", given), ("would be", suppress(given, counts, by, threshold, sums))):
+        if n := int(derivable(shown, counts, by, sums).to_numpy().sum()):
+            return [f"{n} blank participant count{'s' * (n > 1)} {state} derivable from the sums shown"]
+    return []
+
+
+def variants(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
+    """No variant that few people carry."""
+    counted = [c for c in table if CARRIER_COUNT.fullmatch(c)]
+    if any(table[c].str.contains(RSID).any() for c in table):
+        counted += [c for c in schema.get("counts", []) if c in table and c not in counted]
+    numbers = numbers_of(table, counted)[counted]
+    n = int(((numbers >= 1) & (numbers <= threshold)).any(axis=1).sum())
+    return [f"{n} variant rows with a count of 1 to {threshold} in {counted}"] if n else []
+
+
+def roc(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
+    """Thinned, and of enough people a class."""
+    if not {"fpr", "tpr"} <= set(table):
+        return []
+    if not {"n_cases", "n_controls"} <= set(table):
+        return ["a ROC curve without columns n_cases and n_controls"]
+    people = numbers_of(table, ["n_cases", "n_controls"])[["n_cases", "n_controls"]].fillna(0)
+    refusals = (
+        [f"a ROC curve of {threshold} people a class or fewer"]
+        if (people <= threshold).any(axis=None)
+        else []
+    )
+    curve = [c for c in table if c not in ("fpr", "tpr")]
+    longest = table.groupby(curve, dropna=False).size().max()
+    return refusals + (
+        [f"a ROC curve of {longest} points, wanted at most {ROC_POINTS}"] if longest > ROC_POINTS else []
+    )
+
+
+def quantiles(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
+    """No quantile of an arm of few people, where it may be one person's value."""
+    shown = [c for c in table if QUANTILE.fullmatch(c)]
+    if "arm" not in table or not shown:
+        return []
+    counts = [c for c in schema.get("counts", []) if c in table]
+    few = numbers_of(table, counts)[counts].fillna(0) <= threshold
+    return (
+        [f"quantiles {shown} of arms of {threshold} people or fewer"]
+        if not counts or few.any(axis=None)
+        else []
+    )
+
+
+def check_arrays(path: Path, schema: dict) -> list[str]:
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    allowed = schema.get("datasets", [])
+    refusals = [f"dataset {n!r} is not listed" for n in names if not any(fnmatch(n, a) for a in allowed)]
+    return refusals + [f"dataset {n!r} is per person" for n in names if is_personal(n)]
+
+
+def is_personal(column: str) -> bool:
+    words = re.split(r"[^a-z]+", column.lower())
+    return bool(PERSONAL & set(words)) and words[0] != "n"
+
+
+def small_counts_said(path: Path, texts: list[str], threshold: int) -> list[str]:
+    """Participant counts in words ("7 cases"), or under a name ("n_cases: 7"), where nothing can be blanked."""
+    said = [m[0] for text in texts for m in SAID_COUNT.finditer(text) if 1 <= int(m[1]) <= threshold]
+    if path.suffix in (".json", ".yaml"):
+        said += [f"{key}: {value}" for key, value in _leaves(yaml.safe_load(path.read_text(encoding="utf-8")))
+                 if COUNT_NAME.fullmatch(key) and type(value) is int and 1 <= value <= threshold]  # fmt: skip
+    return [f"says {said[0]!r}"] if said else []
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Each plain value of a JSON or YAML document, with the last name above it."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            yield from _leaves(child, str(name))
+    elif isinstance(value, list):
+        for child in value:
+            yield from _leaves(child, key)
+    else:
+        yield key, value

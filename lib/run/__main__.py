@@ -1,0 +1,7 @@
+"""`python -m lib.run STUDY STAGE`."""
+
+import sys
+
+from lib.run.notebook import main
+
+sys.exit(main())

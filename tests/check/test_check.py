@@ -1,0 +1,478 @@
+"""The check before a run: wrong values and broken files are each named with what to change; good studies pass."""
+
+import gzip
+import importlib.util
+import random
+import re
+import shutil
+import string
+from pathlib import Path
+
+import pysam
+import pytest
+import torch
+import yaml
+
+from lib.check import every_line
+from lib.dna import check, new
+from lib.dna.checks import data as data_checks
+from lib.stage import io, params, ranges
+from tests import helpers, own_data
+from tests.zoo import ZOO
+
+#: where a value is, and the text that stands there in YAML: all wrong for the study of `own_data`
+WRONG = [
+    ("01_extraction", "simulate", "maybe"), ("01_extraction", "simulate", "1"), ("01_extraction", "window_bp", "100000"),
+    ("01_extraction", "window_bp", "-128"), ("01_extraction", "window_bp", "010"), ("01_extraction", "window_bp", "1:30"),
+    ("01_extraction", "window_bp", "128.5"), ("01_extraction", "overlap_bp", "100000"), ("01_extraction", "token_budget", "-1"),
+    ("01_extraction", "token_budget", "0"), ("01_extraction", "audit_share", "-1.0"), ("01_extraction", "audit_share", ".nan"),
+    ("01_extraction", "sites", "[]"), ("01_extraction", "sites", "[resid_post.1, resid_post.1, resid_post.3]"),
+    ("01_extraction", "sites", "[resid_post.9, resid_post.2, resid_post.3]"), ("01_extraction", "frames", "[1]"),
+    ("01_extraction", "genome_path", "/data/genome #1.fa"), ("01_extraction", "genome_path", "nowhere.fa"),
+    ("01_extraction", "vcf_path", '""'), ("01_extraction", "vcf_path", "no"), ("01_extraction", "loci_path", "2024-01-01"),
+    ("01_extraction", "model_path", "params/demo"), ("01_extraction", "background_path", "simulated:background.bed"),
+    ("01_extraction", "seed", "-1"), ("01_extraction", "seed", "0x1F"), ("01_extraction", "max_background_windows", "-5"),
+    ("01_extraction", "subset_units", "1e3"),
+    ("02_layer_hunting", "n_folds", "0"), ("02_layer_hunting", "n_folds", "30"), ("02_layer_hunting", "n_boot", "0"),
+    ("02_layer_hunting", "C_grid", "[-1.0]"), ("02_layer_hunting", "C_grid", "[]"), ("02_layer_hunting", "kmer_k", "40"),
+    ("02_layer_hunting", "case_share", "1.0"), ("02_layer_hunting", "n_components", "39"), ("02_layer_hunting", "n_bins", "1"),
+    ("02_layer_hunting", "arms", "[a, b]"), ("02_layer_hunting", "arm_kinds", "[dominant]"),
+    ("02_layer_hunting", "effect_scales", "[1.0, 3.0]"), ("02_layer_hunting", "germline_limits", "[0.0]"),
+    ("02_layer_hunting", "match_published", "true"), ("02_layer_hunting", "matched_repeats", "200"),
+    ("02_layer_hunting", "genetic_path", "simulated:truth/liability.csv"),
+    ("03_sae_training", "steps", "0"), ("03_sae_training", "run_sparsities", "[16.0]"), ("03_sae_training", "device", "gpu"),
+    pytest.param("03_sae_training", "device", "mps", marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="a Mac has it")),
+    ("03_sae_training", "sae_site", "resid_post.7"),
+    ("03_sae_training", "sae_site", "mlp_out.2"), ("03_sae_training", "layer_sites", "[resid_post.2, resid_post.8]"),
+    ("03_sae_training", "validation_contigs", "[chr77]"), ("03_sae_training", "batch", "900000"),
+    ("03_sae_training", "lr", "-0.1"), ("03_sae_training", "log_to", "mlflow"),
+    ("03_sae_training", "run_architectures", "[topk, topk, topk, topk, topk, topk, topk, topk, topk9]"),
+    ("04_annotation", "test_contigs", "[chr1]"), ("04_annotation", "fimo_p", "0.0"), ("04_annotation", "f1_floor", "1.5"),
+    ("04_annotation", "exon_path", "exons.bed"), ("04_annotation", "n_shifts", "true"),
+    ("05_validation", "patch_site", "resid_post.0"), ("05_validation", "least_moved", "500"), ("05_validation", "n_checked", "5000"),
+    ("05_validation", "ism_span", "4000"), ("05_validation", "second_site", "resid_post.1"), ("05_validation", "hit_p", "2.0"),
+    ("06_variants", "window_bp", "2500"), ("06_variants", "test_contigs", "[chr77]"), ("06_variants", "radius_bp", "0"),
+    ("06_variants", "model_path", "params/demo/other"), ("07_paper_figures", "seed", "first"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project with one study of its own data, which has no fault."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("made")
+        data = own_data.write(folder / "data")
+        root = own_data.project(folder / "project", patch)
+        given = new.Given("params/demo/model", *(str(data / name) for name in ("genome.fa", "cohort.vcf.gz", "loci.bed", "phenotype.tsv")))
+        new.new("own", given)
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path, monkeypatch):
+    """A copy of that project, taken for the real one; its data are a copy too."""
+    shutil.copytree(made.parent / "data", tmp_path / "data")
+    root = own_data.project(tmp_path / "project", monkeypatch)
+    shutil.copytree(made / "params/own", root / "params/own")
+    for file in (root / "params/own").glob("*.yaml"):
+        file.write_text(file.read_text().replace(str(made.parent / "data"), str(tmp_path / "data")))
+    return root
+
+
+def put(root, stage, name, text):
+    """Give a parameter another text in its params file."""
+    file = root / f"params/own/{stage}.yaml"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}:")]
+    file.write_text("\n".join([*lines, f"{name}: {text}", ""]))
+
+
+def faults_of(name):
+    return [fault for fault in check.check("own").faults if fault.change.startswith(f"{name} ")]
+
+
+@pytest.mark.parametrize("stage, name, text", WRONG)
+def test_a_wrong_value_is_named(root, stage, name, text):
+    """File, line, found, wanted and parameter; and the first stage refuses to start."""
+    put(root, stage, name, text)
+    faults = faults_of(name)
+    assert any(f"params/own/{stage}.yaml, line" in fault.change for fault in faults)
+    assert all(fault.found and fault.wanted and fault.file for fault in faults)
+    with pytest.raises(params.Refused, match=name):
+        check.refuse("own")
+
+
+def test_a_good_study_has_no_fault(root):
+    of = check.check("own")
+    assert of.faults == [] and any(note.startswith("estimate: ") for note in of.notes)
+    check.refuse("own")
+
+
+def test_all_faults_come_at_once(root, capsys):
+    for stage, name, text in (("01_extraction", "window_bp", "010"), ("03_sae_training", "steps", "0"), ("05_validation", "patch_site", "x")):
+        put(root, stage, name, text)
+    (root.parent / "data/phenotype.tsv").write_text("sample\tphenotype\n" + "".join(f"{p}\t2\n" for p in own_data.PEOPLE[:3]))
+    assert check.main(["own"]) == 1
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("window_bp (params", "steps (params", "patch_site (params", "phenotype_path (params"))
+    assert [int(n) for n in re.findall(r"phenotype.tsv, line (\d)", said)] == [2, 3, 4]  # every faulty line, each by its number
+
+
+@pytest.mark.parametrize("text, found, wanted", [
+    ("window_bp: 128\nwindow_bp: 64\n", "window_bp there twice, first in line 1", "one line a name"),
+    ("window: 128\n", "window no parameter of", "window_bp, if that was meant; known: study, "),
+    ("window_bp:\t128\n", "not YAML", "spaces, not tabs"),
+    ("sites: &a [embed]\nlayer: *a\n", "an anchor, &a", "the value without it"),
+    ("sites: [[embed]]\n", "a list or mapping inside another", "one list"),
+    ("sites: {a: 1}\n", "a mapping", "a list"),
+    ("window_bp: !!int 3\n", "a tag", "without it"),
+    ("window_bp:\n", "None (NoneType)", "int like the default"),
+    ("window_bp: 1_000\n", "1_000, which YAML reads as 1000", "plain decimal"),
+    ("- window_bp\n", "a list", "lines of `name: value`"),
+    ("[" * 3000, "a list or mapping inside another", "one list"),
+])
+def test_yaml_that_means_other_than_it_looks(root, text, found, wanted):
+    (root / "params/own/01_extraction.yaml").write_text(text)
+    faults = [fault for fault in check.check("own").faults if fault.file == "params/own/01_extraction.yaml"]
+    assert any(found in fault.found and wanted in fault.wanted and fault.record.startswith("line ") for fault in faults)
+
+
+def test_text_that_is_not_utf_8(root):
+    (root / "params/own/01_extraction.yaml").write_bytes(b"seed: 0\nmodel_path: \xff\xfe\n")
+    assert ("line 2", "a text file in UTF-8") in [(fault.record, fault.wanted) for fault in check.check("own").faults]
+
+
+def test_a_good_file_of_yaml_keeps_its_values(root):
+    put(root, "01_extraction", "token_budget", "512   # a comment")
+    put(root, "01_extraction", "model_path", '"params/demo/model" # quoted')
+    assert check.check("own").faults == []
+
+
+@pytest.mark.parametrize("file, text, name, record", [
+    ("loci.bed", "chr1\t500\t200\tA\n", "loci_path", "line 1"),
+    ("loci.bed", "chr9\t5\t200\tA\n", "loci_path", "line 1"),
+    ("loci.bed", "", "loci_path", ""),
+    ("genome.fa.fai", None, "genome_path", ""),
+    ("cohort.vcf.gz.tbi", None, "vcf_path", ""),
+    ("phenotype.tsv", "sample\tphenotype\n" + "".join(f"{p}\t1\n" for p in own_data.PEOPLE), "phenotype_path", ""),
+    ("phenotype.tsv", "person\tphenotype\nP00\t1\n", "phenotype_path", ""),
+])
+def test_a_broken_file_is_named_with_its_parameter(root, file, text, name, record):
+    path = root.parent / "data" / file
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    faults = faults_of(name)
+    assert faults and any(fault.record == record for fault in faults)
+
+
+def test_faulty_lines_of_a_bed_file_are_all_named(root):
+    """Lines 2 and 4 are wrong; the lines between keep their numbers."""
+    (root.parent / "data/loci.bed").write_text("chr1\t200\t800\tA\nchr1\t9\t3\tB\nchr2\t400\t1000\tC\nchrQ\t1\t2\tD\n")
+    assert [fault.record for fault in faults_of("loci_path")] == ["line 2", "line 4"]
+
+
+@pytest.mark.parametrize("text, records", [
+    ("chr1\t200\t800\tA\x0cx\nchr1\t9\t3\tB\x85\u2028\nchr2\t400\t1000\tC\nchr4\t5\t2\tD\n", ["line 2", "line 4"]),  # ends of no line
+    (f"chr1\t9\t3\tB\n{'#' * every_line.LARGE}\nchr4\t5\t2\tD\n", ["line 1"]),  # too large to be read again
+])
+@pytest.mark.parametrize("name", ["loci.bed", "loci.bed.gz", "loci.dat"])
+def test_faulty_lines_are_counted_as_the_readers_count_them(root, text, records, name):
+    """The name does not tell whether a file is gzip."""
+    path = root.parent / "data" / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".dat")) else text.encode())
+    put(root, "01_extraction", "loci_path", str(path))
+    put(root, "02_layer_hunting", "loci_path", str(path))
+    faults = faults_of("loci_path")
+    assert [fault.record for fault in faults] == records
+    assert ("the lines after it were not looked at" in faults[0].wanted + faults[0].found) == (len(records) == 1)
+
+
+def test_one_region_under_two_names(root):
+    """Both files would give the model a window twice: said with both names, as 01 says it."""
+    data = root.parent / "data"
+    (data / "loci.bed").write_text("chr1\t200\t800\tA\nchr2\t400\t1000\tB\nchr1\t200\t800\tagain\n")
+    assert any("locus 'again', chr1:200-800: its chr1:200-" in fault.found and "part of locus 'A', chr1:200-800" in fault.found
+               for fault in faults_of("loci_path"))
+    (data / "loci.bed").write_text("chr1\t200\t800\tA\n")
+    (data / "background.bed").write_text("".join(f"chr{i}\t1000\t3000\tr{i}\n" for i in (1, 2, 3)) + "chr2\t1000\t3000\ttwin\n")
+    put(root, "01_extraction", "background_path", str(data / "background.bed"))
+    assert any("background region 'twin', chr2:1000-3000" in fault.found and "'r2'" in fault.found for fault in faults_of("background_path"))
+
+
+def spoil(path, line, old, new):
+    """Put other letters of the same number into a line of a FASTA file, counted from 0."""
+    lines = path.read_text().split("\n")
+    lines[line] = old(lines[line]) if callable(old) else lines[line].replace(old, new, 1)
+    path.write_text("\n".join(lines))
+
+
+def test_a_letter_that_is_no_base_in_the_background(root):
+    """Line 12 of the file is chr6, which has no locus."""
+    spoil(root.parent / "data/genome.fa", 11, lambda text: "J" * len(text), "")
+    faults = check.check("own").faults
+    assert any(fault.change.startswith("genome_path") and "letter 'J'" in fault.found for fault in faults)
+    with pytest.raises(params.Refused, match="letter 'J'"):
+        check.refuse("own")
+
+
+def test_a_check_that_falls_hides_no_other(root, monkeypatch):
+    """A refusal that no check expected is a fault; people and sites after it are looked at all the same."""
+    def falls(study, data):
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(data_checks, "genome", falls)
+    put(root, "02_layer_hunting", "n_folds", "30")
+    faults = check.check("own").faults
+    assert any(fault.found == "disk gone" for fault in faults) and any(fault.change.startswith("n_folds ") for fault in faults)
+
+
+def test_a_model_of_text_is_named(root, tmp_path):
+    """A vocabulary of bytes reads ACGT too; `make check-model` calls it text, and so does the check."""
+    put(root, "01_extraction", "model_path", str(ZOO["gpt2_text"].save(tmp_path / "text", seed=0)))
+    assert [fault.found for fault in faults_of("model_path") if "model of" in fault.wanted] == ["a model of text, by its tokenizer"]
+
+
+def test_a_second_cohort_of_the_same_people(root):
+    put(root, "01_extraction", "external_vcf_path", str(root.parent / "data/cohort.vcf.gz"))
+    assert "40 of its 40 samples are in vcf_path too" in [fault.found for fault in faults_of("external_vcf_path")]
+
+
+def test_a_phenotype_of_a_second_cohort_that_is_not_there(root):
+    put(root, "02_layer_hunting", "external_phenotype_path", str(root.parent / "data/phenotype.tsv"))
+    assert faults_of("external_phenotype_path")
+
+
+def test_genetic_scores_that_are_no_numbers(root):
+    path = root.parent / "data/genetic.csv"
+    path.write_text("sample,genetic\n" + "".join(f"{p},{'nan' if i in (4, 7) else 0.5}\n" for i, p in enumerate(own_data.PEOPLE)))
+    put(root, "02_layer_hunting", "genetic_path", str(path))
+    assert [fault.record for fault in faults_of("genetic_path")] == ["line 6", "line 9"]
+
+
+def test_few_families_set_the_folds(root):
+    (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\tF{i % 3}\n" for i, p in enumerate(own_data.PEOPLE)))
+    put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
+    assert [fault.wanted for fault in faults_of("n_folds")] == ["at most 3: there are 3 families"]
+
+
+def test_all_cases_in_one_family_cannot_be_resampled(root):
+    rows = [row.split("\t") for row in (root.parent / "data/phenotype.tsv").read_text().split("\n")[1:-1]]
+    family = {person: "F0" if label == "1" else person for person, label in rows}
+    (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\t{f}\n" for p, f in family.items()))
+    put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
+    assert [(fault.found, fault.wanted) for fault in faults_of("people_path")] == [
+        ("all cases in one family", "two families of each class or more, to resample")]
+
+
+def test_a_mistyped_genome_is_one_fault(root):
+    """The three stages that name the right file are right."""
+    good = check.check("own").values["02_layer_hunting"]["genome_path"]
+    put(root, "01_extraction", "genome_path", good.replace("genome.fa", "genom.fa"))
+    assert [(fault.change.partition(" ")[0], fault.change.split("/")[-1][:13]) for fault in check.check("own").faults] == [
+        ("genome_path", "01_extraction")]
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard"])
+def test_a_package_to_follow_the_training_with_is_there(root, name):
+    """Neither is a dependency of ours; where one is installed it is no fault."""
+    put(root, "03_sae_training", "log_to", name)
+    assert bool(faults_of("log_to")) == (importlib.util.find_spec(name) is None)
+
+
+@pytest.mark.parametrize("change", ["filtered", "elsewhere", "one alike"])
+def test_a_cohort_without_a_variant_that_varies_is_named_by_its_file(root, change):
+    vcf = check.check("own").values["01_extraction"]["vcf_path"]
+    lines = pysam.BGZFile(vcf).read().decode().splitlines()
+    head, records = [x for x in lines if x.startswith("#")], [x.split("\t") for x in lines if not x.startswith("#")]
+    if change == "filtered":
+        head.insert(1, '##FILTER=<ID=low,Description="x">')
+        records = [[*r[:6], "low", *r[7:]] for r in records]
+    elif change == "one alike":
+        records = [[*r[:9], *["0|0"] * len(r[9:])] for r in records]
+    else:
+        loci = check.check("own").values["01_extraction"]["loci_path"]
+        Path(loci).write_text("".join(f"{contig}\t2000\t2600\t{name}\n" for contig, _, _, name in own_data.LOCI))
+    with pysam.BGZFile(vcf, "w") as file:
+        file.write("\n".join([*head, *("\t".join(r) for r in records), ""]).encode())
+    pysam.tabix_index(vcf, preset="vcf", force=True)
+    faults = check.check("own").faults
+    assert not [fault for fault in faults if fault.change.startswith("n_components")]
+    assert any(fault.change.startswith("vcf_path") and "0 of which differ between people" in fault.found for fault in faults), faults
+
+
+def test_an_index_that_is_not_there_keeps_its_name(root):
+    for index in (root.parent / "data").glob("genome.fa.*"):
+        index.unlink()
+    fault = faults_of("genome_path")[0]
+    assert fault.found.startswith(str(root.parent / "data/genome.fa.fai")), fault
+
+
+def test_a_blank_phenotype_asks_for_a_phenotype(root):
+    put(root, "02_layer_hunting", "phenotype_path", '""')
+    assert faults_of("phenotype_path") and not faults_of("match_published")
+
+
+def test_params_that_are_a_folder(root):
+    file = root / "params/own/04_annotation.yaml"
+    file.unlink()
+    file.mkdir()
+    assert [(f.file, f.found) for f in check.check("own").faults] == [
+        ("params/own/04_annotation.yaml", "what cannot be read (Is a directory)")]
+
+
+def test_a_study_that_is_not_there(root, capsys):
+    assert check.main(["other"]) == 2
+    assert "unknown study 'other'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [".", "..", "../params/own", "true"])
+def test_a_name_that_no_study_can_have(root, name, capsys):
+    assert check.main([name]) == 2
+    assert "is no name of a study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("study", ["demo", "demo-1", "smoke"])
+def test_committed_studies_that_need_no_data_pass(study):
+    assert check.check(study).faults == []
+
+
+@pytest.mark.skipif(not helpers.DATA_DIR.is_dir(), reason=f"NO REAL DATA at {helpers.DATA_DIR}: set DATA_DIR to the folder of shared data")
+def test_the_real_study_passes_and_the_one_to_fill_in_says_so():
+    assert check.check("ibd-1kg").faults == []
+    missing = {fault.change.split(" ")[0] for fault in check.check("ibd-nt").faults}
+    assert {"genome_path", "vcf_path", "background_path", "model_path", "phenotype_path"} <= missing
+
+
+# Ranges --------------------------------------------------------------------------------------------------
+
+
+def parameters():
+    for stage in params.STAGES:
+        notebook = params.notebook_path(stage)
+        allowed = params.parameter_ranges(notebook)
+        for name, default in params.parameter_defaults(notebook).items():
+            yield stage, name, default, allowed[name]
+
+
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def test_every_number_has_a_range_that_its_default_is_in():
+    for stage, name, default, allowed in parameters():
+        elements = default if isinstance(default, list) else [default]
+        if any(map(is_number, elements)):
+            assert allowed.interval is not None, f"{stage}: {name} has no range"
+        assert not [allowed.wanted(element) for element in elements if allowed.wanted(element)], f"{stage}: {name}"
+
+
+def test_committed_studies_are_in_their_ranges():
+    for folder in sorted(path for path in (io.ROOT / "params").iterdir() if path.is_dir()):
+        for stage in params.STAGES:
+            assert params.read_params(params.notebook_path(stage), folder / f"{stage}.yaml")[1] == []
+
+
+@pytest.mark.parametrize("comment, inside, outside", [
+    ("[1, 1e6] resamples", [1, 1_000_000], [0, 1_000_001, float("nan"), float("inf")]),
+    ("(0, 1] share", [0.001, 1], [0, 1.001]),
+    ("[0, 1) share", [0, 0.999], [1, -0.001]),
+    ("(0, 1) share", [0.5], [0, 1]),
+    ("[-2.5, -1e-3] x", [-2.5, -0.001], [-2.6, 0]),
+    ('{"", cpu, cuda} where', ["", "cpu"], ["gpu", "cp"]),
+    ("bases, [1, 2] is no range here", [0, 7], [float("inf")]),
+])
+def test_what_a_comment_allows(comment, inside, outside):
+    allowed = ranges.of_comment(comment)
+    assert [allowed.wanted(value) for value in inside] == [""] * len(inside)
+    assert all(allowed.wanted(value) for value in outside)
+
+
+def test_a_comment_belongs_to_its_own_line():
+    found = ranges.of_source('a = 1  # [0, 2] x\n# [5, 6] prose\nb = [\n    3,\n]  # [3, 4] y; as many as a, one or more\nc = "#"\n')
+    assert found["a"].interval[1:3] == (0, 2) and found["b"].interval[1:3] == (3, 4)
+    assert found["b"].as_many == "a" and found["b"].filled and found["c"] == ranges.Range()
+
+
+# Params by grammar ---------------------------------------------------------------------------------------
+
+GOOD = [p for p in parameters() if is_number(p[2]) or isinstance(p[2], list | bool) or p[3].choices]
+
+
+def drawn(rng):
+    """A parameter with a text in YAML that fits it, or one that does not: stage, name, text, whether it fits."""
+    stage, name, default, allowed = rng.choice(GOOD)
+    fits = rng.random() < 0.5
+    if isinstance(default, list):
+        element = default[0] if default else "text"
+        value = [_element(rng, element, allowed, True, True) for _ in default or [0]]
+        if not fits:
+            value[rng.randrange(len(value))] = _element(rng, element, allowed, False, True)
+        return stage, name, "[" + ", ".join(dict.fromkeys(value) if allowed.distinct else value) + "]", fits
+    return stage, name, _element(rng, default, allowed, fits), fits
+
+
+def _element(rng, default, allowed, fits, listed=False):
+    wrong_type = {bool: ["1", "maybe", "yes"], int: ["1.5", "true", "many", "1_0", "0o7", "0x1", "1:30", ".inf", "", "2020-02-02"],
+                  float: ["true", "much", "1e-3", ".nan", "-.inf", "1:30.5", "~"],
+                  str: ["1", "true", "off", "2020-02-02", "x #y", "{a: b}", "null"]}  # fmt: skip
+    if listed:
+        wrong_type[str] = [text for text in wrong_type[str] if not re.search("[#{]", text)]  # those end the list itself
+    if not fits and (isinstance(default, bool) or rng.random() < 0.5 or not (allowed.interval or allowed.choices)):
+        return rng.choice(wrong_type[type(default)])
+    if isinstance(default, bool):
+        return rng.choice(["true", "false"])
+    if allowed.choices:
+        return f'"{rng.choice(allowed.choices)}"' if fits else "not-" + "".join(rng.sample(string.ascii_letters, 5))
+    if isinstance(default, str):
+        return "".join(rng.sample(string.ascii_letters, 8)) + ".x"
+    return _number(rng, allowed.interval, isinstance(default, int), fits)
+
+
+def _number(rng, interval, whole, fits):
+    _, low, high, *_ = interval
+    if fits:
+        value = rng.uniform(low + (high - low) * 1e-3, high - (high - low) * 1e-3)
+        return str(min(int(high), max(int(low) + 1, int(value)))) if whole else f"{value:.12f}"
+    value = rng.choice([low - rng.uniform(1e-6, 1e6), high + rng.uniform(1e-3, 1e6) * max(1, high)])
+    return str(int(low) - 1 - rng.randrange(99) if value < low else int(high) + 1 + rng.randrange(99)) if whole else f"{value:.12f}"
+
+
+def agrees(root, seed):
+    """Whether one drawn text is named, with its line, exactly when it does not fit; and then reads as YAML reads it."""
+    stage, name, text, fits = drawn(random.Random(seed))
+    file = root / "drawn.yaml"
+    file.write_text(f"# drawn\n{name}: {text}\n")
+    entries, problems = params.read_params(params.notebook_path(stage), file)
+    if fits:
+        assert not problems and entries[0].value == yaml.safe_load(file.read_text())[name], (seed, stage, name, text, problems)
+    else:
+        assert [(p.line, p.name) for p in problems] == [(2, name)] and problems[0].found and problems[0].wanted, (seed, stage, name, text)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_params_by_grammar(tmp_path, seed):
+    agrees(tmp_path, seed)
+
+
+@pytest.mark.long
+def test_two_thousand_params_by_grammar(tmp_path):
+    for seed in range(2000):
+        agrees(tmp_path, 1000 + seed)
+
+
+def test_loci_of_nothing_but_n(root):
+    data = root.parent / "data"
+    head, last, _ = (data / "genome.fa").read_text().partition(">chr6\n")
+    (data / "genome.fa").write_text(head + last + "N" * own_data.LENGTH + "\n")
+    (data / "loci.bed").write_text("chr6\t0\t500\tgap\n")
+    assert any("locus 'gap', chr6:0-500: most bases of each of its windows are N" in fault.found for fault in faults_of("loci_path"))
+
+
+@pytest.mark.parametrize("stage", ["04_annotation", "06_variants"])
+def test_exons_may_be_gff3(root, stage):
+    file, row = root.parent / "data/exons.gff3", "chr1\tx\texon\t{}\t{}\t.\t+\t.\tParent=t\n"
+    put(root, stage, "exon_path", file)
+    file.write_text(row.format(251, 300))
+    assert faults_of("exon_path") == []
+    file.write_text(row.format(251, 300) + row.format(301, 9000))
+    assert [(fault.file[-16:], fault.record) for fault in faults_of("exon_path")] == [("/data/exons.gff3", "line 2")]
