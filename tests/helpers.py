@@ -233,3 +233,18 @@ def save_model(kind: str, folder: Path, seed: int = 0, **overrides) -> Path:
 def tiny(kind: str, folder: Path, seed: int = 0, **overrides) -> adapter.Adapter:
     """A tiny model, saved and loaded again through the one door."""
     return adapter.load(save_model(kind, folder, seed, **overrides))
+
+
+def feed_blocks(adapter, change) -> None:
+    """Break a model: `change(k, hidden_states, attention_mask)` gives what block k reads instead of the two."""
+    for k, block in enumerate(adapter.blocks):
+
+        def pre(_, args, kwargs, k=k):
+            x = args[0] if args else kwargs["hidden_states"]
+            mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+            x, mask = change(k, x, mask)
+            return (x, *([mask] if len(args) > 1 else []), *args[2:]), (
+                kwargs | {"attention_mask": mask} if "attention_mask" in kwargs else kwargs
+            )
+
+        block.register_forward_pre_hook(pre, with_kwargs=True)

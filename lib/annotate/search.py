@@ -64,7 +64,7 @@ def latents_and_rivals(
 def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pairs read on test, and the validation-best unit of each concept, for every method and kind of concept.
 
-    Columns as in `association.read_pairs` and `features.best_pairs`, with method, kind and claimed (see
+    Columns as in `association.read_pairs` and `ladder.best_pairs`, with method, kind and claimed (see
     `association.claimed`, and F1 above the floor).
     """
     contig, unit = (ground.tokens["test"][name].to_numpy() for name in ("contig", "unit"))

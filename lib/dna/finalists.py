@@ -37,7 +37,7 @@ def examine(
     picked: pd.DataFrame, adapter: Adapter, site: str, sae: SAE, latents: sparse.csr_matrix, tokens: pd.DataFrame, texts: list[str],
     motifs: tuple[Motif, ...], n_windows: int, n_backgrounds: int, seed: int = 0, n_null: int = 1000,
 ) -> Examined:  # fmt: skip
-    """Logo, match, insertion and removal of each latent of `picked` (latent, concept, family; see `features.pick_finalists`).
+    """Logo, match, insertion and removal of each latent of `picked` (latent, concept, family; see `ladder.pick_finalists`).
 
     latents: CSR [token, d_sae], rows as in `tokens`; motifs: the targets of a match, among them the picked concepts'.
     Columns added: n_windows, n_seqlets (windows with one), refused (why the gate refused, or ""), logo (its consensus),

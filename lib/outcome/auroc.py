@@ -23,7 +23,7 @@ def fall(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def drawn(y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Fall in each bootstrap draw: float32 [latent, n_boot]. weights: uint8 [person, n_boot] from `stats.draws`."""
+    """Fall in each bootstrap draw: float32 [latent, n_boot]. weights: uint8 [person, n_boot] from `estimates.draws`."""
     shapes.check(y, full, change, weights)
     case = np.asarray(y) == 1
     total = [weights[c].sum(0, dtype=np.int64) for c in (case, ~case)]

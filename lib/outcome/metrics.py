@@ -34,7 +34,7 @@ class Metric:
     """target: the type of y. name: on an axis; key: in a column. chance: of a score that knows nothing.
 
     value(y, score): score [..., person], or [..., class, person] for classes, to [...]. resampled(y, score, weights): [k,
-    n_boot], the value in each draw of `stats.draws`. falls: None for one that is only reported. second: reported beside it.
+    n_boot], the value in each draw of `estimates.draws`. falls: None for one that is only reported. second: reported beside it.
     """
 
     target: str

@@ -127,7 +127,7 @@ def _solve(Z: np.ndarray, y: np.ndarray, C: float, start: np.ndarray) -> np.ndar
 def balanced_folds(
     y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: int, metric: Metric = BINARY
 ) -> np.ndarray:
-    """Fold of each person: [person] int. `cohort.stratified_folds` by class, or by fifths of a continuous y.
+    """Fold of each person: [person] int. `splits.stratified_folds` by class, or by fifths of a continuous y.
 
     Fewer bins than five where a bin would hold fewer people than there are folds. Raises ValueError as it does, and for
     a class that whole groups leave out of a fold.

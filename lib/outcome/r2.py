@@ -45,7 +45,7 @@ def fall(y: np.ndarray, full: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def drawn(y: np.ndarray, full: np.ndarray, change: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Fall in each bootstrap draw: float32 [latent, n_boot]. weights: uint8 [person, n_boot] from `stats.draws`."""
+    """Fall in each bootstrap draw: float32 [latent, n_boot]. weights: uint8 [person, n_boot] from `estimates.draws`."""
     shapes.check(y, full, change, weights)
     part = parts(y, full, change)
     return np.concatenate([(part @ w / _totals(y, w)).astype(np.float32) for w in _blocks(weights)], axis=1)

@@ -135,7 +135,7 @@ def estimate(
 
     score: [repeat, person] or [person]; of classes [repeat, class, person] or [class, person]. The bootstrap resamples
     people inside each class, or groups [person] whole, the same ones in every repeat: repeats narrow the error of random
-    folds but not that of having n people. Raises ValueError as `stats.draws` does; so do all below that take groups.
+    folds but not that of having n people. Raises ValueError as `estimates.draws` does; so do all below that take groups.
     """
     drawn = metric.resampled(y, score, estimates.draws(y, groups, n_boot, seed, metric.target)).mean(0)
     return Estimate(float(metric.value(y, score).mean()), *np.quantile(drawn, [0.025, 0.975]).tolist(), len(y))

@@ -44,23 +44,8 @@ def failures(adapter) -> set[str]:
     return set(table["check"][~table["passed"]])
 
 
-def feed_blocks(adapter, change) -> None:
-    """Break a model: `change(k, hidden_states, attention_mask)` gives what block k reads instead of the two."""
-    for k, block in enumerate(adapter.blocks):
-
-        def pre(_, args, kwargs, k=k):
-            x = args[0] if args else kwargs["hidden_states"]
-            mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
-            x, mask = change(k, x, mask)
-            return (x, *([mask] if len(args) > 1 else []), *args[2:]), (
-                kwargs | {"attention_mask": mask} if "attention_mask" in kwargs else kwargs
-            )
-
-        block.register_forward_pre_hook(pre, with_kwargs=True)
-
-
 def test_feeding_blocks_what_they_had_breaks_nothing(esm):
-    feed_blocks(esm, lambda k, x, mask: (x, mask))
+    helpers.feed_blocks(esm, lambda k, x, mask: (x, mask))
     assert failures(esm) == set()
 
 
@@ -71,12 +56,12 @@ def test_a_model_with_unchained_blocks_fails_block_chain(esm):
         embedding.update({0: x} if k == 0 else {})
         return embedding[0], mask
 
-    feed_blocks(esm, change)
+    helpers.feed_blocks(esm, change)
     assert "block_chain" in failures(esm)
 
 
 def test_a_model_that_ignores_the_mask_fails_padding_invariance(esm):
-    feed_blocks(esm, lambda k, x, mask: (x, None))
+    helpers.feed_blocks(esm, lambda k, x, mask: (x, None))
     found = failures(esm)
     assert "padding_invariance" in found and found <= {"padding_invariance", "batch_invariance"}
 
@@ -86,13 +71,13 @@ def test_a_masked_model_that_reads_one_way_fails_perturbation_reach(esm):
         n = x.shape[1]
         return x, torch.full((1, 1, n, n), -1e9).triu(1)
 
-    feed_blocks(esm, change)
+    helpers.feed_blocks(esm, change)
     assert "perturbation_reach" in failures(esm)
 
 
 def test_a_causal_model_that_reads_both_ways_fails_perturbation_reach(tmp_path):
     llama = helpers.tiny("llama", tmp_path)
-    feed_blocks(llama, lambda k, x, mask: (x, torch.zeros(1, 1, x.shape[1], x.shape[1])))
+    helpers.feed_blocks(llama, lambda k, x, mask: (x, torch.zeros(1, 1, x.shape[1], x.shape[1])))
     assert "perturbation_reach" in failures(llama)
 
 

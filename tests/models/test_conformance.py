@@ -72,21 +72,6 @@ def test_the_readme_names_models_that_are_tested():
 # Broken stand-ins -----------------------------------------------------------------------------------------
 
 
-def feed_blocks(adapter, change) -> None:
-    """`change(k, hidden_states, attention_mask)` gives what block k reads instead of the two."""
-    for k, block in enumerate(adapter.blocks):
-
-        def pre(_, args, kwargs, k=k):
-            x = args[0] if args else kwargs["hidden_states"]
-            mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
-            x, mask = change(k, x, mask)
-            return (x, *([mask] if len(args) > 1 else []), *args[2:]), (
-                kwargs | {"attention_mask": mask} if "attention_mask" in kwargs else kwargs
-            )
-
-        block.register_forward_pre_hook(pre, with_kwargs=True)
-
-
 def override(adapter, **methods) -> None:
     """Give the adapter a class of its own; a copy of it keeps the class."""
     adapter.__class__ = type("Broken", (door.Adapter,), methods)
@@ -110,11 +95,11 @@ def blocks_not_chained(adapter):
         embedding.update({0: x} if k == 0 else {})
         return embedding[0], mask
 
-    feed_blocks(adapter, change)
+    helpers.feed_blocks(adapter, change)
 
 
 def padding_ignored(adapter):
-    feed_blocks(adapter, lambda k, x, mask: (x, None))
+    helpers.feed_blocks(adapter, lambda k, x, mask: (x, None))
 
 
 def mask_left_out(adapter):
@@ -141,7 +126,7 @@ def mask_made_from_ids(adapter):
 
 
 def reads_one_way(adapter):
-    feed_blocks(adapter, lambda k, x, mask: (x, torch.full((1, 1, x.shape[1], x.shape[1]), -1e9).triu(1)))
+    helpers.feed_blocks(adapter, lambda k, x, mask: (x, torch.full((1, 1, x.shape[1], x.shape[1]), -1e9).triu(1)))
 
 
 def flag_turned(adapter):
@@ -171,7 +156,7 @@ def written_in_place(adapter):
             x[..., 0].add_(0.5)
         return x, mask
 
-    feed_blocks(adapter, change)
+    helpers.feed_blocks(adapter, change)
 
 
 def noise(adapter):

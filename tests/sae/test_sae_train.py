@@ -430,7 +430,8 @@ def test_a_log_nobody_knows_is_refused(tmp_path):
 
 def test_tensorboard_itself_reads_the_curve_once(tmp_path):
     """The real package, where somebody installed it beside the project's own."""
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard itself was not asked: it is not installed")
     with pytest.raises(RuntimeError, match="power"):
         train(PAIR, SETTINGS, interrupted, tmp_path / "resume", "tensorboard", tmp_path / "log")
     result = train(PAIR, SETTINGS, stream(), tmp_path / "resume", "tensorboard", tmp_path / "log")
