@@ -61,7 +61,7 @@ study: $(READY)  ## STUDY=x: what is out of date in that study
 	$(SNAKEMAKE)
 
 figures: $(READY)  ## STUDY=x: the figures, and what they need
-	$(SNAKEMAKE) "outputs/$$STUDY/.done/07_paper_figures"
+	$(SNAKEMAKE) "outputs/$$STUDY/.done/09_paper_figures"
 
 dry: $(READY)  ## STUDY=x: which stages would run, and why
 	@$(BIN)/python -m lib.run.stale

@@ -17,6 +17,7 @@ def flag(stage):
 
 
 try:
+    STAGES = params.stages(STUDY)
     notebook.sync_flags(STUDY)
 except (ValueError, OSError) as error:
     sys.exit(f"refused: {error}")
@@ -24,10 +25,10 @@ except (ValueError, OSError) as error:
 
 rule all:
     input:
-        [flag(stage) for stage in params.STAGES],
+        [flag(stage) for stage in STAGES],
 
 
-for stage, upstream in params.STAGES.items():
+for stage, upstream in STAGES.items():
 
     rule:
         name:

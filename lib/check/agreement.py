@@ -8,7 +8,7 @@ from lib.check.study import Study, Unknown
 from lib.stage import inputs, io
 
 E, H, T, A, V, X = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation",
-                    "06_variants")  # fmt: skip
+                    "08_dna")  # fmt: skip
 #: name -> the stages that have to say the same, the first of them rules
 SAME = {
     "model_path": (E, H, T, A, V, X),

@@ -121,22 +121,12 @@ def _halves(text: str) -> tuple[str, str]:
 
 def read(name: str) -> Study:
     """A study with what is wrong with its params files. Raises Refused for no such study, or no folder for its outputs."""
-    try:
-        io.study_dir(name)
-    except ValueError as error:
-        raise params.Refused(str(error)) from None
+    stages = params.stages(name)
     study = Study(name)
-    try:
-        folder = io.ROOT / "params" / io.check_name("study", name)
-    except ValueError as error:
-        raise params.Refused(str(error)) from None
-    if not folder.is_dir():
-        params.stage_params(name, next(iter(params.STAGES)))  # says which studies there are
-    for file in sorted(folder.glob("*.yaml")):
-        if file.stem not in params.STAGES:
-            study.faults.append(Fault(params.short(file), "", "a file of no stage", f"one of {', '.join(params.STAGES)}",
-                                      "the file's name"))
-    for stage in params.STAGES:
+    for file in sorted((io.ROOT / "params" / name).glob("*.yaml")):
+        if not params.number_of(file.stem):
+            study.faults.append(Fault(params.short(file), "", "a file of no stage", "NN_name.yaml, NN from 00 to 09", "the file's name"))
+    for stage in stages:
         _read_stage(study, stage)
     return study
 

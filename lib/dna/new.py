@@ -214,8 +214,8 @@ def choose(given: Given, seen: Seen, background: pd.DataFrame, text: str, size: 
         "03_sae_training": model | held_out | _training(seen, stored, background, test + validation, window_bp),
         "04_annotation": model | genome | held_out | _annotation(given),
         "05_validation": model | _validation(seen, stored, window_bp),
-        "06_variants": model | genome | _variants(given, test, size),
-        "07_paper_figures": {"data_label": (f"model {Path(given.model).name}", "said on every figure; add what your data are")},
+        "08_dna": model | genome | _variants(given, test, size),
+        "09_paper_figures": {"data_label": (f"model {Path(given.model).name}", "said on every figure; add what your data are")},
     }
 
 

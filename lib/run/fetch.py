@@ -28,7 +28,7 @@ import yaml
 
 from lib.stage import bed, io, lines
 from lib.stage.hashes import sha256
-from lib.stage.params import STAGES, paths_of, stage_params
+from lib.stage.params import paths_of, stage_params, stages
 
 TRIES = 5  # how often a download that breaks off is taken up again
 LOCK = "sources.lock.json"
@@ -100,7 +100,7 @@ def needs(study: str) -> dict[str, str]:
     Raises params.Refused for a study without params, or with params that no stage can start from.
     """
     named: dict[str, str] = {}
-    for stage in STAGES:
+    for stage in stages(study):
         for key, value in paths_of(stage_params(study, stage)):
             named.setdefault(value, f"{key} of {stage}")
     return named

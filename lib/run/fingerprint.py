@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.stage import io, modules
 from lib.stage.hashes import Hashes, only_time_differs
-from lib.stage.params import STAGES, Refused, check_pair, notebook_path, paths_of, short, stage_params
+from lib.stage.params import Refused, check_pair, notebook_path, paths_of, short, stage_params, stages
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -19,10 +19,11 @@ INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a F
 class Look:
     """One look at a study as it lies here: what was read for one stage is not read again for the next.
 
-    Raises ValueError for a name that no study can have.
+    stages: those of the study, in order, each with those that it reads. Raises params.Refused for no study.
     """
 
     def __init__(self, study: str):
+        self.stages = stages(study)
         self.study = io.study_dir(study).name
         self.hashes = Hashes(io.ROOT / "outputs" / ".hashes.json")
         self._parts: dict[str, dict[str, Any]] = {}
@@ -46,7 +47,7 @@ class Look:
                 "notebook": modules.code_hash(_without_parameters(source)),
                 "modules": {short(path): modules.file_hash(path) for path in used},
                 "inputs": self._inputs(stage, params),
-                "upstream": {earlier: self.fingerprint(earlier) for earlier in STAGES[stage]},
+                "upstream": {earlier: self.fingerprint(earlier) for earlier in self.stages[stage]},
             })
         return self._parts[stage]
 

@@ -30,9 +30,7 @@ from typing import Any
 from lib.run.fingerprint import Look, hash_of
 from lib.run.stale import reasons
 from lib.stage import io
-from lib.stage.params import KIND, STAGES, Refused, notebook_path, short, stage_params
-
-WHOLE = tuple(STAGES)  # the notebooks of a study that can be checked as a whole
+from lib.stage.params import KIND, Refused, notebook_path, number_of, short, stage_params
 
 
 class StageFailed(RuntimeError):
@@ -56,11 +54,11 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
         if not why:
             print(f"{study}/{stage}: up to date", flush=True)
             return False
-        for earlier in STAGES[stage]:
+        for earlier in look.stages[stage]:
             if not is_fresh(look, earlier):
                 raise Refused(f"{study}/{stage} needs {earlier}, which is missing or out of date: run "
                               f"`python -m lib.run {study} {earlier}`, or `make study STUDY={study}` for all")
-        _refuse_faults(study, stage)
+        _refuse_faults(look, stage)
         start, inputs = time.monotonic(), look.parts(stage) | {"inputs_whole": look.whole_inputs(stage)}
         look.hashes.save()
         print(f"{study}/{stage}: running: {'; '.join(why[:3])}", file=sys.stderr, flush=True)
@@ -80,10 +78,10 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
         io.unlock(study, stage)
 
 
-def _refuse_faults(study: str, stage: str) -> None:
-    """Before a first stage runs, raise Refused with everything that is wrong with the whole study."""
-    if not STAGES[stage] and all(notebook_path(name).exists() for name in WHOLE):
-        import_module(f"{KIND}.check").refuse(study)
+def _refuse_faults(look: Look, stage: str) -> None:
+    """Before a front door runs, raise Refused with everything that is wrong with the whole study."""
+    if number_of(stage) == "00":
+        import_module(f"{KIND}.check").refuse(look.study)
 
 
 def is_fresh(look: Look, stage: str) -> bool:
@@ -94,13 +92,11 @@ def is_fresh(look: Look, stage: str) -> bool:
 def sync_flags(study: str) -> None:
     """Make `outputs/<study>/.done/<stage>` exist exactly for the stages that are up to date.
 
-    A stage that cannot run gets none: running it says why. Raises ValueError for a name that no study can have, Refused
-    for one without params, OSError when there is something to run and outputs cannot be written.
+    A stage that cannot run gets none: running it says why. Raises Refused for no study, OSError when there is something to
+    run and outputs cannot be written.
     """
     look = Look(study)
-    if not (io.ROOT / "params" / study).is_dir():
-        stage_params(study, next(iter(STAGES)))      # says which studies there are
-    for stage in STAGES:
+    for stage in look.stages:
         flag = io.study_dir(study) / ".done" / stage
         try:
             fresh = is_fresh(look, stage)
@@ -291,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done or up to date, 1 the notebook failed, 2 it could not start."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description=__doc__.splitlines()[0])
     parser.add_argument("study", help="a folder of params/")
-    parser.add_argument("stage", help=", ".join(STAGES))
+    parser.add_argument("stage", help="one of its NN_name.yaml files")
     parser.add_argument("--force", action="store_true", help="run even when up to date")
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a cancelled job tidies up, too

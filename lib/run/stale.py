@@ -13,7 +13,7 @@ from typing import Any
 
 from lib.run.fingerprint import PARTS, Look, hash_of
 from lib.stage import io
-from lib.stage.params import STAGES, Refused, notebook_path, short
+from lib.stage.params import Refused, notebook_path, short
 
 SHOWN = 8  # reasons of a stage that are printed
 
@@ -75,8 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    width = max(map(len, STAGES))
-    for stage in STAGES:
+    width = max(map(len, look.stages))
+    for stage in look.stages:
         try:
             why = reasons(look, stage)
         except (Refused, OSError) as error:

@@ -16,7 +16,7 @@ from typing import Any
 from lib.run.fingerprint import input_files
 from lib.stage import io
 from lib.stage.hashes import sha256
-from lib.stage.params import STAGES
+from lib.stage.params import Refused, stages
 
 
 def differences(study: str, stage: str) -> tuple[int, list[str]]:
@@ -63,16 +63,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("study", nargs="?", default=os.environ.get("STUDY", "demo"), help="a folder of outputs/")
     study = parser.parse_args(arguments).study
     finished, bad = 0, 0
-    for stage in STAGES:
+    try:
+        known = stages(study)
+    except Refused as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    for stage in known:
         try:
             n, lines = differences(study, stage)
         except io.Unfinished as error:
             print(f"{stage}: {error.reason}")
             bad += error.damaged
             continue
-        except ValueError as error:
-            print(f"refused: {error}", file=sys.stderr)
-            return 2
         finished, bad = finished + 1, bad + len(lines)
         print("\n".join([f"{stage}: {n} files hashed whole, {len(lines)} differences",
                          *(f"{stage}: {line}" for line in lines)]))

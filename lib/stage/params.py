@@ -14,15 +14,18 @@ from lib.stage import flat_yaml, io, ranges
 from lib.stage.flat_yaml import Entry, Problem
 from lib.stage.ranges import Range
 
-STAGES: dict[str, list[str]] = {
-    "01_extraction": [],
-    "02_layer_hunting": ["01_extraction"],
-    "03_sae_training": ["01_extraction", "02_layer_hunting"],
-    "04_annotation": ["01_extraction", "03_sae_training"],
-    "05_validation": ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation"],
-    "06_variants": ["01_extraction", "03_sae_training", "04_annotation"],
-    "07_paper_figures": ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation",
-                         "05_validation", "06_variants"],
+#: number of a stage -> numbers of the stages that it may read, whatever their names. A study has those for which it has a file.
+UPSTREAM: dict[str, tuple[str, ...]] = {
+    "00": (),
+    "01": ("00",),
+    "02": ("00", "01"),
+    "03": ("00", "01", "02"),
+    "04": ("00", "01", "03"),
+    "05": ("00", "01", "02", "03", "04"),
+    "06": ("00", "01", "02", "03", "04", "05"),
+    "07": ("00", "01", "02", "03", "04", "05"),
+    "08": ("00", "01", "02", "03", "04", "05"),
+    "09": ("00", "01", "02", "03", "04", "05", "06", "07", "08"),
 }
 
 KIND = "lib.dna"  # the room that knows what these studies read; shared rooms import it by this name, never by their own
@@ -32,22 +35,44 @@ class Refused(ValueError):
     """The run cannot start: the message says which file, what was found and what was wanted."""
 
 
-def stage_params(study: str, stage: str) -> dict[str, Any]:
-    """Every value that a stage's notebook runs with: its defaults, over them those of params/<study>/<stage>.yaml.
+def stages(study: str) -> dict[str, list[str]]:
+    """The stages of a study, in order: each NN_name.yaml of its folder -> those of its stages that it may read.
 
-    `study` is the folder's name; the file need not say it. Raises Refused.
+    Raises Refused for no study, and for two files of one number.
     """
     try:
         io.study_dir(study)
     except ValueError as error:
         raise Refused(str(error)) from None
-    if stage not in STAGES:
-        raise Refused(f"unknown stage {stage!r}; stages: {', '.join(STAGES)}")
     folder = io.ROOT / "params" / study
     if not folder.is_dir():
         studies = sorted(p.name for p in folder.parent.glob("*/")) if folder.parent.is_dir() else []
         raise Refused(f"unknown study {study!r}: there is no params/{study}/; studies: {', '.join(studies)}")
-    file = folder / f"{stage}.yaml"
+    by_number: dict[str, str] = {}
+    for file in sorted(folder.glob("*.yaml")):
+        number = number_of(file.stem)
+        if number in by_number:
+            raise Refused(f"params/{study} holds {by_number[number]}.yaml and {file.name}, wanted one stage of number {number}")
+        if number:
+            by_number[number] = file.stem
+    return {name: [by_number[n] for n in UPSTREAM[number] if n in by_number] for number, name in by_number.items()}
+
+
+def number_of(stage: str) -> str:
+    """The number of a stage, "03" of "03_sae_training"; empty for what is no stage's name."""
+    number, _, name = stage.partition("_")
+    return number if number in UPSTREAM and name else ""
+
+
+def stage_params(study: str, stage: str) -> dict[str, Any]:
+    """Every value that a stage's notebook runs with: its defaults, over them those of params/<study>/<stage>.yaml.
+
+    `study` is the folder's name; the file need not say it. Raises Refused.
+    """
+    known = stages(study)
+    if stage not in known:
+        raise Refused(f"unknown stage {stage!r}: there is no params/{study}/{stage}.yaml; stages: {', '.join(known)}")
+    file = io.ROOT / "params" / study / f"{stage}.yaml"
     values = check_params(notebook_path(stage), file)
     if values.get("study", study) != study:
         raise Refused(f"{short(file)}: study is {values['study']!r}, wanted {study!r}, the folder's name")

@@ -42,13 +42,13 @@ def values(root, stage):
 def test_what_is_written_passes_the_check(root, model, capsys):
     assert new.main(["own", *options(root, model, people=root.parent / "data/people.tsv", exons=root.parent / "data/exons.bed")]) == 0
     assert "study own: nothing wrong" in capsys.readouterr().out
-    assert {p.stem for p in (root / "params/own").glob("*.yaml")} == set(params.STAGES)
+    assert {p.stem for p in (root / "params/own").glob("*.yaml")} == {p.stem for p in (root / "notebooks").glob("*.py")}
     first, third = values(root, "01_extraction"), values(root, "03_sae_training")
     assert first["sites"] == [f"resid_post.{k}" for k in range(4)] and third["sae_site"] == "resid_post.2"
     assert values(root, "05_validation")["patch_site"] == "resid_post.3"
     held_out = third["validation_contigs"] + third["test_contigs"]
     assert len(held_out) == len(set(held_out)) and set(held_out) < set(own_data.CONTIGS)
-    assert first["window_bp"] == values(root, "06_variants")["window_bp"]
+    assert first["window_bp"] == values(root, "08_dna")["window_bp"]
 
 
 def test_every_choice_has_its_reason(root):

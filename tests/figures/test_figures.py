@@ -19,7 +19,7 @@ REAL = pd.DataFrame([{"real": 1.2, "shuffled": 1.4}])
 
 @pytest.fixture
 def stage(root):
-    yield io.open_stage("toy", "07_paper_figures")
+    yield io.open_stage("toy", "09_paper_figures")
     plt.close("all")
 
 

@@ -66,7 +66,7 @@ def labelled(study: Study, data: Data) -> None:
         table = data.read(X, "variants_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
     only = study(X, "test_contigs")
     kept = table[table.contig.isin(only)] if only else table
-    study.notes.append(f"06_variants: {(kept.label == 1).sum()} variants of label 1 and {(kept.label == 0).sum()} of label 0"
+    study.notes.append(f"08_dna: {(kept.label == 1).sum()} variants of label 1 and {(kept.label == 0).sum()} of label 0"
                        + (f" on {', '.join(only)}" if only else ""))
 
 

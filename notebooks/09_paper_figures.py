@@ -34,8 +34,8 @@ from lib.dna import cards
 from lib.figures import annotation, causal, dictionaries, extraction, labels, numbers, outcome
 from lib.stage import io, stops
 
-stage = io.open_stage(study, "07_paper_figures")
-STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_variants"]
+stage = io.open_stage(study, "09_paper_figures")
+STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "08_dna"]
 read = {name: io.read_table(study, name, "claims") for name in STAGES}
 about, arms, chosen, rule = (io.read_json(study, name, file) for name, file in (
     ("01_extraction", "study.json"), ("02_layer_hunting", "arms.json"), ("03_sae_training", "chosen.json"), ("05_validation", "rule.json")))
@@ -130,7 +130,7 @@ causal.necessity(stage, io.read_table(study, "05_validation", "necessity"), rule
 
 # %%
 causal.explanations(stage, *(io.read_table(study, name, table) for name, table in (("05_validation", "agreement"), ("05_validation", "explanations"),
-                                                                                     ("06_variants", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
+                                                                                     ("08_dna", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
 
 # %% [markdown]
 # ## The claims

@@ -61,7 +61,7 @@ from lib.sae import format
 from lib.sae.model import random_dictionary
 from lib.stage import inputs, io, stops
 
-stage = io.open_stage(study, "06_variants")
+stage = io.open_stage(study, "08_dna")
 
 # %%
 chosen = io.read_json(study, "03_sae_training", "chosen.json")
