@@ -16,26 +16,23 @@
 # %% [markdown]
 # # 03 · Which dictionary is good enough to read?
 #
-# **Question.** Can a sparse dictionary rebuild the model's activations from few latents, on chromosomes it never saw?
+# **Question.** Can a sparse dictionary rebuild the model's activations from few latents, in spaces (of DNA: chromosomes) it never saw?
 #
 # **Rule, fixed beforehand.** Target: explained variance at least 0.95 with L0 at most 20. Floor: 0.90 with at most 30. A
-# dictionary below the floor is not read, and `decisions.md` says why. The run is chosen on validation chromosomes and
-# read once on test chromosomes. Beside it stand what costs the same per token: PCA with as many components as the
+# dictionary below the floor is not read, and `decisions.md` says why. The run is chosen on the validation split of 00 and
+# read once on its test split. Beside it stand what costs the same per token: PCA with as many components as the
 # dictionary has active latents, and a random dictionary of the same shape and L0.
 #
 # **Claims.** It passes the floor; it explains more variance than PCA (fails if the paired interval reaches 0); the
 # language model loses less on its reconstructions than on the random dictionary's; its latents come back with other
 # seeds more often than permuted ones. Each may fail, and is recorded.
 #
-# Reads `01_extraction` (background units: reference sequence, nobody's genome). Leaves one folder per run.
+# Reads 00 and 01 (background units, nobody's own). Leaves one folder per run.
 
 # %% tags=["parameters"]
 study = "demo"
-model_path = "params/demo/model"  # the model of 01_extraction, for loss recovered and its randomly initialised twin
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
 layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # sites where the chosen run is trained too, for 04 layer by layer; none twice
-validation_contigs = ["sim7"]     # chromosomes on which a run is chosen; one or more, none twice
-test_contigs = ["sim8"]           # chromosomes read once; one or more, none twice
 run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated", "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
 run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # [1, 256] d_sae / d_model; as many as run_architectures
 run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175, 0.02]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
@@ -61,6 +58,7 @@ import pandas as pd
 import torch
 
 from lib.acts import store
+from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.figures import labels, style
 from lib.models import adapter
@@ -79,18 +77,19 @@ if sae_site == "best":
 
     hunted = yaml.safe_load(io.stage_path(study, "02_layer_hunting", "layer_hunting_results.yaml").read_text())
     sae_site = next(iter(hunted.values()))["best_block"]
+corpus = corpora.load(study)
 identity = io.read_json(study, "01_extraction", "model.json")
 store_path = io.stage_path(study, "01_extraction", "activations.h5")
 acts = store.open_store(store_path)
 units = io.read_table(study, "01_extraction", "units")
 x, unit = acts.acts[sae_site], acts.tokens["unit"]
-split = splits.split_rows(units, unit, validation_contigs, test_contigs)
+split = splits.split_rows(units, unit, corpus.split["validation"], corpus.split["test"])
 pd.Series({name: len(rows) for name, rows in split.items()}).to_frame("tokens")
 
 # %% [markdown]
 # ## The sweep
 #
-# One pass over the training chromosomes: all runs read the same batches, each with its own optimiser. What a run
+# One pass over the training split: all runs read the same batches, each with its own optimiser. What a run
 # becomes does not depend on the others.
 
 # %%
@@ -176,8 +175,8 @@ print(f"chosen: {chosen}, L0 {best.l0:.1f}")
 # alone can prove.
 
 # %%
-texts = io.stage_path(study, "01_extraction", "sequences.txt").read_text().split()
-twin = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
+texts = corpus.records().texts
+twin = adapter.load(corpus.model_path(), random_init=True, seed=seed)
 
 def of_twin(site, part):
     return data.ModelSource(twin, site, [texts[u] for u in np.unique(unit[split[part]])])
@@ -211,12 +210,12 @@ layers = {sae_site: {"sae": f"{sae_site}/{chosen}", "twin": "twin", "l0": float(
 rows = [{"site": sae_site, "explained_variance": best.explained_variance, "low": best.low, "high": best.high, "l0": best.l0,
          "dead_share": best.dead_share, "twin": controls.explained_variance[2], "n_units": best.n_units}]
 for site in [name for name in layer_sites if name != sae_site]:
-    there = partial(data.batches, data.StoreSource(store_path, site, split["train"]), batch, seed)
-    at_site = trained(f"layer {site}", [replace(named[chosen], name="layer")], there, f"layer {site} {key}").saes["layer"]
-    twin_there, twin_e, _ = trained_on_twin(site)
+    of_site = partial(data.batches, data.StoreSource(store_path, site, split["train"]), batch, seed)
+    at_site = trained(f"layer {site}", [replace(named[chosen], name="layer")], of_site, f"layer {site} {key}").saes["layer"]
+    site_twin, twin_e, _ = trained_on_twin(site)
     layers[site] = {"sae": f"{site}/{chosen}", "twin": f"{site}/twin"}
     format.save(at_site, stage.path(layers[site]["sae"] + "/cfg.json").parent, site, identity)
-    format.save(twin_there, stage.path(layers[site]["twin"] + "/cfg.json").parent, site, twin.identity)
+    format.save(site_twin, stage.path(layers[site]["twin"] + "/cfg.json").parent, site, twin.identity)
     q = evaluate.quality(at_site, acts.acts[site], split["test"], unit)
     e = estimates.ratio_interval(q.sse, q.sst, n_boot, seed)
     layers[site]["l0"] = float(q.l0)
@@ -270,9 +269,8 @@ else:
 # activation (mean ablation; zero ablation is in the table beside it). Explained variance counts every direction alike; this counts what the model itself uses.
 
 # %%
-model = adapter.load(io.data_path(model_path), expect=identity)
+model = adapter.load(corpus.model_path(), expect=identity)
 no_head = "" if model.has_head else "the weights hold no language-model head"
-about = io.read_json(study, "01_extraction", "study.json")
 test_units = np.unique(unit[split["test"]])[:loss_units]
 mu, directions = (torch.from_numpy(a).float() for a in (centre, basis))
 rebuilt = {"SAE": lambda a: sae(a.float())[0], "random dictionary": lambda a: random(a.float())[0],
@@ -292,31 +290,31 @@ recovered.round(4)
 # ## Go or no-go
 
 # %%
-stage.claim("the chosen dictionary passes the floor (EV >= 0.90 with L0 <= 30) on test chromosomes",
+stage.claim("the chosen dictionary passes the floor (EV >= 0.90 with L0 <= 30) on test " + corpus.words["spaces"],
             best.explained_variance, best.low, best.high, int(best.n_units),
             "0.90 at L0 30 (fixed beforehand)", verdict != "no-go",
             f"L0 {best.l0:.1f}; bootstrap over units; one SAE seed; the rule reads the estimate, not its interval",
-            of="windows", rule="EV at least 0.90 and L0 at most 30")
+            of=corpus.words["units"], rule="EV at least 0.90 and L0 at most 30")
 stage.claim("the dictionary explains more variance than PCA with as many components", over_pca.value, over_pca.low,
             over_pca.high, over_pca.n, 0, over_pca.low > 0,
             f"EV(SAE, L0 {best.l0:.1f}) - EV(PCA, {basis.shape[1]} components); paired bootstrap over units; one SAE seed",
-            of="windows", rule="the interval of the paired difference lies above 0")
+            of=corpus.words["units"], rule="the interval of the paired difference lies above 0")
 at_stake = losses["mean ablated"] - losses.original
 kept, rival = recovered.loc["SAE"], recovered.loc["random dictionary"]
 over_random = evaluate.paired_gain(losses.SAE.to_numpy(), losses["random dictionary"].to_numpy(), at_stake.to_numpy(), n_boot, seed)
 stage.claim("the language model loses less on the dictionary's reconstructions than on a random dictionary's",
             kept.loss_recovered, kept.low, kept.high, int(kept.n_units), round(float(rival.loss_recovered), 4),
             at_stake.sum() > 0 and over_random.low > 0,
-            f"loss recovered ({labels.loss(about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
+            f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
             f"difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
-            of="windows", rule="mean ablation costs loss, and the interval of the paired difference lies above 0", because=no_head)
+            of=corpus.words["units"], rule="mean ablation costs loss, and the interval of the paired difference lies above 0", because=no_head)
 against_pca = "more than" if over_pca.low > 0 else "less than" if over_pca.high < 0 else "not distinguishably other than"
 of_loss = f"could not be tested, because {no_head}." if no_head else (
     f"{kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,\n"
     f"  {int(kept.n_tokens)} tokens); PCA {recovered.loss_recovered['PCA']:.4f}; random dictionary {rival.loss_recovered:.4f}.")
 stage.write_text("decisions.md", f"""# Decision: {verdict}
 
-Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(validation_contigs)}, read on {', '.join(test_contigs)}.
+Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(corpus.split['validation'])}, read on {', '.join(corpus.split['test'])}.
 
 - Explained variance {best.explained_variance:.4f} (95 % interval {best.low:.4f} to {best.high:.4f}, n = {best.n_units} units).
 - L0 {best.l0:.2f}; dead latents {best.dead_share:.1%} of {best.d_sae} over {best.n_tokens} test tokens.

@@ -12,30 +12,33 @@
 # ---
 
 # %% [markdown]
-# # 06 · What does a variant disrupt, and how strong is that evidence?
+# # 08 · What does DNA ask of its latents?
 #
-# **Question.** Put the alternative allele into the reference window: which latents are lost, which gained, and does the
-# size of the change tell pathogenic from benign, better than the model's raw embedding or a random dictionary does?
+# **The back door of DNA.** Three questions that only this field asks: is a latent's motif *earned* (a logo by mutagenesis,
+# motif in, motif out)? Where truth is planted, are the motifs recovered and named right? And what does a variant disrupt: put
+# the alternative allele into the reference window, which latents are lost, which gained, and does the size of the change tell
+# pathogenic from benign, better than the model's raw embedding or a random dictionary does?
 #
 # **Scope.** In ACMG-AMP terms a feature change is at most computational evidence (PP3 or BP4), never functional (PS3).
 # It gets a code only after calibration on at least 100 labelled variants a class and region; without it the evidence
 # column says so. On simulated data the label is "destroys a planted site", and is called simulated in every claim.
-# On real data only variants on the test chromosomes of 03 are read: the dictionary never trained there. (The language
+# On real data only variants on the test chromosomes are read: the dictionary never trained there. (The language
 # model itself may have; so has its raw embedding, the rival.)
 #
-# Reads `01_extraction`, `03_sae_training`, `04_annotation`. Leaves `variants.csv`, `differences.h5`, `separation.csv`.
+# Reads 00, 01, 03, 04. Leaves `finalists.csv`, `logos.csv`, `tracks/`; with planted truth `recovery.csv`, `false_claims.csv`;
+# `variants.csv`, `differences.h5`, `separation.csv`.
 
 # %% tags=["parameters"]
 study = "demo"
-model_path = "params/demo/model"     # the model of 01_extraction
-genome_path = "simulated:genome.fa"  # FASTA of the reference
+n_finalists = 3                      # [0, 1000] latents whose logo has to be earned by mutagenesis (0: none)
+finalist_windows = 30                # [1, 1e4] top windows of each, and as many shuffled ones
+n_backgrounds = 100                  # [1, 1e4] backgrounds into which a finalist's motif is put
+n_tracks = 10                        # [0, 1e4] latents with browser tracks
+pair_floor = 0.3                     # [0, 1] finalists have at least this F1 on validation
 variants_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO, or a table with contig, pos, ref, alt, …; "" for none
 label_column = "destroys_site"       # column of a table that is the label when not empty; "" for a VCF
-truth_path = "simulated:truth/sites.csv"  # planted sites, for the row "substitutions in sites"; "" on real data
-test_contigs = []                    # chromosomes whose variants are read, e.g. those the SAE never saw; empty: all; none twice
-loci_path = "simulated:loci.bed"     # regions of the VCF that are read
-exon_path = ""                       # exons, BED or GFF3: variants are split into exon and other; "" leaves them together
-window_bp = 128                      # [8, 1e6] window around a variant; at most the model's context
+held_out_only = False                # read variants on the test chromosomes of 00 alone, which no dictionary trained on
+split_exons = False                  # split variants into exon and other, by the exons of 00
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
 max_per_class = 500                  # [1, 1e6] labelled variants per class, a seeded sample
 n_boot = 1000                        # [10, 1e6] bootstrap resamples, over genes
@@ -49,41 +52,126 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from lib.acts import store
+from lib.annotate import concepts
+from lib.annotate.ladder import pick_finalists
+from lib.corpus import corpus as corpora
+from lib.corpus import splits
+from lib.dna import finalists, motifs, reference, report, tracks, truth, windows
 from lib.dna import labelled as labelled_
-from lib.dna import reference, report, windows
 from lib.dna.labelled import balanced_sample, inside, none, read_clinvar, read_table
 from lib.edits import separation as separation_
 from lib.edits.change import differences, readable, summarise, write_differences
 from lib.edits.separation import evidence
 from lib.figures import style
 from lib.models import adapter
-from lib.sae import format
+from lib.sae import evaluate, format
 from lib.sae.model import random_dictionary
 from lib.stage import inputs, io, stops
+from lib.stats import estimates
 
 stage = io.open_stage(study, "08_dna")
 
 # %%
-chosen = io.read_json(study, "03_sae_training", "chosen.json")
-model = adapter.load(io.data_path(model_path), expect=io.read_json(study, "01_extraction", "model.json"))
-sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, chosen["site"], model.identity)
-genome = reference.Reference(inputs.find(study, genome_path))
-loci = windows.read_bed(inputs.find(study, loci_path), genome)
+corpus = corpora.load(study)
+chosen, settings = io.read_json(study, "03_sae_training", "chosen.json"), io.read_json(study, "04_annotation", "settings.json")
+site, stopped = chosen["site"], stops.of_dictionary(chosen)  # every claim here rests on the dictionary
+model = adapter.load(corpus.model_path(), expect=io.read_json(study, "01_extraction", "model.json"))
+sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, site, model.identity)
+acts, units, texts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5")), corpus.units(), corpus.records().texts
+rows = splits.split_rows(units, acts.tokens["unit"], corpus.split["validation"], corpus.split["test"])["test"]
+rows = rows[np.isin(acts.tokens["unit"][rows], concepts.disjoint_units(units))]
+tokens, latents = concepts.token_table(acts.tokens, units, rows), evaluate.latents_of(sae, acts.acts[site], rows)
+read = io.read_table(study, "04_annotation", "associations")
+genome = reference.Reference(inputs.find(study, corpus.settings["genome_path"]))
+truth_path = corpus.settings["truth_path"]
+planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
+
+# %% [markdown]
+# ## The logo is earned
+#
+# For a few latents, chosen on validation: saturation mutagenesis of the latent itself around its peak in its top test windows, the same on
+# shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom may name it. Then motif in, motif
+# out. The truth has no part in this.
+
+# %%
+picked = pick_finalists(read, n_finalists)
+follows = "finalists fire on their motif put into matched backgrounds (BH over finalists)"
+rule = "every finalist's q is below 0.05"
+if n_finalists and picked.empty:
+    stage.claim(follows, None, None, None, 0, 0, False, of="latents", rule=rule, stopped=stopped,
+                because=f"no latent reaches an F1 of {pair_floor} for a motif on validation")
+elif n_finalists:
+    earned = finalists.examine(picked, model, site, sae, latents, tokens, texts, motifs.vertebrate_motifs(), finalist_windows,
+                               n_backgrounds, seed)
+    stage.write_table("finalists", earned.table)
+    stage.write_table("logos", earned.logos)
+    fires = earned.table.insertion_q < 0.05
+    stage.claim(follows, int(fires.sum()), None, None, len(fires), 0, bool(fires.all()),
+                "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds", of="latents", rule=rule, stopped=stopped)
+    print(earned.table.round(3).T.to_string())
+
+# %%
+tracks.write_tracks(stage, io.read_table(study, "04_annotation", "features"), latents, tokens, genome, n_tracks);
+
+# %% [markdown]
+# ## Planted truth
+#
+# On simulated data the truth is known. A planted motif is *recovered* when one latent, chosen on validation, is claimed for it on
+# either strand. Its family is named *right* when the best JASPAR profile of that latent is of the planted profile's family.
+# A claimed pair of a latent and a JASPAR family is *false* when no planted motif with whose true sites the latent is associated is of
+# that family, or holds half of the hits of the profile. *Strictly* false: only true sites for which the latent is itself claimed
+# count, and sharing hits is the only way. The control gives true sites another motif's name.
+
+# %%
+if planted is not None:
+    intervals = corpus.concepts()
+    hits = intervals[(intervals.kind == "motif") & intervals.contig.isin(corpus.split["test"])]
+    best = io.read_table(study, "04_annotation", "best_latents")
+    recovery, false = truth.recovery(read, best, planted, hits, settings["methods"])
+    stage.write_table("recovery", recovery)
+    stage.write_table("false_claims", false)
+    score = recovery.set_index("method")
+    of_sae, rest, twin_row = score.loc["SAE"], score.drop(index="SAE"), score.loc["random twin"]
+    untested = "" if of_sae.motifs else f"no planted motif has enough sites on validation and on test"
+    e, strongest = estimates.share(of_sae.recovered, of_sae.motifs), estimates.share(rest.recovered.max(), of_sae.motifs)
+    stage.claim(f"planted motifs recovered by one latent (test F1 above {settings['f1_floor']}, q below 0.05)", *e, round(strongest.value, 4), e.value >= 0.8,
+                f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}", of="motifs", rule="at least 0.8", stopped=stopped,
+                because=untested)
+    e = estimates.share(twin_row.recovered, twin_row.motifs)
+    stage.claim("at most 5 % of planted motifs are recovered on the random twin", e.value, None, None, e.n, 0.05, e.value <= 0.05,
+                "its own dictionary, same procedure", of="motifs", rule="at most 0.05", stopped=stopped, because=untested)
+    e = estimates.share(of_sae.family_right, of_sae.recovered)
+    stage.claim("motif family named right, of the recovered", *e, 0.9, e.value >= 0.9, "best JASPAR family against the planted one; Wilson interval",
+                of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
+    e = estimates.share(false["false"].sum(), len(false))
+    stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05, "share of claimed pairs of the SAE, Wilson "
+                f"interval; with the sites under other names {truth.chance_false(read, planted, found_hits['test'], seed=seed):.2f} would be false; "
+                f"strictly false {false['false_strict'].mean():.3f}", of="pairs", rule="at most 0.05", stopped=stopped,
+                because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
+    stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}", family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",
+                   false_claims=f"{int(false['false'].sum())} of {len(false)}")
+    print(recovery.to_string())
+    print(false[false["false"]].to_string())
+
+# %% [markdown]
+# ## Labelled variants
+
+# %%
 taken = Counter()
-stopped = stops.of_dictionary(chosen)  # every claim here rests on it
 if not variants_path:
     labelled = none()
 elif label_column:
     labelled = read_table(inputs.find(study, variants_path), genome, label_column)
 else:
-    labelled = read_clinvar(inputs.find(study, variants_path), genome, loci, taken)
+    regions = windows.read_bed(inputs.find(study, corpus.settings["background_path"]), genome)
+    labelled = read_clinvar(inputs.find(study, variants_path), genome, regions, taken)
 label_kind = "simulated: destroys a planted site" if label_column else "ClinVar P/LP against B/LB"
-if test_contigs:
-    labelled = labelled[labelled.contig.isin(test_contigs)].reset_index(drop=True)
-labelled["region"] = labelled_.region(labelled, inputs.find(study, exon_path), genome, taken) if exon_path else "all"
+if held_out_only:
+    labelled = labelled[labelled.contig.isin(corpus.split["test"])].reset_index(drop=True)
+labelled["region"] = labelled_.region(labelled, inputs.find(study, corpus.settings["exon_path"]), genome, taken) if split_exons else "all"
 stage.write_table("input_report", report.table(taken))
 sample = balanced_sample(labelled, max_per_class, seed)
-assert not test_contigs or set(sample.contig) <= set(test_contigs)
 sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 
 # %% [markdown]
@@ -93,12 +181,12 @@ sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 # The rivals see exactly the same tokens.
 
 # %%
-table = labelled_.windows(sample, genome, window_bp)
+table = labelled_.windows(sample, genome, corpus.settings["window_bp"])
 fits = readable(table, model)
 table = table[fits].reset_index(drop=True)
 print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
 untrained = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)   # as many latents a token as the trained one
-(change, rival), moved = differences(model, chosen["site"], [sae, untrained], table, radius_bp)
+(change, rival), moved = differences(model, site, [sae, untrained], table, radius_bp)
 out = summarise(table, change, moved).assign(label_kind=label_kind)
 out["random_change"] = np.sqrt(np.asarray(rival.multiply(rival).sum(1)).ravel())
 features = io.read_table(study, "04_annotation", "features").set_index("latent")
@@ -121,18 +209,17 @@ scores = {"SAE": "latent_change", "raw embedding": "embedding_change", "random d
 snv = ((out.ref.str.len() == 1) & (out.alt.str.len() == 1)).to_numpy()
 kinds = {"all": np.ones(len(out), bool), "substitutions": snv}
 if truth_path:
-    sites = io.read_csv(inputs.find(study, truth_path))
-    kinds["substitutions in sites"] = snv & inside(out, sites[sites.planted.astype(bool)])
+    kinds["substitutions in sites"] = snv & inside(out, planted[planted.planted.astype(bool)])
 columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain_low", "gain_high", "n", "n_positive",
            "n_genes", "label_kind"]
 tables = [pd.DataFrame(columns=columns)]
 for kind, keep in kinds.items():
     for region in out.region.unique():
-        mine = out[keep & (out.region == region).to_numpy()]
-        if min((mine.label == 1).sum(), (mine.label == 0).sum()) < min_per_class:
+        group = out[keep & (out.region == region).to_numpy()]
+        if min((group.label == 1).sum(), (group.label == 0).sum()) < min_per_class:
             continue
-        found = separation_.separation(mine, scores, n_boot, seed)
-        tables.append(found.assign(variants=kind, region=region, label_kind=label_kind)[columns])
+        table_of = separation_.separation(group, scores, n_boot, seed)
+        tables.append(table_of.assign(variants=kind, region=region, label_kind=label_kind)[columns])
 separation = pd.concat(tables[1:] or tables, ignore_index=True)
 stage.write_table("separation", separation)
 separation.round(3)

@@ -90,13 +90,13 @@ def catalogue(read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, va
     """One row a latent, columns as in `COLUMNS`.
 
     read: pairs of the SAE read on test, with claimed; latents: table of 03_sae_training (latent, frequency, coherence,
-    seeds_found); share: of `composition.shares`, with reverse_complement; variance, neighbours: [latent]. A latent's
+    seeds_found); share: of `composition.shares`, with reverse_complement where the kind has strands; variance, neighbours: [latent]. A latent's
     concept is that of `best_concepts`.
     """
     table = latents.rename(columns={"frequency": "density"}).merge(best_concepts(read), on="latent", how="left").merge(share, on="latent", how="left")
     table = table.sort_values("latent", ignore_index=True).assign(variance_share=variance, neighbours=neighbours, faithful="")
     table["plausible"] = table["claimed"].eq(True)
-    return table[list(COLUMNS)]
+    return table.reindex(columns=list(COLUMNS))
 
 
 def write_catalogue(stage, table: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,6 @@ from scipy import sparse
 
 from lib.annotate import association, ladder, pairs, reread, rivals, shifts
 from lib.annotate.concepts import Concepts, of_kind
-from lib.models import shuffle
 from lib.models.adapter import Adapter
 from lib.sae import evaluate
 from lib.sae.model import SAE, random_dictionary
@@ -21,13 +21,14 @@ Parts = dict[str, association.Latents]
 
 class Ground(NamedTuple):
     """What does not depend on the layer. Dictionaries by part: split (rows of the store), tokens, laid (concepts),
-    strata ([token]); texts: [unit]; n_shifts, pair_floor, f1_floor, seed as in 04_annotation."""
+    strata ([token]); texts: [unit]; shuffled: the kind's null of a sequence, (texts, tokens, seed) -> texts; n_shifts, pair_floor, f1_floor, seed as in 04_annotation."""
 
     split: dict[str, np.ndarray]
     tokens: dict[str, pd.DataFrame]
     laid: dict[str, Concepts]
     strata: dict[str, np.ndarray]
     texts: list[str]
+    shuffled: Callable
     n_shifts: int
     pair_floor: float
     f1_floor: float
@@ -56,7 +57,7 @@ def latents_and_rivals(
         "rate-matched": {part: rivals.moved_latents(own[part], tokens[part]["unit"].to_numpy(), seed) for part in PARTS},
         "label shuffle": own,
         "shuffled sequence": {
-            part: reread.latents_on(model, site, sae, shuffle.shuffled_texts(texts, tokens[part], seed), tokens[part]) for part in PARTS
+            part: reread.latents_on(model, site, sae, ground.shuffled(texts, tokens[part], seed), tokens[part]) for part in PARTS
         },
     }
 

@@ -31,16 +31,16 @@ def top_windows(latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.Data
 
 
 def cards(
-    catalogue: pd.DataFrame, latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.DataFrame, texts: list[str],
+    catalogue: pd.DataFrame, kind: str, latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.DataFrame, texts: list[str],
     n_cards: int, n_windows: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """Top reference windows of the most plausible latents, no two of one family: one row a base.
+    """Top reference units of the most plausible latents of a kind of concepts, no two of one family: one row a letter.
 
     latents: CSR [token, d_sae], rows as in `tokens` (background units only: the reference, nobody's genome).
     Returns latent, concept, family, rank, contig, position, base, activation.
     """
-    motif = catalogue[(catalogue["kind"] == "motif") & (catalogue["q"] < 0.05)]
-    picked = motif.sort_values("f1", ascending=False).drop_duplicates("family").head(n_cards)
+    plausible = catalogue[(catalogue["kind"] == kind) & (catalogue["q"] < 0.05)]
+    picked = plausible.sort_values("f1", ascending=False).drop_duplicates("family").head(n_cards)
     columns = latents.tocsc()
     unit = tokens["unit"].to_numpy()
     frames = []

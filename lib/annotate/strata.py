@@ -9,13 +9,14 @@ from lib.annotate import composition
 
 
 def confounder_codes(traits: dict[str, pd.DataFrame], n_bins: int = 4) -> dict[str, dict[str, np.ndarray]]:
-    """Codes of the confounders, the same for all parts: part -> gc, cpg, position, log_tss (in quantile bins), repeat.
+    """Codes of the confounders, the same for all parts: part -> name -> [token]; numbers in quantile bins, texts by value.
 
-    traits: part -> table of `confounders.of_tokens`.
+    traits: part -> table, one row a token, of the same columns in each.
     """
     whole, first = pd.concat(traits.values(), ignore_index=True), 0
-    codes = {name: composition.quantile_codes(whole[name], n_bins) for name in ("gc", "cpg", "position", "log_tss")}
-    codes["repeat"] = np.unique(whole["repeat"].to_numpy(dtype=str), return_inverse=True)[1]
+    numbers = [name for name in whole if pd.api.types.is_numeric_dtype(whole[name])]
+    codes = {name: composition.quantile_codes(whole[name], n_bins) for name in numbers}
+    codes |= {name: np.unique(whole[name].to_numpy(dtype=str), return_inverse=True)[1] for name in whole if name not in numbers}
     out = {}
     for part, table in traits.items():
         out[part] = {name: values[first : first + len(table)] for name, values in codes.items()}

@@ -58,6 +58,14 @@ def stages(study: str) -> dict[str, list[str]]:
     return {name: [by_number[n] for n in UPSTREAM[number] if n in by_number] for number, name in by_number.items()}
 
 
+def front_door(study: str) -> str:
+    """The stage that makes a study's corpus, the one of number 00. Raises Refused where it has none."""
+    for stage in stages(study):
+        if number_of(stage) == "00":
+            return stage
+    raise Refused(f"params/{study} holds no 00_<kind>.yaml, wanted one: its kind, and where its files are")
+
+
 def number_of(stage: str) -> str:
     """The number of a stage, "03" of "03_sae_training"; empty for what is no stage's name."""
     number, _, name = stage.partition("_")

@@ -1,0 +1,164 @@
+"""What the front door of DNA makes of its files: records, targets, concepts, in the contract of `lib.corpus.corpus`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lib.annotate.concepts import disjoint_units
+from lib.corpus.corpus import Readout, Records, Target, person_locus_map
+from lib.dna import confounders, motifs, tracks
+from lib.dna.genotypes import Genotypes
+from lib.dna.haplotypes import UnitSet
+from lib.dna.intervals import bed_intervals, clinvar_intervals, codes_of, gene_intervals, gwas_intervals, motif_hits
+from lib.dna.people import read_genetic, read_phenotype
+from lib.dna.phenotypes import ibd_effects, match_effects, simulate_arm
+from lib.dna.reference import Reference
+from lib.figures import labels
+
+#: what the shared notebooks call things, by their own word
+WORDS = {"unit": "window", "units": "windows", "subject": "person", "subjects": "people", "group": "family", "groups": "families",
+         "part": "locus", "parts": "loci", "stratum": "population", "space": "chromosome", "spaces": "chromosomes",
+         "reference": "reference haplotype", "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
+POLYGENIC, TRUE_SCORE = "published polygenic score", "true genetic score"
+
+
+def records(part: UnitSet, own: pd.DataFrame | None = None) -> Records:
+    """Sequences with the reference position of each base. own: window -> own_start, own_end, where windows overlap."""
+    return Records(part.sequences, [part.ref_pos(i) for i in range(part.n_units)], None if own is None else own.loc[part.units.window].to_numpy())
+
+
+def readout(samples: list[str], part: UnitSet, loci: pd.DataFrame) -> Readout:
+    """From haplotype windows to people. Raises ValueError where carriers and genotypes name people in another order."""
+    weights, people, places = person_locus_map(part.carriers, part.units)
+    if people != samples:
+        raise ValueError(f"carriers name {people[:3]}…, the genotypes {samples[:3]}…: wanted the same people in the same order")
+    return Readout(weights, people, places)
+
+
+# ---- targets ------------------------------------------------------------------------------------------------------
+
+
+class Arms(NamedTuple):
+    """How targets are made: as the parameters of the same names; phenotype_file and genetic_file are files or None."""
+
+    names: list[str]
+    kinds: list[str]
+    scales: list[float]
+    limits: list[float]
+    case_share: float
+    phenotype_path: str
+    phenotype_file: Path | None
+    genetic_file: Path | None
+
+
+def published(genotypes: Genotypes, genome: Reference) -> pd.DataFrame:
+    """Published effects of IBD, matched to the variants of these genotypes."""
+    effects = match_effects(ibd_effects(), genotypes, genome)
+    present = effects[effects.status == "present"]
+    print(f"{len(present)} of {len(effects)} published variants are in this cohort: {', '.join(present.gene)}")
+    return effects
+
+
+def filled(dosage: np.ndarray) -> np.ndarray:
+    """Dosage with the mean where a call is missing: [variant, person] -> [person, variant]."""
+    return np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T
+
+
+def targets(arms: Arms, genotypes: Genotypes, effects: pd.DataFrame | None, people: pd.DataFrame, seed: int) -> tuple[list[Target], pd.DataFrame]:
+    """The targets, and the table of them: subject, group and stratum where known, y of each, and scores beside it.
+
+    effects: of `published`; people: of `read_people`. Scores: the published polygenic score, where effects are matched, and
+    the true genetic score, where it is known and not constant.
+    """
+    population = next((people[name] for name in ("population", "site") if name in people), None)
+    table = pd.DataFrame({"subject": genotypes.samples})
+    if "family" in people:
+        table["group"] = people.family.to_numpy()
+    if population is not None:
+        table["stratum"] = population.to_numpy()
+    present = None if effects is None else effects[effects.status == "present"]
+    polygenic = None
+    if present is not None and len(present):
+        polygenic = filled(genotypes.dosage)[:, present.variant] @ present.beta_alt.to_numpy()
+    said, made = labels.of_arms(arms.names, arms.kinds, arms.scales, arms.phenotype_path), []
+    for i, arm in enumerate(arms.names):
+        y, genetic = _arm(arms, i, genotypes, present, table.get("stratum"), seed)
+        scores = {POLYGENIC: polygenic, TRUE_SCORE: genetic}
+        table[arm] = y
+        table = table.assign(**{f"{arm}/{name}": score for name, score in scores.items() if score is not None})
+        kinds = {POLYGENIC: "score", TRUE_SCORE: "oracle"}
+        made.append(Target(arm, limit=arms.limits[i], **said[arm], scores={name: kinds[name] for name in scores if scores[name] is not None}))
+    return made, table
+
+
+def _arm(arms: Arms, i: int, genotypes: Genotypes, present, stratum, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Phenotype and true score of an arm; None where it is not known, or constant."""
+    if arms.phenotype_file:
+        y = read_phenotype(arms.phenotype_file, genotypes.samples)
+        return y, read_genetic(arms.genetic_file, genotypes.samples) if arms.genetic_file else None
+    groups = None if stratum is None else stratum.to_numpy()
+    simulated = simulate_arm(genotypes.dosage, present, arms.kinds[i], arms.scales[i], arms.case_share, seed, groups)
+    return simulated.phenotype.to_numpy(), simulated.genetic.to_numpy() if np.ptp(simulated.genetic) > 0 else None
+
+
+def second_targets(path: Path, samples: list[str], made: list[Target]) -> pd.DataFrame:
+    """The one phenotype of the second cohort, under the name of every target."""
+    y = read_phenotype(path, samples)
+    return pd.DataFrame({"subject": samples} | {target.name: y for target in made})
+
+
+# ---- concepts -----------------------------------------------------------------------------------------------------
+
+
+class Annotation(NamedTuple):
+    """Files of intervals, None for none. starts: a table of promoters or start sites."""
+
+    exons: Path | None
+    starts: pd.DataFrame | None
+    promoter_flank_bp: int
+    intervals: list[Path]
+    variants: Path | None
+    gwas: Path | None
+
+
+def repeats(part: UnitSet) -> pd.DataFrame:
+    """Repeats and CpG islands, read from the sequences themselves: contig, start, end, concept, family."""
+    return confounders.sequence_concepts(part.units, part.sequences, confounders.KmerCounts(codes_of(part.sequences)))
+
+
+def intervals(files: Annotation, repeats: pd.DataFrame, genome: Reference, units: pd.DataFrame, counted: Counter) -> pd.DataFrame:
+    """Repeats, and all that the files say: contig, start, end, concept, family. counted: see `lib.dna.report`."""
+    parts = [repeats]
+    if files.exons:
+        parts.append(gene_intervals(files.exons, genome, counted))
+    if files.starts is not None:
+        parts.append(bed_intervals(files.starts, "promoter", files.promoter_flank_bp))
+    parts += [tracks.read(path, genome, counted) for path in files.intervals]
+    if files.variants:
+        parts.append(clinvar_intervals(files.variants, genome, units, counted))
+    if files.gwas:
+        parts.append(gwas_intervals(files.gwas, genome, counted))
+    return pd.concat(parts, ignore_index=True)
+
+
+def hits(part: UnitSet, validation: list[str], test: list[str], fimo_p: float) -> pd.DataFrame:
+    """FIMO hits of all JASPAR profiles on the held-out units, where no two of them overlap."""
+    once = part.units.loc[np.sort(disjoint_units(part.units))]
+    tables = []
+    for contigs in (validation, test):
+        held_out = once[once.contig.isin(contigs)]
+        tables.append(motif_hits(held_out, [part.sequences[u] for u in held_out.unit], motifs.vertebrate_motifs(), fimo_p))
+    return pd.concat(tables, ignore_index=True)
+
+
+def concepts(hits: pd.DataFrame, intervals: pd.DataFrame, planted: pd.DataFrame | None) -> pd.DataFrame:
+    """All that a latent may respond to: contig, start, end, concept, family, kind. planted: true sites, or as strong by chance."""
+    tables = [hits.assign(kind="motif"), intervals.assign(kind="interval")]
+    if planted is not None:
+        tables.append(planted.assign(concept="site " + planted.motif + " " + planted.strand, kind="true site"))
+    return pd.concat([t[["contig", "start", "end", "concept", "family", "kind"]] for t in tables], ignore_index=True)

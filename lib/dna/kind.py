@@ -1,0 +1,124 @@
+"""What the shared notebooks ask of DNA: knowledge, rivals, alarms, confounders, words, sites, cards.
+
+`corpus.json` names this module; a kind of another field answers the same questions. docs/house.md lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from lib.corpus.corpus import Corpus
+from lib.dna import alarms as alarms_
+from lib.dna import ancestry, confounders, door, intervals, kmers, motifs, strands
+from lib.dna import knowledge as knowledge_
+from lib.dna.people import read_cohort
+from lib.figures import labels
+from lib.models import language, shuffle
+from lib.models.adapter import Adapter
+from lib.outcome import views
+from lib.stage import inputs, io
+
+ALPHABET = "ACGT"       # letters that mutagenesis puts in
+WORDS = "k-mer"         # the surface rival of latents
+SYMMETRY = "reverse_complement"  # column of composition.csv
+MATCHED_ON = ("gc", "cpg", "repeat", "log_tss")  # confounders that make strata
+NAMED = ("motif", "interval")    # kinds of concepts that every study claims
+
+#: Gaps that the model's knowledge has to reach, in nats.
+PLANTED = {"background minus site (nats)": 0.30, "Markov-5 minus model, in sites (nats)": 0.20, "two-sided Markov minus model, in sites (nats)": 0.0}
+SHUFFLED = {"shuffled minus real (nats per token)": 0.0}
+
+
+def knowledge(model: Adapter, corpus: Corpus, seed: int) -> tuple[dict, dict, str]:
+    """Does the model know DNA? {"losses", "gaps"}, what each gap has to exceed, and a note; nothing of a model without a head.
+
+    On simulated DNA: are bases of planted sites easier than background, and easier than for Markov models? On real DNA the
+    control is the same sequence, dinucleotide-shuffled.
+    """
+    known: dict = {"losses": {"real": np.nan, "shuffled": np.nan}, "gaps": {}}
+    if corpus.settings["simulate"]:
+        if model.has_head:
+            known = knowledge_.planted_knowledge(model, seed + 1, corpus.settings["knowledge_bp"], corpus.settings["window_bp"])
+        return known, PLANTED, "fresh simulated sequence, held out; bootstrap over windows"
+    texts = corpus.records().texts
+    if model.has_head:
+        known = language.shuffle_knowledge(model, texts[:: max(1, len(texts) // 200)], seed)
+    return known, SHUFFLED, f"{labels.loss(corpus.about)}; not held out if the model was pretrained on this genome; bootstrap over windows"
+
+
+# ---- of people ------------------------------------------------------------------------------------------------------
+
+
+def rivals(corpus: Corpus, texts: list[str], features: Callable) -> tuple[dict, dict]:
+    """What stands beside a layer: surface (genotypes, k-mers) and confounders, by name: a matrix, or a function of the training
+    people. texts: of the subjects' units; features: [unit, d] -> [person, locus * d]."""
+    samples, dosage, _ = read_cohort(corpus.path("cohort.h5", private=True))
+    people = io.read_csv(corpus.path("people.csv", private=True))
+    sex = (people.sex == "male").to_numpy(float)[:, None] if "sex" in people else np.zeros((len(samples), 0))
+    missing = ancestry.missingness(dosage)
+
+    def components(train: np.ndarray) -> np.ndarray:
+        return ancestry.components(dosage, train, corpus.settings["n_components"])
+
+    surface = {"dosage": door.filled(dosage), f"{corpus.settings['kmer_k']}-mer": features(kmers.kmer_frequencies(texts, corpus.settings["kmer_k"]))}
+    beside = {"principal components": components, "PCs + sex": views.standardised(lambda train: np.hstack([components(train), sex]))}
+    if missing.shape[1]:
+        beside["missing calls"] = views.standardised(lambda train: missing)
+    subjects = corpus.subjects()
+    if "stratum" in subjects:
+        beside["population"] = pd.get_dummies(subjects.stratum.to_numpy()).to_numpy(float)
+    return surface, beside
+
+
+def surface(corpus: Corpus, texts: list[str]) -> np.ndarray:
+    """Composition of each unit, which matched layers have lost: [unit, 4**k]."""
+    return kmers.kmer_frequencies(texts, corpus.settings["composition_k"])
+
+
+def over(name: str) -> tuple[str, str]:
+    """The claim of the chosen layer against a rival, and its caveat."""
+    if name == "dosage":
+        return ("the layer chosen inside folds is above dosage, by no more than 0.05",
+                "a gain this small is shrinkage towards shared directions, not knowledge of people; ")
+    return f"the layer chosen inside folds predicts better than {name}", ""
+
+
+def alarms(y, scores: dict, nested, shuffles, limit, n_boot: int, seed: int, groups=None) -> pd.DataFrame:
+    """`lib.dna.alarms.alarms` of the scores of all rivals by name."""
+    names = ["principal components", "missing calls"] + ["population"] * ("population" in scores)
+    beside = {name: scores.get(name) for name in names}
+    return alarms_.alarms(y, nested, scores["dosage"], shuffles, beside, limit, n_boot, seed, groups)
+
+
+alarm_rule = alarms_.alarm_rule
+
+
+# ---- of tokens ------------------------------------------------------------------------------------------------------
+
+
+def traits(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
+    """Confounders of each token: gc, cpg, position, log_tss and repeat."""
+    repeats = pd.read_parquet(corpus.path("repeats.parquet"))
+    starts = corpus.settings["starts"]
+    return confounders.of_tokens(tokens, texts, repeats, pd.read_parquet(corpus.path("starts.parquet")) if starts else None)
+
+
+def words(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> sparse.csr_matrix:
+    """What sequence alone gives: the k-mers that end in each token."""
+    return kmers.kmer_latents(tokens, texts, corpus.settings["word_k"])
+
+
+shuffled = shuffle.shuffled_texts      # the null of sequence: dinucleotides kept
+symmetry = strands.strand_agreement    # of a latent on both strands
+
+
+def sites(corpus: Corpus, windows: pd.DataFrame, texts: list[str]) -> tuple[pd.DataFrame, str]:
+    """Where an explanation should point, and what that is: planted sites, or strong motif hits in these windows."""
+    truth, hit_p = corpus.settings["truth_path"], corpus.settings["hit_p"]
+    if truth:
+        return io.read_csv(inputs.find(corpus.study, truth)), "true sites"
+    return intervals.motif_hits(windows, texts, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"

@@ -1,0 +1,82 @@
+"""Does a probe hold in a group that it never saw, and in other subjects?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lib.outcome import calibration, probe
+from lib.outcome.validate import estimate
+from lib.stats import estimates
+from lib.stats.estimates import Estimate
+
+
+def left_out_groups(
+    X: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    nested: np.ndarray,
+    grid: list[float],
+    n_boot: int,
+    seed: int,
+    families: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Does the probe hold within a group, and in one that it never saw? A row a group whose cases, and controls,
+    are in two families or more; none when fewer than two groups are such, or when without one of them fewer than three
+    families of cases or of controls are left to fit on.
+
+    group, n; within: AUROC among its people of the nested scores [repeat, person]; left_out: AUROC of a probe fitted
+    on the other groups' people; each with _low and _high. X: [person, feature]; groups, families: [person];
+    families are resampled whole.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    columns = ["group", "n", *(k + end for k in ("within", "left_out") for end in ("", "_low", "_high"))]
+    family = np.arange(len(y)) if families is None else families
+    mixed = [
+        i
+        for i in range(len(names))
+        if all(len(np.unique(family[(number == i) & (y == c)])) > 1 for c in (0, 1))
+    ]
+    kept = np.isin(number, mixed)
+    left = [
+        len(np.unique(family[kept & (number != i) & (y == c)])) for i in mixed for c in (0, 1)
+    ]  # whom a probe is fitted on when a group is left out
+    if len(mixed) < 2 or min(left) < 3:
+        return pd.DataFrame(columns=columns)
+    unseen = np.zeros(len(y))
+    unseen[kept] = probe.cross_validate(X[kept], y[kept], number[kept], grid, seed, family[kept]).score
+    rows = []
+    for i in mixed:
+        mine, name = number == i, names[i]
+        row = {"group": name, "n": int(mine.sum())}
+        for kind, score in (("within", nested[:, mine]), ("left_out", unseen[mine])):
+            e = estimate(y[mine], score, n_boot, seed, family[mine])
+            row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def transport(
+    inside: Estimate,
+    y: np.ndarray,
+    log_odds: np.ndarray,
+    n_boot: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> tuple[Estimate, float, bool]:
+    """A frozen probe in another cohort: its AUROC there, its calibration slope, and whether it transports.
+
+    It does when the AUROC's interval overlaps the one at home and both lie above 0.5. The slope is NaN where the
+    score is constant or separates the classes. With fewer than 2 people of a class there, nothing can be said of it:
+    stats.NOTHING, NaN, False.
+    inside: the nested AUROC at home. y, log_odds: [person] of the other cohort; groups: [person], resampled whole.
+    """
+    if min(np.sum(y == 1), np.sum(y == 0)) < 2:
+        return estimates.NOTHING, np.nan, False
+    there = estimate(y, log_odds, n_boot, seed, groups)
+    overlap = there.low <= inside.high and inside.low <= there.high
+    try:
+        slope = calibration.platt(log_odds, y)[0]
+    except ValueError:
+        slope = np.nan
+    return there, slope, bool(overlap and min(there.low, inside.low) > 0.5)
