@@ -133,7 +133,7 @@ if planted is not None:
     stage.write_table("false_claims", false)
     score = recovery.set_index("method")
     of_sae, rest, twin_row = score.loc["SAE"], score.drop(index="SAE"), score.loc["random twin"]
-    untested = "" if of_sae.motifs else f"no planted motif has enough sites on validation and on test"
+    untested = "" if of_sae.motifs else "no planted motif has enough sites on validation and on test"
     e, strongest = estimates.share(of_sae.recovered, of_sae.motifs), estimates.share(rest.recovered.max(), of_sae.motifs)
     stage.claim(f"planted motifs recovered by one latent (test F1 above {settings['f1_floor']}, q below 0.05)", *e, round(strongest.value, 4), e.value >= 0.8,
                 f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}", of="motifs", rule="at least 0.8", stopped=stopped,
@@ -146,7 +146,7 @@ if planted is not None:
                 of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
     e = estimates.share(false["false"].sum(), len(false))
     stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05, "share of claimed pairs of the SAE, Wilson "
-                f"interval; with the sites under other names {truth.chance_false(read, planted, found_hits['test'], seed=seed):.2f} would be false; "
+                f"interval; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
                 f"strictly false {false['false_strict'].mean():.3f}", of="pairs", rule="at most 0.05", stopped=stopped,
                 because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
     stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}", family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",

@@ -14,7 +14,14 @@ from lib.corpus.corpus import Readout, Records, Target, person_locus_map
 from lib.dna import confounders, motifs, tracks
 from lib.dna.genotypes import Genotypes
 from lib.dna.haplotypes import UnitSet
-from lib.dna.intervals import bed_intervals, clinvar_intervals, codes_of, gene_intervals, gwas_intervals, motif_hits
+from lib.dna.intervals import (
+    bed_intervals,
+    clinvar_intervals,
+    codes_of,
+    gene_intervals,
+    gwas_intervals,
+    motif_hits,
+)
 from lib.dna.people import read_genetic, read_phenotype
 from lib.dna.phenotypes import ibd_effects, match_effects, simulate_arm
 from lib.dna.reference import Reference

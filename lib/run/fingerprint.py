@@ -10,7 +10,16 @@ from typing import Any
 
 from lib.stage import io, modules
 from lib.stage.hashes import Hashes, only_time_differs
-from lib.stage.params import Refused, check_pair, notebook_path, paths_of, short, stage_params, stages
+from lib.stage.params import (
+    Refused,
+    check_pair,
+    notebook_path,
+    number_of,
+    paths_of,
+    short,
+    stage_params,
+    stages,
+)
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -41,7 +50,7 @@ class Look:
             script = notebook_path(stage).with_suffix(".py")
             self._check_pair(notebook_path(stage), script)
             source = script.read_text(encoding="utf-8")
-            used = _used_by(source, script)
+            used = sorted({*_used_by(source, script), *self._kind(stage)})
             self._parts[stage] = io.plain({
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
@@ -50,6 +59,22 @@ class Look:
                 "upstream": {earlier: self.fingerprint(earlier) for earlier in self.stages[stage]},
             })
         return self._parts[stage]
+
+    def _kind(self, stage: str) -> list[Path]:
+        """Files of the kind's module, which shared notebooks import by the name that corpus.json gives; none before there is one.
+
+        Raises params.Refused where that module is not there.
+        """
+        door = next((name for name in self.stages if number_of(name) == "00"), stage)
+        if stage == door:
+            return []
+        try:
+            kind = io.read_json(self.study, door, "corpus.json")["kind"]
+            return modules.behind([kind], root=io.ROOT)
+        except FileNotFoundError:
+            return []
+        except ModuleNotFoundError as error:
+            raise Refused(f"{door} of {self.study} names a kind that is not there: {error}") from None
 
     def _check_pair(self, notebook: Path, script: Path) -> None:
         """`params.check_pair`, once for two files as they are: it takes seconds to import what reads them."""

@@ -1,4 +1,4 @@
-"""Which files of `lib` a piece of code uses, and a hash of what they do.
+"""Which files of `lib`, or of a kind beside it, a piece of code uses, and a hash of what they do.
 
 Comments, docstrings and layout do not count. A module imported by a computed name does not count either, so `lib` imports
 by plain statements. A table or schema of `lib` counts for the modules that name it.
@@ -25,11 +25,11 @@ class _Source(NamedTuple):
 
 
 def used_by(source: str, root: Path, file: str = "<code>") -> list[Path]:
-    """Files of root/lib that `source` imports, at any depth, with the tables that those modules name.
+    """Files below root that `source` imports, at any depth, with the tables that those modules name.
 
     file: that of `source`, for errors. Raises SyntaxError with file and line for code that does not parse.
     """
-    return _walk(_names(_parse(source, file), ""), (), root)
+    return _walk(_names(_parse(source, file), "", root), (), root)
 
 
 def behind(modules: Iterable[str], without: Iterable[str] = (), root: Path = HERE) -> list[Path]:
@@ -81,19 +81,19 @@ def _walk(todo: set[str], without: Iterable[str], root: Path) -> list[Path]:
         source = _parse(path.read_text(encoding="utf-8"), str(path))
         files.add(path)
         files.update(table for text in source.texts for table in beside.get(text.rpartition("/")[2], ()))
-        todo |= _names(source, module if path.name == "__init__.py" else module.rpartition(".")[0])
+        todo |= _names(source, module if path.name == "__init__.py" else module.rpartition(".")[0], root)
     return sorted(files)
 
 
-def _names(source: _Source, package: str) -> set[str]:
-    """Names of `lib` modules, and of the packages around them, that `source` may import; some are no files."""
+def _names(source: _Source, package: str, root: Path) -> set[str]:
+    """Names of modules below root, and of the packages around them, that `source` may import; some are no files."""
     names: set[str] = set()
     for level, base, imported in source.imports:
         if level:
             parents = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join(parents + ([base] if base else []))
         names.update([base, *(f"{base}.{name}" for name in imported)])
-    ours = {name for name in names if name.split(".")[0] == "lib"}
+    ours = {name for name in names if name and ((root / (top := name.split(".")[0])).is_dir() or (root / f"{top}.py").is_file())}
     return ours | {package for name in ours for package in _packages(name)}
 
 
