@@ -238,7 +238,7 @@ settings = {name: globals()[name] for name in ("simulate", "genome_path", "truth
                                                "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
 made = corpus.Corpus(
     study, "00_dna", "lib.dna.kind", model_path, door.WORDS, {"validation": validation_contigs, "test": test_contigs},
-    labels.of_data(genome_path, vcf_path, io.data_path(model_path)), targets,
+    labels.of_data({"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}, io.data_path(model_path)), targets,
     sources | ({"true site": "simulation"} if truth_path else {}), bool(external_vcf_path), bool(external_phenotype_path),
     settings | {"starts": starts is not None, "person_haplotype_windows": cohort.n_person_haplotype_windows})
 corpus.save(stage, made)

@@ -25,12 +25,12 @@ from lib.dna.intervals import (
 from lib.dna.people import read_genetic, read_phenotype
 from lib.dna.phenotypes import ibd_effects, match_effects, simulate_arm
 from lib.dna.reference import Reference
-from lib.figures import labels
+from lib.stage.inputs import SIMULATED
 
 #: what the shared notebooks call things, by their own word
 WORDS = {"unit": "window", "units": "windows", "subject": "person", "subjects": "people", "group": "family", "groups": "families",
          "part": "locus", "parts": "loci", "stratum": "population", "space": "chromosome", "spaces": "chromosomes",
-         "reference": "reference haplotype", "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
+         "reference": "reference haplotype", "target": "phenotype", "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
 POLYGENIC, TRUE_SCORE = "published polygenic score", "true genetic score"
 
 
@@ -92,7 +92,7 @@ def targets(arms: Arms, genotypes: Genotypes, effects: pd.DataFrame | None, peop
     polygenic = None
     if present is not None and len(present):
         polygenic = filled(genotypes.dosage)[:, present.variant] @ present.beta_alt.to_numpy()
-    said, made = labels.of_arms(arms.names, arms.kinds, arms.scales, arms.phenotype_path), []
+    said, made = said_of(arms), []
     for i, arm in enumerate(arms.names):
         y, genetic = _arm(arms, i, genotypes, present, table.get("stratum"), seed)
         scores = {POLYGENIC: polygenic, TRUE_SCORE: genetic}
@@ -101,6 +101,19 @@ def targets(arms: Arms, genotypes: Genotypes, effects: pd.DataFrame | None, peop
         kinds = {POLYGENIC: "score", TRUE_SCORE: "oracle"}
         made.append(Target(arm, limit=arms.limits[i], **said[arm], scores={name: kinds[name] for name in scores if scores[name] is not None}))
     return made, table
+
+
+def said_of(arms: Arms) -> dict[str, dict[str, bool]]:
+    """Of each target: simulated, and with effects enlarged beyond published ones.
+
+    The phenotype that the door simulates has enlarged effects; a table of the user's is not simulated here. Otherwise it is
+    simulated from published effects, enlarged where these are multiplied by more than 1.
+    """
+    if arms.phenotype_path:
+        made = arms.phenotype_path.startswith(SIMULATED)
+        return {arm: {"simulated": made, "enlarged": made} for arm in arms.names}
+    return {arm: {"simulated": True, "enlarged": kind in ("additive", "nod2") and scale > 1}
+            for arm, kind, scale in zip(arms.names, arms.kinds, arms.scales, strict=True)}
 
 
 def _arm(arms: Arms, i: int, genotypes: Genotypes, present, stratum, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
