@@ -1,8 +1,7 @@
-"""`python -m lib.check STUDY`: every fault of a study, by the check of its kind."""
+"""`python -m lib.check STUDY`: every fault of a study."""
 
 import sys
-from importlib import import_module
 
-from lib.stage.params import KIND
+from lib.check.whole import main
 
-sys.exit(import_module(f"{KIND}.check").main())
+sys.exit(main())

@@ -1,4 +1,4 @@
-"""Whether a study's model is whole, has the sites that the params name, and reads DNA."""
+"""Whether a study's model is whole and has the sites that the params name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from lib.check.agreement import E, H, T, V
-from lib.check.study import Study, Unknown
-from lib.models import adapter, files, sense
+from lib.check.study import EXPLAINED, SECOND, E, Study, T, Unknown
+from lib.models import adapter, files
 from lib.models.adapter import Adapter
 
 REAL_BYTES = 200e6  # weights up to this size are loaded; of larger ones only the headers are read
@@ -30,13 +29,10 @@ def load(folder: Path) -> Adapter:
 
 def read(study: Study) -> Adapter:
     """The study's model. Raises Unknown after noting why it cannot be had."""
-    folder = study.path(E, "model_path")
-    with study.reading(E, "model_path", folder):
-        model = load(folder)
-    if (kind := sense.kind_of(model)) != "DNA":
-        study.fault(E, "model_path", f"a model of {kind}, by its tokenizer", "a model of DNA", file=str(folder))
-        raise Unknown
-    return model
+    folder = study.path(study.door, "model_path")
+    with study.reading(study.door, "model_path", folder):
+        study.model = load(folder)
+    return study.model
 
 
 def check(study: Study, model: Adapter) -> None:
@@ -49,7 +45,7 @@ def check(study: Study, model: Adapter) -> None:
 def sites(study: Study, model: Adapter) -> None:
     """Every site that a stage names is one of the model's."""
     known = [site.name for site in model.sites()]
-    for stage, name in ((E, "sites"), (T, "sae_site"), (T, "layer_sites"), (V, "patch_site")):
+    for stage, name in ((E, "sites"), (T, "sae_site"), (T, "layer_sites"), (EXPLAINED, "patch_site")):
         with suppress(Unknown):
             value = study(stage, name)
             for site in [value] if isinstance(value, str) else value:
@@ -58,18 +54,18 @@ def sites(study: Study, model: Adapter) -> None:
 
 
 def patching(study: Study, model: Adapter) -> None:
-    """05 restarts the forward at the dictionary's site and reads a later one."""
+    """The forward restarts at the dictionary's site and a later one is read."""
     known = [site.name for site in model.sites()]
     stored = [site for site in study(E, "sites") if site in known]
     blocks = [site for site in stored if site.startswith("resid_post.")]
-    chosen, later = study(T, "sae_site"), study(V, "patch_site")
+    chosen, later = study(T, "sae_site"), study(EXPLAINED, "patch_site")
     if chosen != "best" and not chosen.startswith("resid_post.") and chosen in known:
-        study.fault(T, "sae_site", repr(chosen), f"a site of the residual stream, where 05 restarts: {', '.join(blocks)}")
+        study.fault(T, "sae_site", repr(chosen), f"a site of the residual stream, where {EXPLAINED[:2]} restarts: {', '.join(blocks)}")
     if chosen == "best" and blocks:
         chosen = max(blocks, key=known.index)
     if chosen in known and later in known and known.index(later) < known.index(chosen):
         after = [site for site in stored if known.index(site) >= known.index(chosen)]
-        study.fault(V, "patch_site", repr(later), f"a site not before {chosen}, the last that may be chosen: {', '.join(after)}")
+        study.fault(EXPLAINED, "patch_site", repr(later), f"a site not before {chosen}, the last that may be chosen: {', '.join(after)}")
 
 
 def head(study: Study, model: Adapter) -> None:
@@ -87,20 +83,20 @@ def frames(study: Study, model: Adapter) -> None:
 
 def second(study: Study, model: Adapter) -> None:
     """The second model, its site and its dictionary."""
-    if not study(V, "second_model_path"):
+    if not study(SECOND, "second_model_path"):
         return
-    folder = study.path(V, "second_model_path")
-    with study.reading(V, "second_model_path", folder):
+    folder = study.path(SECOND, "second_model_path")
+    with study.reading(SECOND, "second_model_path", folder):
         other = adapter.load(folder)
     known = [site.name for site in other.sites()]
-    if study(V, "second_site") not in known:
-        study.fault(V, "second_site", repr(study(V, "second_site")), f"one of the second model's: {', '.join(known)}")
+    if study(SECOND, "second_site") not in known:
+        study.fault(SECOND, "second_site", repr(study(SECOND, "second_site")), f"one of the second model's: {', '.join(known)}")
         raise Unknown
     from lib.sae import format
 
-    dictionary = study.path(V, "second_sae_path")
-    with study.reading(V, "second_sae_path", dictionary):
-        format.load(dictionary, study(V, "second_site"), other.identity)
+    dictionary = study.path(SECOND, "second_sae_path")
+    with study.reading(SECOND, "second_sae_path", dictionary):
+        format.load(dictionary, study(SECOND, "second_site"), other.identity)
 
 
 def widths(study: Study, model: Adapter) -> None:
@@ -128,12 +124,3 @@ def followed(study: Study) -> None:
     name = study(T, "log_to")
     if name and importlib.util.find_spec(name) is None:
         study.fault(T, "log_to", f"{name!r}, which is not installed", f'"" for no log, or the package: pip install {name}')
-
-
-def components(study: Study, n_people: int, n_varying: int) -> None:
-    """02 fits its components on the people of a training fold."""
-    training = n_people - -(-n_people // study(H, "n_folds"))
-    most = min(training, n_varying) - 1
-    if study(H, "n_components") > most:
-        study.fault(H, "n_components", str(study(H, "n_components")),
-                    f"at most {most}: {training} people in a training fold, {n_varying} variants vary")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lib.stage import inputs, io, params
 
+E, H, T, A = "01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation"
+#: The stages of the written rule, of explanations and of the second model.
+RULE, EXPLAINED, SECOND = "05_validation", "05_validation", "05_validation"
 #: What readers raise for input that they cannot use.
 REFUSALS = (ValueError, OSError, KeyError, EOFError, zlib.error)
 
@@ -36,6 +40,7 @@ class Study:
     """A study's values, stage by stage, and the faults and notes gathered so far.
 
     values: stage -> name -> value, defaults filled in; a parameter with a fault is not there. entries: of the lines.
+    model: what lib.check.model read, None before it and where it has a fault.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Study:
     entries: dict[str, dict[str, params.Entry]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    model: Any = None
 
     def __call__(self, stage: str, name: str) -> Any:
         """A parameter's value. Raises Unknown where it has a fault."""
@@ -70,10 +76,35 @@ class Study:
         """Whether a fault asks to change a parameter of this name."""
         return any(fault.change.startswith(f"{name} ") for fault in self.faults)
 
+    def lacking(self, what: str, wanted: str, stage: str = "") -> None:
+        """Note that a file of the study's folder is not there, or one too many; stage: the one that asks for it."""
+        folder = params.short(self.file("x").parent)
+        self.faults.append(Fault(folder, "", what, wanted, f"the files of {folder}" + (f", for {stage}" if stage else "")))
+
+    @property
+    def door(self) -> str:
+        """The stage that makes the corpus, by its number. Raises Unknown without one."""
+        for stage in self.values:
+            if params.number_of(stage) == "00":
+                return stage
+        raise Unknown
+
     @property
     def simulated(self) -> bool:
-        """Whether 01 makes the data, so that there are none before it ran."""
-        return self("01_extraction", "simulate")
+        """Whether the front door makes the data, so that there are none before it ran; one that has no such parameter does not."""
+        if not self.values[self.door] or self.has_fault("simulate"):
+            raise Unknown
+        return self.values[self.door].get("simulate", False)
+
+    @property
+    def no_simulation(self) -> str:
+        """Why there are no simulated files, for a fault's `wanted`."""
+        return f"{self.door} has simulate: false" if "simulate" in self.values[self.door] else f"{self.door} simulates none"
+
+    def may_be_empty(self, stage: str, name: str) -> bool:
+        """Whether "" is a path's way to say that there is none: by its default, or by the comment beside it."""
+        notebook = params.notebook_path(stage)
+        return params.parameter_ranges(notebook)[name].empty or params.parameter_defaults(notebook)[name] == ""
 
     def path(self, stage: str, name: str, text: str | None = None) -> Path:
         """The file or folder that a parameter names. Raises Unknown after noting that there is none.
@@ -83,7 +114,7 @@ class Study:
         text = self(stage, name) if text is None else text
         if text.startswith(inputs.SIMULATED):
             if not self.simulated:
-                self.fault(stage, name, repr(text), "a file of yours, or \"\": 01_extraction has simulate: false")
+                self.fault(stage, name, repr(text), f"a file of yours, or \"\": {self.no_simulation}")
             raise Unknown
         try:
             if not text:
@@ -119,15 +150,37 @@ def _halves(text: str) -> tuple[str, str]:
     return (found.rstrip(" ,;:("), wanted.rstrip(")")) if word and found.strip() else (text, "input that can be read")
 
 
+def attempt(study: Study, one: Callable, *rest: object) -> None:
+    """One check, which cannot keep others from running: what a reader refuses is a fault though the check had not expected it."""
+    try:
+        with suppress(Unknown):
+            one(study, *rest)
+    except REFUSALS as error:
+        text = " ".join(str(error).strip("'\"").split()) or type(error).__name__
+        fault = Fault(params.short(study.file("x").parent), "", text, "input that can be read", "the file named")
+        study.faults += [fault] if fault not in study.faults else []
+
+
 def read(name: str) -> Study:
-    """A study with what is wrong with its params files. Raises Refused for no such study, or no folder for its outputs."""
-    stages = params.stages(name)
-    study = Study(name)
-    for file in sorted((io.ROOT / "params" / name).glob("*.yaml")):
-        if not params.number_of(file.stem):
-            study.faults.append(Fault(params.short(file), "", "a file of no stage", "NN_name.yaml, NN from 00 to 09", "the file's name"))
-    for stage in stages:
+    """A study with what is wrong with its params files. Raises Refused for no such study, or no folder for its outputs.
+
+    Of two files of one number neither is read, and nothing can be said of the stages.
+    """
+    study, by_number = Study(name), defaultdict(list)
+    for file in sorted(params.folder_of(name).glob("*.yaml")):
+        by_number[params.number_of(file.stem)].append(file)
+    for file in by_number.pop("", ()):
+        study.faults.append(Fault(params.short(file), "", "a file of no stage", "NN_name.yaml, NN from 00 to 09", "the file's name"))
+    for number, files in by_number.items():
+        if len(files) > 1:
+            study.lacking(f"{' and '.join(file.name for file in files)}, both of number {number}", "one of them: a study has one stage of a number")
+    if any(len(files) > 1 for files in by_number.values()):
+        return study
+    for stage in params.stages(name):
         _read_stage(study, stage)
+    if "00" not in by_number:
+        study.lacking(", ".join(f"{stage}.yaml" for stage in study.values) or "no file of a stage",
+                      "00_<kind>.yaml beside it: what the study reads, and where its files are")
     return study
 
 

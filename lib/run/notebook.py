@@ -23,14 +23,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lib.run.fingerprint import Look, hash_of
 from lib.run.stale import reasons
 from lib.stage import io
-from lib.stage.params import KIND, Refused, notebook_path, number_of, short, stage_params
+from lib.stage.params import Refused, notebook_path, number_of, short, stage_params
 
 
 class StageFailed(RuntimeError):
@@ -81,7 +80,9 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
 def _refuse_faults(look: Look, stage: str) -> None:
     """Before a front door runs, raise Refused with everything that is wrong with the whole study."""
     if number_of(stage) == "00":
-        import_module(f"{KIND}.check").refuse(look.study)
+        from lib.check import whole  # takes seconds to import
+
+        whole.refuse(look.study)
 
 
 def is_fresh(look: Look, stage: str) -> bool:

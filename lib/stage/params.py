@@ -28,8 +28,6 @@ UPSTREAM: dict[str, tuple[str, ...]] = {
     "09": ("00", "01", "02", "03", "04", "05", "06", "07", "08"),
 }
 
-KIND = "lib.dna"  # the room that knows what these studies read; shared rooms import it by this name, never by their own
-
 
 class Refused(ValueError):
     """The run cannot start: the message says which file, what was found and what was wanted."""
@@ -40,14 +38,7 @@ def stages(study: str) -> dict[str, list[str]]:
 
     Raises Refused for no study, and for two files of one number.
     """
-    try:
-        io.study_dir(study)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-    folder = io.ROOT / "params" / study
-    if not folder.is_dir():
-        studies = sorted(p.name for p in folder.parent.glob("*/")) if folder.parent.is_dir() else []
-        raise Refused(f"unknown study {study!r}: there is no params/{study}/; studies: {', '.join(studies)}")
+    folder = folder_of(study)
     by_number: dict[str, str] = {}
     for file in sorted(folder.glob("*.yaml")):
         number = number_of(file.stem)
@@ -56,6 +47,19 @@ def stages(study: str) -> dict[str, list[str]]:
         if number:
             by_number[number] = file.stem
     return {name: [by_number[n] for n in UPSTREAM[number] if n in by_number] for number, name in by_number.items()}
+
+
+def folder_of(study: str) -> Path:
+    """params/<study>. Raises Refused for no study."""
+    try:
+        io.study_dir(study)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    folder = io.ROOT / "params" / study
+    if not folder.is_dir():
+        studies = sorted(p.name for p in folder.parent.glob("*/")) if folder.parent.is_dir() else []
+        raise Refused(f"unknown study {study!r}: there is no params/{study}/; studies: {', '.join(studies)}")
+    return folder
 
 
 def front_door(study: str) -> str:

@@ -30,6 +30,7 @@ class Range:
 
     interval: its text, ends and which ends count, of a number; choices: of a text; None where the comment names none.
     as_many: the list that this one is as long as. filled: a list may not be empty. distinct: nothing in it comes twice.
+    empty: the comment says what "" means, so that it is a value too.
     """
 
     interval: tuple[str, float, float, bool, bool] | None = None
@@ -37,6 +38,7 @@ class Range:
     as_many: str = ""
     filled: bool = False
     distinct: bool = False
+    empty: bool = False
 
     def wanted(self, value: Any) -> str:
         """What was wanted instead of one number or text, "" where it fits."""
@@ -62,7 +64,7 @@ def of_comment(comment: str) -> Range:
     if interval:
         left, low, high, right = interval.groups()
         bounds = (interval[0].strip(), float(low), float(high), left == "[", right == "]")
-    return Range(bounds, words, many[1] if many else "", "one or more" in comment, "none twice" in comment)
+    return Range(bounds, words, many[1] if many else "", "one or more" in comment, "none twice" in comment, '""' in comment)
 
 
 def of_source(source: str) -> dict[str, Range]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from lib.check.agreement import A, X
 from lib.check.study import Study, Unknown
 from lib.dna import genes, intervals, windows
 from lib.dna import labelled as of_variants
+from lib.dna.checks.agreement import D, X
 from lib.dna.checks.data import Data
 
 
@@ -28,43 +28,43 @@ def files(study: Study) -> list[Callable[[Study, Data], None]]:
 
 
 def _annotation(study: Study, data: Data, name: str, reader: Callable) -> None:
-    if study(A, name):
+    if study(D, name):
         genome = data.genome()
-        data.read(A, name, lambda path: reader(path, genome, data.left_out))
+        data.read(D, name, lambda path: reader(path, genome, data.left_out))
 
 
 def _intervals(study: Study, data: Data) -> None:
     from lib.dna import tracks
 
     genome = data.genome()
-    for text in study(A, "interval_paths"):
+    for text in study(D, "interval_paths"):
         with suppress(Unknown):
-            data.read(A, "interval_paths", lambda path: tracks.read(path, genome, data.left_out), text)
+            data.read(D, "interval_paths", lambda path: tracks.read(path, genome, data.left_out), text)
 
 
 def _clinvar(study: Study, data: Data) -> None:
-    if study(A, "variant_path"):
+    if study(D, "variant_path"):
         genome, tiles = data.genome(), data.tiles()
-        data.read(A, "variant_path", lambda path: intervals.clinvar_intervals(
+        data.read(D, "variant_path", lambda path: intervals.clinvar_intervals(
             path, genome, tiles.iloc[:: 1 + len(tiles) // 100], Counter()))
 
 
 def labelled(study: Study, data: Data) -> None:
-    """The variants of 06, and their exons."""
+    """The variants of 08, and their exons."""
 
     genome = data.genome()
     with suppress(Unknown):
-        if study(X, "exon_path"):
-            data.read(X, "exon_path", lambda path: of_variants.exons(path, genome, Counter()))
+        if study(X, "split_exons") and study(D, "exon_path"):
+            data.read(D, "exon_path", lambda path: of_variants.exons(path, genome, Counter()))
     if not study(X, "variants_path"):
         return
     column = study(X, "label_column")
     if column:
         table = data.read(X, "variants_path", lambda path: of_variants.read_table(path, genome, column))
     else:
-        regions = data.bed(X, "loci_path", "locus")
+        regions = data.loci()
         table = data.read(X, "variants_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
-    only = study(X, "test_contigs")
+    only = study(D, "test_contigs") if study(X, "held_out_only") else []
     kept = table[table.contig.isin(only)] if only else table
     study.notes.append(f"08_dna: {(kept.label == 1).sum()} variants of label 1 and {(kept.label == 0).sum()} of label 0"
                        + (f" on {', '.join(only)}" if only else ""))

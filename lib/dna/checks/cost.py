@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.check.agreement import E, H, T
-from lib.check.study import Study, Unknown
+from lib.check.study import E, H, Study, T, Unknown
 from lib.dna.checks import fit
+from lib.dna.checks.agreement import D
 from lib.dna.checks.data import Data
 from lib.dna.checks.reads import looked_at
 from lib.models.adapter import Adapter
@@ -66,13 +66,13 @@ def check(study: Study, data: Data, model: Adapter) -> None:
         study.notes.append(str(cost))
         free = shutil.disk_usage(io.ROOT).free
         if cost.disk > free:
-            study.fault(E, "max_background_windows", f"about {cost.disk / 1e9:.1f} GB wanted, {free / 1e9:.1f} GB free on this disk",
+            study.fault(D, "max_background_windows", f"about {cost.disk / 1e9:.1f} GB wanted, {free / 1e9:.1f} GB free on this disk",
                         "fewer windows or sites, or a larger disk")
         here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if cost.memory > here:
             study.fault(E, "sites", f"about {cost.memory / 1e9:.1f} GB of memory wanted, this machine has {here / 1e9:.1f} GB",
                         "fewer sites or windows, or a larger machine")
-        validation = {*study(T, "validation_contigs"), *study(T, "test_contigs")}
+        validation = {*study(D, "validation_contigs"), *study(D, "test_contigs")}
         tiles = data.tiles()
         share = float(np.mean(~tiles.contig.isin(validation)))
         per_window = cost.tokens / max(cost.units, 1)

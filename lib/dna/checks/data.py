@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from lib.check import every_line
-from lib.check.agreement import A, E, H, T
 from lib.check.study import Study, Unknown
 from lib.dna import genotypes, haplotypes, people, reference, windows
+from lib.dna.checks.agreement import D
 
 EVERY = 6_000  # background windows up to which each is looked at for N; of more, a seeded sample
 COUNTED = 300  # windows of the loci whose haplotypes are made
@@ -46,57 +46,57 @@ class Data:
             raise Unknown
         return value
 
-    def genome(self, stage: str = E) -> reference.Reference:
+    def genome(self, stage: str = D) -> reference.Reference:
         return self.once(f"genome {self.study(stage, 'genome_path')}", lambda: self.read(stage, "genome_path", reference.Reference))
 
     def bed(self, stage: str, name: str, what: str, unique: bool = True) -> pd.DataFrame:
-        genome = self.genome(E)
+        genome = self.genome(D)
         return self.once(f"bed {self.study(stage, name)} {unique}",
                          lambda: self.read(stage, name, lambda path: windows.read_bed(path, genome, what, unique=unique)))
 
     def loci(self) -> pd.DataFrame:
-        return self.bed(E, "loci_path", "locus")
+        return self.bed(D, "loci_path", "locus")
 
     def genotypes(self, name: str = "vcf_path") -> genotypes.Genotypes:
         genome, loci = self.genome(), self.loci()
-        return self.once(name, lambda: self.read(E, name, lambda path: genotypes.read_genotypes(path, genome, loci)))
+        return self.once(name, lambda: self.read(D, name, lambda path: genotypes.read_genotypes(path, genome, loci)))
 
     def people(self) -> pd.DataFrame | None:
         """What people_path says of the people of the VCF, None without one."""
-        if not self.study(H, "people_path"):
+        if not self.study(D, "people_path"):
             return None
         samples = self.genotypes().samples
-        return self.once("people", lambda: self.read(H, "people_path", lambda path: people.read_people(path, samples)))
+        return self.once("people", lambda: self.read(D, "people_path", lambda path: people.read_people(path, samples)))
 
     def cohort_windows(self) -> pd.DataFrame:
-        """The windows of the loci, as 01 cuts them."""
+        """The windows of the loci, as 00 cuts them."""
         return self.once("cohort windows", self._cohort_windows)
 
     def _cohort_windows(self) -> pd.DataFrame:
         study, genome, loci = self.study, self.genome(), self.loci()
-        with study.reading(E, "window_bp"):
-            tiled = windows.tile(loci, study(E, "window_bp"), study(E, "overlap_bp"))
-        with study.reading(E, "loci_path"):
-            kept = windows.of_loci(loci, genome, study(E, "window_bp"), study(E, "overlap_bp"))
+        with study.reading(D, "window_bp"):
+            tiled = windows.tile(loci, study(D, "window_bp"), study(D, "overlap_bp"))
+        with study.reading(D, "loci_path"):
+            kept = windows.of_loci(loci, genome, study(D, "window_bp"), study(D, "overlap_bp"))
         if len(kept) < len(tiled):
             study.notes.append(f"{len(tiled) - len(kept)} of {len(tiled)} windows of the loci are mostly N and left out")
         return kept
 
     def tiles(self) -> pd.DataFrame:
-        """The background windows, as 01 cuts and draws them; of more than `EVERY`, a sample of those it draws from."""
+        """The background windows, as 00 cuts and draws them; of more than `EVERY`, a sample of those it draws from."""
         return self.once("tiles", self._tiles)
 
     def _tiles(self) -> pd.DataFrame:
         study, genome = self.study, self.genome()
         tiled = self._every_tile()
-        with study.reading(E, "genome_path"):
+        with study.reading(D, "genome_path"):
             looked_at = windows.drop_gaps(windows.sample_windows(tiled, EVERY, 0), genome, 0.0)
         if looked_at.empty:
-            study.fault(E, "background_path", f"no window of {study(E, 'window_bp')} bases without N outside the loci",
-                        "regions with known sequence", file=study(E, "background_path"))
+            study.fault(D, "background_path", f"no window of {study(D, 'window_bp')} bases without N outside the loci",
+                        "regions with known sequence", file=study(D, "background_path"))
             raise Unknown
-        if most := study(E, "max_background_windows"):
-            looked_at = windows.sample_windows(looked_at, most, study(E, "seed"))
+        if most := study(D, "max_background_windows"):
+            looked_at = windows.sample_windows(looked_at, most, study(D, "seed"))
         return looked_at
 
     def _every_tile(self) -> pd.DataFrame:
@@ -104,9 +104,9 @@ class Data:
         return self.once("every tile", self._cut_background)
 
     def _cut_background(self) -> pd.DataFrame:
-        background, loci = self.bed(E, "background_path", "background region"), self.loci()
-        with self.study.reading(E, "background_path", self.study(E, "background_path")):
-            return windows.tile_background(background, loci, self.study(E, "window_bp"))
+        background, loci = self.bed(D, "background_path", "background region"), self.loci()
+        with self.study.reading(D, "background_path", self.study(D, "background_path")):
+            return windows.tile_background(background, loci, self.study(D, "window_bp"))
 
     def haplotypes(self) -> haplotypes.UnitSet:
         """The distinct haplotypes of `COUNTED` windows of the loci."""
@@ -119,12 +119,12 @@ class Data:
     def n_background(self) -> int:
         """Background windows of the whole study, exact up to `EVERY`."""
         n = round(len(self.tiles()) * max(1, len(self._every_tile()) / EVERY))
-        return min(n, self.study(E, "max_background_windows") or n)
+        return min(n, self.study(D, "max_background_windows") or n)
 
 
 def genome(study: Study, data: Data) -> None:
-    """The files of 01: each is read though another has a fault."""
-    for read in (data.genome, data.loci, lambda: data.bed(E, "background_path", "background region"), data.genotypes,
+    """The files of 00: each is read though another has a fault."""
+    for read in (data.genome, data.loci, lambda: data.bed(D, "background_path", "background region"), data.genotypes,
                  data.cohort_windows, data.tiles):
         with suppress(Unknown):
             read()
@@ -134,13 +134,12 @@ def held_out(study: Study, data: Data) -> None:
     """Chromosomes to validate, to test and to train on, each with windows of the background."""
     counts = data.tiles().contig.value_counts()
     listed = ", ".join(f"{c} ({n})" for c, n in counts.items())
-    for stage in (T, A):
-        for name in ("validation_contigs", "test_contigs"):
-            with suppress(Unknown):
-                for contig in study(stage, name):
-                    if contig not in counts:
-                        study.fault(stage, name, f"{contig!r}, which has no background window", f"some of {listed}")
-    known = {*study(T, "validation_contigs"), *study(T, "test_contigs")}
+    for name in ("validation_contigs", "test_contigs"):
+        with suppress(Unknown):
+            for contig in study(D, name):
+                if contig not in counts:
+                    study.fault(D, name, f"{contig!r}, which has no background window", f"some of {listed}")
+    known = {*study(D, "validation_contigs"), *study(D, "test_contigs")}
     training = counts[[c for c in counts.index if c not in known]].sum()
     if not training:
-        study.fault(T, "test_contigs", "no chromosome left to train on", f"fewer of {listed}")
+        study.fault(D, "test_contigs", "no chromosome left to train on", f"fewer of {listed}")

@@ -7,10 +7,10 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 
-from lib.check.agreement import E, X
 from lib.check.study import Study, Unknown
 from lib.dna import windows
 from lib.dna.checks import fit
+from lib.dna.checks.agreement import D
 from lib.dna.checks.data import Data
 from lib.models import sense
 from lib.models.adapter import Adapter
@@ -23,7 +23,7 @@ def looked_at(study: Study, data: Data | None) -> list[str]:
     """Sequences of the length that the model will read: of the loci and the background, or drawn where data are simulated."""
     if data is None:
         rng = np.random.default_rng(0)
-        return ["".join(rng.choice(list("ACGT"), study(E, "window_bp"))) for _ in range(SEEN)]
+        return ["".join(rng.choice(list("ACGT"), study(D, "window_bp"))) for _ in range(SEEN)]
     chosen = []
     for read in (data.cohort_windows, data.tiles):
         with suppress(Unknown):
@@ -43,41 +43,22 @@ def context(study: Study, data: Data | None, model: Adapter) -> None:
     tokens = fit.n_tokens(model, looked_at(study, data))
     if tokens.max() > model.max_tokens:
         n = int((tokens > model.max_tokens).sum())
-        study.fault(E, "window_bp", f"{study(E, 'window_bp')}: {n} of {len(tokens)} windows looked at become more than "
+        study.fault(D, "window_bp", f"{study(D, 'window_bp')}: {n} of {len(tokens)} windows looked at become more than "
                     f"{model.max_tokens} tokens, the most {tokens.max()}", f"at most {_largest(study, data, model)} bases, the largest that fits")
-    with suppress(Unknown):
-        _variant_windows(study, data, model)
 
 
 def _largest(study: Study, data: Data | None, model: Adapter) -> int:
     if data is None:
         return model.max_tokens - int(fit.n_tokens(model, ["A" * 64])[0] - 64 // getattr(model.tokenizer, "k", 1))
     margin = 1.0 if model.tokenizer.fixed_words else 0.9  # words of many lengths: leave room
-    return fit.largest_window(model, data.genome(), data.loci(), min(study(E, "window_bp"), 20_000), margin)
-
-
-def _variant_windows(study: Study, data: Data | None, model: Adapter) -> None:
-    """06 leaves out variants whose window is too long for the model: not most of them."""
-    window_bp = study(X, "window_bp")
-    if window_bp <= study(E, "window_bp"):
-        return
-    if data is None:
-        texts = ["".join(np.random.default_rng(i).choice(list("ACGT"), window_bp)) for i in range(20)]
-    else:
-        genome = data.genome()
-        loci = data.loci()
-        ends = [min(start + window_bp, genome.lengths[contig]) for contig, start in zip(loci.contig, loci.start)]
-        texts = fit.sequences(loci.assign(end=ends), genome)
-    if np.median(fit.n_tokens(model, texts)) > model.max_tokens:
-        study.fault(X, "window_bp", f"{window_bp}: most windows become more than {model.max_tokens} tokens, the most that the model reads",
-                    f"at most {_largest(study, data, model)} bases, the largest that fits")
+    return fit.largest_window(model, data.genome(), data.loci(), min(study(D, "window_bp"), 20_000), margin)
 
 
 def makes_sense(study: Study, data: Data | None, model: Adapter) -> None:
     """What the tokenizer makes of the records."""
-    folder = study(E, "model_path")
-    with study.reading(E, "model_path", folder):
+    folder = study(D, "model_path")
+    with study.reading(D, "model_path", folder):
         table = sense.token_sense(model, looked_at(study, data)[:: 1 + 3 * TOKENISED // SEEN])
     for row in table[~table.passed].itertuples():
         found = f"{row.found:.3f}" if isinstance(row.found, float) else str(row.found)
-        study.fault(E, "model_path", f"{row.finding}: {found}", row.wanted, file=folder)
+        study.fault(D, "model_path", f"{row.finding}: {found}", row.wanted, file=folder)

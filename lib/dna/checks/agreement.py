@@ -1,0 +1,64 @@
+"""Whether what a study of DNA says once, in 00_dna, contradicts itself or what a later stage says. No data are read."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from lib.check.study import EXPLAINED, A, Study, Unknown
+
+D, X = "00_dna", "08_dna"
+#: name -> the stages that have to say the same, the first of them rules
+SAME = {"pair_floor": (A, X)}
+
+
+def check(study: Study) -> None:
+    """Every check of this module; each goes on where another stopped."""
+    for one in (same, held_out, second_cohort, arms, lengths, exons):
+        with suppress(Unknown):
+            one(study)
+
+
+def same(study: Study) -> None:
+    """One name, one meaning: the same value in every stage that has it."""
+    for name, stages in SAME.items():
+        said = [stage for stage in stages if name in study.values.get(stage, {})]
+        for stage in said[1:]:
+            if study(stage, name) != study(said[0], name):
+                study.fault(stage, name, repr(study(stage, name)), f"{study(said[0], name)!r}, as in {said[0]}")
+
+
+def held_out(study: Study) -> None:
+    """Validation and test chromosomes are different ones."""
+    both = set(study(D, "validation_contigs")) & set(study(D, "test_contigs"))
+    if both:
+        study.fault(D, "validation_contigs", f"{', '.join(sorted(both))}, also in test_contigs", "other chromosomes")
+
+
+def second_cohort(study: Study) -> None:
+    """A second cohort has genotypes and phenotypes, or no phenotypes either."""
+    genotypes, phenotypes = study(D, "external_vcf_path"), study(D, "external_phenotype_path")
+    if phenotypes and not genotypes:
+        study.fault(D, "external_phenotype_path", repr(phenotypes), '"", since external_vcf_path is ""')
+
+
+def arms(study: Study) -> None:
+    """One table of phenotypes is one arm."""
+    if study(D, "phenotype_path") and len(study(D, "arms")) != 1:
+        study.fault(D, "arms", f"{len(study(D, 'arms'))} arms, {study(D, 'arms')}", "one, for the one phenotype of phenotype_path")
+
+
+def lengths(study: Study) -> None:
+    """Lengths fit the windows."""
+    with suppress(Unknown):
+        if study(D, "overlap_bp") >= study(D, "window_bp"):
+            study.fault(D, "overlap_bp", str(study(D, "overlap_bp")), f"less than window_bp, {study(D, 'window_bp')}")
+    for stage, name in ((EXPLAINED, "ism_span"), (X, "radius_bp")):
+        with suppress(Unknown):
+            if study(stage, name) > study(D, "window_bp"):
+                study.fault(stage, name, str(study(stage, name)), f"at most window_bp of {D}, {study(D, 'window_bp')}")
+
+
+def exons(study: Study) -> None:
+    """Variants are split into exon and other only where exons are known."""
+    if study(X, "split_exons") and study(X, "variants_path") and not study(D, "exon_path"):
+        study.fault(X, "split_exons", "true, without exons", f"false, or exon_path of {D}")
