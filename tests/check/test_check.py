@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import string
+import sys
 from pathlib import Path
 
 import pysam
@@ -13,46 +14,50 @@ import pytest
 import torch
 import yaml
 
-from lib.check import every_line
-from lib.dna import check, new
+import lib
+from lib.check import every_line, whole
+from lib.check.study import EXPLAINED, RULE, SECOND
+from lib.dna import new
 from lib.dna.checks import data as data_checks
 from lib.stage import io, params, ranges
 from tests import helpers, own_data
+from tests.projects import write_pair
 from tests.zoo import ZOO
 
 #: where a value is, and the text that stands there in YAML: all wrong for the study of `own_data`
 WRONG = [
-    ("01_extraction", "simulate", "maybe"), ("01_extraction", "simulate", "1"), ("01_extraction", "window_bp", "100000"),
-    ("01_extraction", "window_bp", "-128"), ("01_extraction", "window_bp", "010"), ("01_extraction", "window_bp", "1:30"),
-    ("01_extraction", "window_bp", "128.5"), ("01_extraction", "overlap_bp", "100000"), ("01_extraction", "token_budget", "-1"),
+    ("00_dna", "simulate", "maybe"), ("00_dna", "simulate", "1"), ("00_dna", "window_bp", "100000"),
+    ("00_dna", "window_bp", "-128"), ("00_dna", "window_bp", "010"), ("00_dna", "window_bp", "1:30"),
+    ("00_dna", "window_bp", "128.5"), ("00_dna", "overlap_bp", "100000"), ("01_extraction", "token_budget", "-1"),
     ("01_extraction", "token_budget", "0"), ("01_extraction", "audit_share", "-1.0"), ("01_extraction", "audit_share", ".nan"),
     ("01_extraction", "sites", "[]"), ("01_extraction", "sites", "[resid_post.1, resid_post.1, resid_post.3]"),
     ("01_extraction", "sites", "[resid_post.9, resid_post.2, resid_post.3]"), ("01_extraction", "frames", "[1]"),
-    ("01_extraction", "genome_path", "/data/genome #1.fa"), ("01_extraction", "genome_path", "nowhere.fa"),
-    ("01_extraction", "vcf_path", '""'), ("01_extraction", "vcf_path", "no"), ("01_extraction", "loci_path", "2024-01-01"),
-    ("01_extraction", "model_path", "params/demo"), ("01_extraction", "background_path", "simulated:background.bed"),
-    ("01_extraction", "seed", "-1"), ("01_extraction", "seed", "0x1F"), ("01_extraction", "max_background_windows", "-5"),
+    ("00_dna", "genome_path", "/data/genome #1.fa"), ("00_dna", "genome_path", "nowhere.fa"),
+    ("00_dna", "vcf_path", '""'), ("00_dna", "vcf_path", "no"), ("00_dna", "loci_path", "2024-01-01"),
+    ("00_dna", "model_path", "params/demo"), ("00_dna", "background_path", "simulated:background.bed"),
+    ("01_extraction", "seed", "-1"), ("01_extraction", "seed", "0x1F"), ("00_dna", "max_background_windows", "-5"),
     ("01_extraction", "subset_units", "1e3"),
     ("02_layer_hunting", "n_folds", "0"), ("02_layer_hunting", "n_folds", "30"), ("02_layer_hunting", "n_boot", "0"),
-    ("02_layer_hunting", "C_grid", "[-1.0]"), ("02_layer_hunting", "C_grid", "[]"), ("02_layer_hunting", "kmer_k", "40"),
-    ("02_layer_hunting", "case_share", "1.0"), ("02_layer_hunting", "n_components", "39"), ("02_layer_hunting", "n_bins", "1"),
-    ("02_layer_hunting", "arms", "[a, b]"), ("02_layer_hunting", "arm_kinds", "[dominant]"),
-    ("02_layer_hunting", "effect_scales", "[1.0, 3.0]"), ("02_layer_hunting", "germline_limits", "[0.0]"),
-    ("02_layer_hunting", "match_published", "true"), ("02_layer_hunting", "matched_repeats", "200"),
-    ("02_layer_hunting", "genetic_path", "simulated:truth/liability.csv"),
+    ("02_layer_hunting", "C_grid", "[-1.0]"), ("02_layer_hunting", "C_grid", "[]"), ("00_dna", "kmer_k", "40"),
+    ("00_dna", "case_share", "1.0"), ("00_dna", "n_components", "39"), ("02_layer_hunting", "n_bins", "1"),
+    ("00_dna", "arms", "[a, b]"), ("00_dna", "arm_kinds", "[dominant]"),
+    ("00_dna", "effect_scales", "[1.0, 3.0]"), ("00_dna", "germline_limits", "[0.0]"),
+    ("00_dna", "match_published", "true"), ("02_layer_hunting", "matched_repeats", "200"),
+    ("00_dna", "genetic_path", "simulated:truth/liability.csv"),
     ("03_sae_training", "steps", "0"), ("03_sae_training", "run_sparsities", "[16.0]"), ("03_sae_training", "device", "gpu"),
     pytest.param("03_sae_training", "device", "mps", marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="a Mac has it")),
     ("03_sae_training", "sae_site", "resid_post.7"),
     ("03_sae_training", "sae_site", "mlp_out.2"), ("03_sae_training", "layer_sites", "[resid_post.2, resid_post.8]"),
-    ("03_sae_training", "validation_contigs", "[chr77]"), ("03_sae_training", "batch", "900000"),
+    ("00_dna", "validation_contigs", "[chr77]"), ("03_sae_training", "batch", "900000"),
     ("03_sae_training", "lr", "-0.1"), ("03_sae_training", "log_to", "mlflow"),
     ("03_sae_training", "run_architectures", "[topk, topk, topk, topk, topk, topk, topk, topk, topk9]"),
-    ("04_annotation", "test_contigs", "[chr1]"), ("04_annotation", "fimo_p", "0.0"), ("04_annotation", "f1_floor", "1.5"),
-    ("04_annotation", "exon_path", "exons.bed"), ("04_annotation", "n_shifts", "true"),
-    ("05_validation", "patch_site", "resid_post.0"), ("05_validation", "least_moved", "500"), ("05_validation", "n_checked", "5000"),
-    ("05_validation", "ism_span", "4000"), ("05_validation", "second_site", "resid_post.1"), ("05_validation", "hit_p", "2.0"),
-    ("08_dna", "window_bp", "2500"), ("08_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"),
-    ("08_dna", "model_path", "params/demo/other"), ("09_paper_figures", "seed", "first"),
+    ("00_dna", "test_contigs", "[chr6, chr6]"), ("00_dna", "fimo_p", "0.0"), ("04_annotation", "f1_floor", "1.5"),
+    ("00_dna", "exon_path", "exons.bed"), ("04_annotation", "n_shifts", "true"),
+    (EXPLAINED, "patch_site", "resid_post.0"), (RULE, "least_moved", "500"), (EXPLAINED, "n_checked", "5000"),
+    (EXPLAINED, "ism_span", "4000"), (SECOND, "second_site", "resid_post.1"), ("00_dna", "hit_p", "2.0"),
+    ("00_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"), ("08_dna", "radius_bp", "2500"), ("08_dna", "pair_floor", "0.4"),
+    ("08_dna", "split_exons", "1"), ("00_dna", "model_path", "params/demo/other"), ("00_dna", "external_phenotype_path", "params/demo/model"),
+    ("09_paper_figures", "seed", "first"),
 ]  # fmt: skip
 
 
@@ -87,7 +92,7 @@ def put(root, stage, name, text):
 
 
 def faults_of(name):
-    return [fault for fault in check.check("own").faults if fault.change.startswith(f"{name} ")]
+    return [fault for fault in whole.check("own").faults if fault.change.startswith(f"{name} ")]
 
 
 @pytest.mark.parametrize("stage, name, text", WRONG)
@@ -98,20 +103,20 @@ def test_a_wrong_value_is_named(root, stage, name, text):
     assert any(f"params/own/{stage}.yaml, line" in fault.change for fault in faults)
     assert all(fault.found and fault.wanted and fault.file for fault in faults)
     with pytest.raises(params.Refused, match=name):
-        check.refuse("own")
+        whole.refuse("own")
 
 
 def test_a_good_study_has_no_fault(root):
-    of = check.check("own")
+    of = whole.check("own")
     assert of.faults == [] and any(note.startswith("estimate: ") for note in of.notes)
-    check.refuse("own")
+    whole.refuse("own")
 
 
 def test_all_faults_come_at_once(root, capsys):
-    for stage, name, text in (("01_extraction", "window_bp", "010"), ("03_sae_training", "steps", "0"), ("05_validation", "patch_site", "x")):
+    for stage, name, text in (("00_dna", "window_bp", "010"), ("03_sae_training", "steps", "0"), (EXPLAINED, "patch_site", "x")):
         put(root, stage, name, text)
     (root.parent / "data/phenotype.tsv").write_text("sample\tphenotype\n" + "".join(f"{p}\t2\n" for p in own_data.PEOPLE[:3]))
-    assert check.main(["own"]) == 1
+    assert whole.main(["own"]) == 1
     said = capsys.readouterr().out
     assert all(name in said for name in ("window_bp (params", "steps (params", "patch_site (params", "phenotype_path (params"))
     assert [int(n) for n in re.findall(r"phenotype.tsv, line (\d)", said)] == [2, 3, 4]  # every faulty line, each by its number
@@ -121,9 +126,9 @@ def test_all_faults_come_at_once(root, capsys):
     ("window_bp: 128\nwindow_bp: 64\n", "window_bp there twice, first in line 1", "one line a name"),
     ("window: 128\n", "window no parameter of", "window_bp, if that was meant; known: study, "),
     ("window_bp:\t128\n", "not YAML", "spaces, not tabs"),
-    ("sites: &a [embed]\nlayer: *a\n", "an anchor, &a", "the value without it"),
-    ("sites: [[embed]]\n", "a list or mapping inside another", "one list"),
-    ("sites: {a: 1}\n", "a mapping", "a list"),
+    ("arms: &a [x]\nlayer: *a\n", "an anchor, &a", "the value without it"),
+    ("arms: [[x]]\n", "a list or mapping inside another", "one list"),
+    ("arms: {a: 1}\n", "a mapping", "a list"),
     ("window_bp: !!int 3\n", "a tag", "without it"),
     ("window_bp:\n", "None (NoneType)", "int like the default"),
     ("window_bp: 1_000\n", "1_000, which YAML reads as 1000", "plain decimal"),
@@ -131,20 +136,20 @@ def test_all_faults_come_at_once(root, capsys):
     ("[" * 3000, "a list or mapping inside another", "one list"),
 ])
 def test_yaml_that_means_other_than_it_looks(root, text, found, wanted):
-    (root / "params/own/01_extraction.yaml").write_text(text)
-    faults = [fault for fault in check.check("own").faults if fault.file == "params/own/01_extraction.yaml"]
+    (root / "params/own/00_dna.yaml").write_text(text)
+    faults = [fault for fault in whole.check("own").faults if fault.file == "params/own/00_dna.yaml"]
     assert any(found in fault.found and wanted in fault.wanted and fault.record.startswith("line ") for fault in faults)
 
 
 def test_text_that_is_not_utf_8(root):
-    (root / "params/own/01_extraction.yaml").write_bytes(b"seed: 0\nmodel_path: \xff\xfe\n")
-    assert ("line 2", "a text file in UTF-8") in [(fault.record, fault.wanted) for fault in check.check("own").faults]
+    (root / "params/own/00_dna.yaml").write_bytes(b"seed: 0\nmodel_path: \xff\xfe\n")
+    assert ("line 2", "a text file in UTF-8") in [(fault.record, fault.wanted) for fault in whole.check("own").faults]
 
 
 def test_a_good_file_of_yaml_keeps_its_values(root):
     put(root, "01_extraction", "token_budget", "512   # a comment")
-    put(root, "01_extraction", "model_path", '"params/demo/model" # quoted')
-    assert check.check("own").faults == []
+    put(root, "00_dna", "model_path", '"params/demo/model" # quoted')
+    assert whole.check("own").faults == []
 
 
 @pytest.mark.parametrize("file, text, name, record", [
@@ -180,8 +185,7 @@ def test_faulty_lines_are_counted_as_the_readers_count_them(root, text, records,
     """The name does not tell whether a file is gzip."""
     path = root.parent / "data" / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".dat")) else text.encode())
-    put(root, "01_extraction", "loci_path", str(path))
-    put(root, "02_layer_hunting", "loci_path", str(path))
+    put(root, "00_dna", "loci_path", str(path))
     faults = faults_of("loci_path")
     assert [fault.record for fault in faults] == records
     assert ("the lines after it were not looked at" in faults[0].wanted + faults[0].found) == (len(records) == 1)
@@ -195,7 +199,7 @@ def test_one_region_under_two_names(root):
                for fault in faults_of("loci_path"))
     (data / "loci.bed").write_text("chr1\t200\t800\tA\n")
     (data / "background.bed").write_text("".join(f"chr{i}\t1000\t3000\tr{i}\n" for i in (1, 2, 3)) + "chr2\t1000\t3000\ttwin\n")
-    put(root, "01_extraction", "background_path", str(data / "background.bed"))
+    put(root, "00_dna", "background_path", str(data / "background.bed"))
     assert any("background region 'twin', chr2:1000-3000" in fault.found and "'r2'" in fault.found for fault in faults_of("background_path"))
 
 
@@ -209,10 +213,10 @@ def spoil(path, line, old, new):
 def test_a_letter_that_is_no_base_in_the_background(root):
     """Line 12 of the file is chr6, which has no locus."""
     spoil(root.parent / "data/genome.fa", 11, lambda text: "J" * len(text), "")
-    faults = check.check("own").faults
+    faults = whole.check("own").faults
     assert any(fault.change.startswith("genome_path") and "letter 'J'" in fault.found for fault in faults)
     with pytest.raises(params.Refused, match="letter 'J'"):
-        check.refuse("own")
+        whole.refuse("own")
 
 
 def test_a_check_that_falls_hides_no_other(root, monkeypatch):
@@ -222,36 +226,36 @@ def test_a_check_that_falls_hides_no_other(root, monkeypatch):
 
     monkeypatch.setattr(data_checks, "genome", falls)
     put(root, "02_layer_hunting", "n_folds", "30")
-    faults = check.check("own").faults
+    faults = whole.check("own").faults
     assert any(fault.found == "disk gone" for fault in faults) and any(fault.change.startswith("n_folds ") for fault in faults)
 
 
 def test_a_model_of_text_is_named(root, tmp_path):
     """A vocabulary of bytes reads ACGT too; `make check-model` calls it text, and so does the check."""
-    put(root, "01_extraction", "model_path", str(ZOO["gpt2_text"].save(tmp_path / "text", seed=0)))
+    put(root, "00_dna", "model_path", str(ZOO["gpt2_text"].save(tmp_path / "text", seed=0)))
     assert [fault.found for fault in faults_of("model_path") if "model of" in fault.wanted] == ["a model of text, by its tokenizer"]
 
 
 def test_a_second_cohort_of_the_same_people(root):
-    put(root, "01_extraction", "external_vcf_path", str(root.parent / "data/cohort.vcf.gz"))
+    put(root, "00_dna", "external_vcf_path", str(root.parent / "data/cohort.vcf.gz"))
     assert "40 of its 40 samples are in vcf_path too" in [fault.found for fault in faults_of("external_vcf_path")]
 
 
 def test_a_phenotype_of_a_second_cohort_that_is_not_there(root):
-    put(root, "02_layer_hunting", "external_phenotype_path", str(root.parent / "data/phenotype.tsv"))
+    put(root, "00_dna", "external_phenotype_path", str(root.parent / "data/phenotype.tsv"))
     assert faults_of("external_phenotype_path")
 
 
 def test_genetic_scores_that_are_no_numbers(root):
     path = root.parent / "data/genetic.csv"
     path.write_text("sample,genetic\n" + "".join(f"{p},{'nan' if i in (4, 7) else 0.5}\n" for i, p in enumerate(own_data.PEOPLE)))
-    put(root, "02_layer_hunting", "genetic_path", str(path))
+    put(root, "00_dna", "genetic_path", str(path))
     assert [fault.record for fault in faults_of("genetic_path")] == ["line 6", "line 9"]
 
 
 def test_few_families_set_the_folds(root):
     (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\tF{i % 3}\n" for i, p in enumerate(own_data.PEOPLE)))
-    put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
+    put(root, "00_dna", "people_path", str(root.parent / "data/people.tsv"))
     assert [fault.wanted for fault in faults_of("n_folds")] == ["at most 3: there are 3 families"]
 
 
@@ -259,17 +263,115 @@ def test_all_cases_in_one_family_cannot_be_resampled(root):
     rows = [row.split("\t") for row in (root.parent / "data/phenotype.tsv").read_text().split("\n")[1:-1]]
     family = {person: "F0" if label == "1" else person for person, label in rows}
     (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\t{f}\n" for p, f in family.items()))
-    put(root, "02_layer_hunting", "people_path", str(root.parent / "data/people.tsv"))
+    put(root, "00_dna", "people_path", str(root.parent / "data/people.tsv"))
     assert [(fault.found, fault.wanted) for fault in faults_of("people_path")] == [
         ("all cases in one family", "two families of each class or more, to resample")]
 
 
 def test_a_mistyped_genome_is_one_fault(root):
-    """The three stages that name the right file are right."""
-    good = check.check("own").values["02_layer_hunting"]["genome_path"]
-    put(root, "01_extraction", "genome_path", good.replace("genome.fa", "genom.fa"))
-    assert [(fault.change.partition(" ")[0], fault.change.split("/")[-1][:13]) for fault in check.check("own").faults] == [
-        ("genome_path", "01_extraction")]
+    """It is said once."""
+    good = whole.check("own").values["00_dna"]["genome_path"]
+    put(root, "00_dna", "genome_path", good.replace("genome.fa", "genom.fa"))
+    assert [(fault.change.partition(" ")[0], fault.change.split("/")[-1][:6]) for fault in whole.check("own").faults] == [
+        ("genome_path", "00_dna")]
+
+
+def test_chromosomes_to_validate_and_to_test_on_are_different_ones(root):
+    test = whole.check("own").values["00_dna"]["test_contigs"]
+    put(root, "00_dna", "validation_contigs", f"[{test[0]}]")
+    assert f"{test[0]}, also in test_contigs" in [fault.found for fault in faults_of("validation_contigs")]
+
+
+def test_exons_to_split_variants_by_have_to_be_there(root):
+    """An error of 08, hours later, unless it is said here."""
+    (root.parent / "data/variants.csv").write_text("contig,pos,ref,alt,gene,label\n")
+    put(root, "08_dna", "split_exons", "true")
+    assert not faults_of("split_exons")  # there are no variants
+    put(root, "08_dna", "variants_path", str(root.parent / "data/variants.csv"))
+    assert [(fault.found, fault.wanted) for fault in faults_of("split_exons")] == [("true, without exons", "false, or exon_path of 00_dna")]
+
+
+# Stages and kinds ----------------------------------------------------------------------------------------
+
+
+def folder_faults():
+    return [(fault.found, fault.wanted) for fault in whole.check("own").faults if fault.file == "params/own"]
+
+
+def test_a_study_without_a_front_door_is_told_what_it_has(root):
+    (root / "params/own/00_dna.yaml").unlink()
+    faults = folder_faults()
+    assert len(faults) == 1 and faults[0][0].startswith("01_extraction.yaml, 02_layer_hunting.yaml, ") and "00_<kind>.yaml" in faults[0][1]
+    with pytest.raises(params.Refused, match="00_<kind>.yaml"):
+        whole.refuse("own")
+
+
+def test_a_study_with_two_front_doors_is_told_both(root, capsys):
+    shutil.copy(root / "params/own/00_dna.yaml", root / "params/own/00_toy.yaml")
+    assert folder_faults() == [("00_dna.yaml and 00_toy.yaml, both of number 00", "one of them: a study has one stage of a number")]
+    assert whole.main(["own"]) == 1 and "00_dna.yaml and 00_toy.yaml" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gone, asking", [
+    ("01_extraction", ["02", "03", "04", "05", "08", "09"]), ("02_layer_hunting", ["05", "09"]), ("03_sae_training", ["04", "05", "08", "09"]),
+    ("04_annotation", ["05", "08", "09"]), ("08_dna", []), ("09_paper_figures", []),
+])
+def test_a_stage_without_one_that_it_needs_is_named(root, gone, asking):
+    (root / f"params/own/{gone}.yaml").unlink()
+    assert {found[:2] for found, wanted in folder_faults() if wanted.startswith(f"{gone[:2]}_<name>.yaml")} == set(asking)
+
+
+def test_the_best_site_is_known_only_where_layers_are_hunted(root):
+    for stage in ("02_layer_hunting", RULE, EXPLAINED, SECOND, "09_paper_figures"):
+        (root / f"params/own/{stage}.yaml").unlink(missing_ok=True)
+    assert whole.check("own").faults == []
+    put(root, "03_sae_training", "sae_site", "best")
+    assert ["best" in fault.found and "02_layer_hunting" in fault.found for fault in faults_of("sae_site")] == [True]
+
+
+def of_a_kind(root, monkeypatch, source):
+    """The study with a front door of another kind, lib.toys; source: of its lib/toys/check.py, None for none."""
+    notebook = root / "notebooks"
+    real = notebook.resolve()
+    notebook.unlink()
+    notebook.mkdir()
+    for file in real.glob("0[1-9]*"):
+        (notebook / file.name).symlink_to(file)
+    write_pair(root, "00_toys", '# %% tags=["parameters"]\nstudy = "own"\nmodel_path = "params/demo/model"\nletters_path = "" \n')
+    for stage in ("00_dna", "08_dna"):
+        (root / f"params/own/{stage}.yaml").unlink()
+    (root / "params/own/00_toys.yaml").write_text("study: own\n")
+    if source is not None:
+        package = root / "kinds/toys"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "check.py").write_text(source)
+        monkeypatch.setattr(lib, "__path__", [*lib.__path__, str(root / "kinds")])
+        for name in ("lib.toys", "lib.toys.check"):
+            monkeypatch.setitem(sys.modules, name, None)  # so that what is imported is taken back
+            del sys.modules[name]
+
+
+def test_the_check_of_the_kind_is_that_of_the_front_doors_name(root, monkeypatch):
+    """What every study may get wrong is looked for too, and a kind has its own word for the rest."""
+    of_a_kind(root, monkeypatch, "def check(study):\n    study.fault(study.door, 'letters_path', 'three', 'four')\n")
+    put(root, "03_sae_training", "layer_sites", "[resid_post.8]")
+    assert [fault.change.partition(" ")[0] for fault in whole.check("own").faults] == ["layer_sites", "layer_sites", "letters_path"]
+    assert whole.check("own").faults[-1].change.startswith("letters_path (params/own/00_toys.yaml")
+
+
+def test_a_kind_without_a_check_is_checked_for_what_every_study_has(root, monkeypatch):
+    of_a_kind(root, monkeypatch, None)
+    assert whole.check("own").faults == []
+    put(root, "00_toys", "model_path", "params/demo")
+    assert faults_of("model_path") and faults_of("model_path")[0].change == "model_path (params/own/00_toys.yaml, line 2)"
+    put(root, "00_toys", "letters_path", "simulated:letters")
+    assert [fault.wanted for fault in faults_of("letters_path")] == ['a file of yours, or "" for none: 00_toys simulates none']
+
+
+@pytest.mark.parametrize("door", ["00_dna", "00_dna2", "00_no-name", "00_x.y", "00_corpus", "00_dna.checks"])
+def test_only_a_kind_of_lib_has_a_check(door):
+    assert (whole.checker(door) is not None) == (door == "00_dna")
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard"])
@@ -281,7 +383,7 @@ def test_a_package_to_follow_the_training_with_is_there(root, name):
 
 @pytest.mark.parametrize("change", ["filtered", "elsewhere", "one alike"])
 def test_a_cohort_without_a_variant_that_varies_is_named_by_its_file(root, change):
-    vcf = check.check("own").values["01_extraction"]["vcf_path"]
+    vcf = whole.check("own").values["00_dna"]["vcf_path"]
     lines = pysam.BGZFile(vcf).read().decode().splitlines()
     head, records = [x for x in lines if x.startswith("#")], [x.split("\t") for x in lines if not x.startswith("#")]
     if change == "filtered":
@@ -290,12 +392,12 @@ def test_a_cohort_without_a_variant_that_varies_is_named_by_its_file(root, chang
     elif change == "one alike":
         records = [[*r[:9], *["0|0"] * len(r[9:])] for r in records]
     else:
-        loci = check.check("own").values["01_extraction"]["loci_path"]
+        loci = whole.check("own").values["00_dna"]["loci_path"]
         Path(loci).write_text("".join(f"{contig}\t2000\t2600\t{name}\n" for contig, _, _, name in own_data.LOCI))
     with pysam.BGZFile(vcf, "w") as file:
         file.write("\n".join([*head, *("\t".join(r) for r in records), ""]).encode())
     pysam.tabix_index(vcf, preset="vcf", force=True)
-    faults = check.check("own").faults
+    faults = whole.check("own").faults
     assert not [fault for fault in faults if fault.change.startswith("n_components")]
     assert any(fault.change.startswith("vcf_path") and "0 of which differ between people" in fault.found for fault in faults), faults
 
@@ -308,7 +410,7 @@ def test_an_index_that_is_not_there_keeps_its_name(root):
 
 
 def test_a_blank_phenotype_asks_for_a_phenotype(root):
-    put(root, "02_layer_hunting", "phenotype_path", '""')
+    put(root, "00_dna", "phenotype_path", '""')
     assert faults_of("phenotype_path") and not faults_of("match_published")
 
 
@@ -316,30 +418,30 @@ def test_params_that_are_a_folder(root):
     file = root / "params/own/04_annotation.yaml"
     file.unlink()
     file.mkdir()
-    assert [(f.file, f.found) for f in check.check("own").faults] == [
+    assert [(f.file, f.found) for f in whole.check("own").faults] == [
         ("params/own/04_annotation.yaml", "what cannot be read (Is a directory)")]
 
 
 def test_a_study_that_is_not_there(root, capsys):
-    assert check.main(["other"]) == 2
+    assert whole.main(["other"]) == 2
     assert "unknown study 'other'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [".", "..", "../params/own", "true"])
 def test_a_name_that_no_study_can_have(root, name, capsys):
-    assert check.main([name]) == 2
+    assert whole.main([name]) == 2
     assert "is no name of a study" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("study", ["demo", "demo-1", "smoke"])
 def test_committed_studies_that_need_no_data_pass(study):
-    assert check.check(study).faults == []
+    assert whole.check(study).faults == []
 
 
 @pytest.mark.skipif(not helpers.DATA_DIR.is_dir(), reason=f"NO REAL DATA at {helpers.DATA_DIR}: set DATA_DIR to the folder of shared data")
 def test_the_real_study_passes_and_the_one_to_fill_in_says_so():
-    assert check.check("ibd-1kg").faults == []
-    missing = {fault.change.split(" ")[0] for fault in check.check("ibd-nt").faults}
+    assert whole.check("ibd-1kg").faults == []
+    missing = {fault.change.split(" ")[0] for fault in whole.check("ibd-nt").faults}
     assert {"genome_path", "vcf_path", "background_path", "model_path", "phenotype_path"} <= missing
 
 
@@ -417,6 +519,7 @@ def _element(rng, default, allowed, fits, listed=False):
                   str: ["1", "true", "off", "2020-02-02", "x #y", "{a: b}", "null"]}  # fmt: skip
     if listed:
         wrong_type[str] = [text for text in wrong_type[str] if not re.search("[#{]", text)]  # those end the list itself
+        wrong_type[int].remove("")  # nor is nothing between two commas YAML
     if not fits and (isinstance(default, bool) or rng.random() < 0.5 or not (allowed.interval or allowed.choices)):
         return rng.choice(wrong_type[type(default)])
     if isinstance(default, bool):
@@ -468,10 +571,9 @@ def test_loci_of_nothing_but_n(root):
     assert any("locus 'gap', chr6:0-500: most bases of each of its windows are N" in fault.found for fault in faults_of("loci_path"))
 
 
-@pytest.mark.parametrize("stage", ["04_annotation", "08_dna"])
-def test_exons_may_be_gff3(root, stage):
+def test_exons_may_be_gff3(root):
     file, row = root.parent / "data/exons.gff3", "chr1\tx\texon\t{}\t{}\t.\t+\t.\tParent=t\n"
-    put(root, stage, "exon_path", file)
+    put(root, "00_dna", "exon_path", file)
     file.write_text(row.format(251, 300))
     assert faults_of("exon_path") == []
     file.write_text(row.format(251, 300) + row.format(301, 9000))

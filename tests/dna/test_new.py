@@ -10,7 +10,9 @@ import pysam
 import pytest
 import yaml
 
-from lib.dna import background, check, new, reference
+from lib.check import whole
+from lib.check.study import EXPLAINED
+from lib.dna import background, choices, new, reference
 from lib.stage import io
 from tests import own_data
 
@@ -43,12 +45,12 @@ def test_what_is_written_passes_the_check(root, model, capsys):
     assert new.main(["own", *options(root, model, people=root.parent / "data/people.tsv", exons=root.parent / "data/exons.bed")]) == 0
     assert "study own: nothing wrong" in capsys.readouterr().out
     assert {p.stem for p in (root / "params/own").glob("*.yaml")} == {p.stem for p in (root / "notebooks").glob("*.py")}
-    first, third = values(root, "01_extraction"), values(root, "03_sae_training")
+    door, first, third = (values(root, stage) for stage in ("00_dna", "01_extraction", "03_sae_training"))
     assert first["sites"] == [f"resid_post.{k}" for k in range(4)] and third["sae_site"] == "resid_post.2"
-    assert values(root, "05_validation")["patch_site"] == "resid_post.3"
-    held_out = third["validation_contigs"] + third["test_contigs"]
+    assert values(root, EXPLAINED)["patch_site"] == "resid_post.3"
+    held_out = door["validation_contigs"] + door["test_contigs"]
     assert len(held_out) == len(set(held_out)) and set(held_out) < set(own_data.CONTIGS)
-    assert first["window_bp"] == values(root, "08_dna")["window_bp"]
+    assert door["simulate"] is False and values(root, "08_dna")["variants_path"] == ""
 
 
 def test_every_choice_has_its_reason(root):
@@ -62,11 +64,11 @@ def test_every_choice_has_its_reason(root):
 def test_the_window_is_the_largest_that_fits(root):
     """The demo's model reads 160 tokens, a base each and two around them, so 158 fit and 160, the next tens, do not."""
     new.main(["own", *options(root)])
-    window_bp = values(root, "01_extraction")["window_bp"]
+    window_bp = values(root, "00_dna")["window_bp"]
     assert window_bp % 10 == 0 and window_bp <= 160
-    file = root / "params/own/01_extraction.yaml"
+    file = root / "params/own/00_dna.yaml"
     file.write_text(file.read_text().replace(f"window_bp: {window_bp}", f"window_bp: {window_bp + 10}"))
-    assert [fault for fault in check.check("own").faults if fault.change.startswith("window_bp ")]
+    assert [fault for fault in whole.check("own").faults if fault.change.startswith("window_bp ")]
 
 
 def test_a_study_that_is_there_is_not_overwritten(root, capsys):
@@ -102,13 +104,13 @@ def test_options_come_from_the_environment(root, monkeypatch):
         monkeypatch.setenv(name.removeprefix("--").upper(), value)
     monkeypatch.setenv("STUDY", "own")
     assert new.main([]) == 0
-    assert values(root, "02_layer_hunting")["phenotype_path"] == str(root.parent / "data/phenotype.tsv")
+    assert values(root, "00_dna")["phenotype_path"] == str(root.parent / "data/phenotype.tsv")
 
 
 def test_a_copied_folder_needs_no_other_name(root):
     new.main(["own", *options(root)])
     shutil.copytree(root / "params/own", root / "params/copy")
-    assert check.check("copy").faults == []
+    assert whole.check("copy").faults == []
 
 
 def test_paths_inside_the_project_and_the_data_folder_are_written_short(root, monkeypatch):
@@ -125,10 +127,10 @@ def test_paths_inside_the_project_and_the_data_folder_are_written_short(root, mo
 def test_splits_are_by_bases_smallest_first():
     """Of 100 bases: test takes 5 + 7 + 8 = 20, validation 10, training the rest."""
     bp = pd.Series({"c1": 40, "c2": 30, "c3": 10, "c4": 8, "c5": 7, "c6": 5})
-    assert new.split(bp) == (["c3"], ["c6", "c5", "c4"])
-    assert new.split(pd.Series({"a": 1, "b": 1, "c": 98})) == (["b"], ["a"])
+    assert choices.split(bp) == (["c3"], ["c6", "c5", "c4"])
+    assert choices.split(pd.Series({"a": 1, "b": 1, "c": 98})) == (["b"], ["a"])
     with pytest.raises(ValueError, match="background on 2 chromosomes .*wanted three or more"):
-        new.split(pd.Series({"a": 1, "b": 1}))
+        choices.split(pd.Series({"a": 1, "b": 1}))
 
 
 def test_background_is_known_sequence_outside_the_loci(root):
@@ -189,7 +191,7 @@ def test_a_contig_gives_its_share_wherever_it_has_it(tmp_path, monkeypatch, n_pi
 def test_the_reason_of_a_ceiling_gives_its_value(root):
     """0.75 as published and 0.05 above it."""
     new.main(["own", *options(root)])
-    line = next(x for x in (root / "params/own/02_layer_hunting.yaml").read_text().splitlines() if x.startswith("germline_limits"))
+    line = next(x for x in (root / "params/own/00_dna.yaml").read_text().splitlines() if x.startswith("germline_limits"))
     assert line.startswith("germline_limits: [0.8]   # ") and "0.75" in line and "0.05" in line
 
 

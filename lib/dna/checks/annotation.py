@@ -62,7 +62,7 @@ def labelled(study: Study, data: Data) -> None:
     if column:
         table = data.read(X, "variants_path", lambda path: of_variants.read_table(path, genome, column))
     else:
-        regions = data.loci()
+        regions = data.bed(D, "background_path", "background region")
         table = data.read(X, "variants_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
     only = study(D, "test_contigs") if study(X, "held_out_only") else []
     kept = table[table.contig.isin(only)] if only else table
