@@ -1,6 +1,6 @@
 """The publishing gate: what of a study may be shown to anyone. It fails closed.
 
-A file leaves only if `schemas.yaml` lists it, with these columns and no others, and nothing in it names or
+A file leaves only if `schemas.yaml` lists it (and not as one that stays), with these columns and no others, and nothing in it names or
 singles out a person: no sample id anywhere, no participant count from 1 to the threshold, none that follows from sums,
 no sequence but the reference's. Small counts in columns listed as counts are suppressed; anything else is refused.
 
@@ -23,13 +23,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nbformat
 import pandas as pd
 import yaml
 
+from lib.corpus.corpus import read_readout
 from lib.publish.rules import (
     BASES,
+    FRONT,
     check_arrays,
     counts,
     is_personal,
@@ -71,11 +72,11 @@ def check(
     if 0 < len(samples) <= threshold:
         refusals.append(f"a cohort of {len(samples)} people, wanted more than {threshold}")
     reference = reference_of(Path(study_folder))
-    if not reference and (Path(study_folder) / "01_extraction" / "sequences.txt").exists():
-        refusals.append(
-            "01_extraction/sequences.txt: does not fit the reference units of 01_extraction/units.csv"
-        )
+    if not reference and list(Path(study_folder).glob(f"{FRONT}/records.parquet")):
+        refusals.append(f"{FRONT}/records.parquet: does not fit the reference units of {FRONT}/units.csv")
     for name, path in _public_files(Path(study_folder)):
+        if _stays(name, schemas):
+            continue
         found = _check_file(name, path, ids, threshold, schemas, reference)
         refusals += [f"{without(ids, name)}: {reason}" for reason in found]
     return refusals
@@ -100,6 +101,8 @@ def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold:
     partial.mkdir(parents=True)
     blanked = {}
     for name, path, *_ in before:
+        if _stays(name, schemas):
+            continue
         target = partial / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv" and len(table := read_table(path)):
@@ -121,16 +124,11 @@ def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold:
 
 
 def cohort_samples(study_folder: Path) -> list[str]:
-    """The sample ids of a study, from its private cohort files. Raises Refused when there is none."""
-    folder = Path(study_folder) / "private" / "01_extraction"
-    if not (folder / "cohort.h5").is_file():
-        raise Refused([f"{folder / 'cohort.h5'} does not exist: the sample ids to look for are unknown"])
-    return [sample for path in sorted(folder.glob("*cohort.h5")) for sample in _samples(path)]
-
-
-def _samples(path: Path) -> list[str]:
-    with h5py.File(path, "r") as file:
-        return [sample.decode() for sample in file["samples"][:]]
+    """The sample ids of a study: its subjects' names, from the private maps of its front door. Raises Refused without any."""
+    maps = sorted(Path(study_folder).glob(f"private/{FRONT}/*readout.h5"))
+    if not any(path.name == "readout.h5" for path in maps):
+        raise Refused([f"{Path(study_folder) / 'private' / FRONT / 'readout.h5'} does not exist: the sample ids to look for are unknown"])
+    return [sample for path in maps for sample in read_readout(path).subjects]
 
 
 def read_schemas() -> dict[str, dict[str, Any]]:
@@ -192,6 +190,11 @@ def _schema(name: str, schemas: dict) -> dict | None:
         if len(wanted) == len(parts) and all(map(fnmatch, parts, wanted)):
             return schema or {}
     return None
+
+
+def _stays(name: str, schemas: dict) -> bool:
+    """Whether a file is listed as one that is not published."""
+    return bool((_schema(name, schemas) or {}).get("stays"))
 
 
 def _check_table(table: pd.DataFrame, schema: dict, threshold: int, reference: dict) -> list[str]:

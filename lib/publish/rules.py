@@ -26,6 +26,7 @@ CARRIER_COUNT = re.compile(
 )
 QUANTILE = re.compile(r"(.*_)?([pq]\d+|quantile.*|percentile.*|median|min(imum)?|max(imum)?)", re.IGNORECASE)
 RSID = re.compile(r"\brs\d{3,}\b", re.IGNORECASE)
+FRONT = "00_*"  # the stage that made the corpus, whatever its kind
 BASES = re.compile(r"[ACGTN]{20,}", re.IGNORECASE)  # long enough to tell one haplotype from another
 
 
@@ -37,7 +38,7 @@ def windows(table: pd.DataFrame, schema: dict, reference: dict[tuple[str, int], 
     if "windows" in schema:
         groups = table.groupby(schema["windows"] or table.index)
         n = sum(not _is_reference(window, reference) for _, window in groups)
-        return [f"{n} windows are not the reference's in 01_extraction"] if n else []
+        return [f"{n} windows are not the reference's in {FRONT}/records.parquet"] if n else []
     shown = [c for c in table if c in ("sequence", "base") or table[c].str.contains(BASES).any()]
     if shown and not schema.get("public_sequence"):
         return [f"column {shown[0]!r} holds sequence, and nothing says that it is the reference's"]
@@ -53,15 +54,22 @@ def _is_reference(window: pd.DataFrame, reference: dict[tuple[str, int], str]) -
     return reference.get((contig, int(window["position"].iloc[0]))) == "".join(window["base"])
 
 
+def front_door(study_folder: Path) -> Path | None:
+    """The folder of the stage that made the corpus; None where there is none, or more than one."""
+    doors = [path for path in sorted(study_folder.glob(FRONT)) if path.is_dir()]
+    return doors[0] if len(doors) == 1 else None
+
+
 def reference_of(study_folder: Path) -> dict[tuple[str, int], str]:
     """Sequence of each published unit, by contig and start; nothing unless all are the reference's and the files agree."""
-    folder = study_folder / "01_extraction"
-    if not (folder / "units.csv").is_file() or not (folder / "sequences.txt").is_file():
+    folder = front_door(study_folder)
+    if folder is None or not (folder / "units.csv").is_file() or not (folder / "records.parquet").is_file():
         return {}
-    units, texts = (
-        read_table(folder / "units.csv"),
-        (folder / "sequences.txt").read_text(encoding="utf-8").split(),
-    )
+    units = read_table(folder / "units.csv")
+    try:
+        texts = pd.read_parquet(folder / "records.parquet", columns=["record"])["record"].tolist()
+    except (ValueError, OSError, KeyError):
+        return {}
     if not {"contig", "start", "length", "is_reference"} <= set(units) or set(units["is_reference"]) != {
         "True"
     }:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
+from scipy import sparse
 
-from lib.dna import people
+from lib.corpus import corpus
 from lib.publish import gate
 from lib.publish.gate import Refused, check
 from lib.publish.roc import thin_roc
@@ -20,7 +21,7 @@ from lib.publish.suppress import derivable, suppress
 from lib.stage import io
 
 SAMPLES = [f"SIM{i:05}" for i in range(60)]
-EXTRACTION, HUNT, NOTEBOOK = "01_extraction", "02_layer_hunting", "02_layer_hunting/02_layer_hunting.ipynb"
+DOOR, EXTRACTION, HUNT, NOTEBOOK = "00_dna", "01_extraction", "02_layer_hunting", "02_layer_hunting/02_layer_hunting.ipynb"
 UNIT = {"unit_id": "c38d", "window": 1, "locus": "b1", "contig": "sim1", "is_reference": True, "n_alt": 0, "length": 24,
         "frame": 0, "n_tokens": 24, "n_special": 2, "n_unknown": 0, "n_bases_covered": 24}  # fmt: skip
 LAYER = {
@@ -32,6 +33,7 @@ LAYER = {
     "high": 0.67,
     "n": 60,
 }
+STAY = {"00_dna/corpus.json", "00_dna/records.parquet"}
 SEQUENCES = ["ACGTTGCAACGTTGCAACGTTGCA", "TTTTCCCCAAAAGGGGTTTTCCCC"]
 CARD = {"latent": 3, "concept": "HNF4A", "family": "HNF4", "rank": 0, "contig": "sim1"}
 
@@ -41,18 +43,20 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project root with a table or two of the real stages in each format, and nothing amiss."""
     root = tmp_path_factory.mktemp("clean")
     folder = root / "outputs/toy"
-    for name in (EXTRACTION, HUNT, "04_annotation", "private/01_extraction", "private/02_layer_hunting"):
+    for name in (DOOR, EXTRACTION, HUNT, "04_annotation", "private/00_dna", "private/02_layer_hunting"):
         (folder / name).mkdir(parents=True)
-    carriers = pd.DataFrame({"sample": SAMPLES, "window": 0, "haplotype": 0, "unit": 0})
-    people.write_cohort(folder / "private/01_extraction/cohort.h5", SAMPLES, np.zeros((1, 60)), carriers)
+    write_map(folder / "private/00_dna/readout.h5", SAMPLES)
     write(folder / "private/02_layer_hunting/scores.csv", [{"sample": s} for s in SAMPLES])
     write(
         folder / EXTRACTION / "units.csv",
         [{"unit": i, "start": 100 * i, "end": 100 * i + 24} | UNIT for i in (0, 1)],
     )
-    (folder / EXTRACTION / "sequences.txt").write_text("\n".join(SEQUENCES) + "\n")
+    place = ["unit", "start", "end", "unit_id", "window", "locus", "contig", "is_reference", "n_alt", "length"]
+    pd.read_csv(folder / EXTRACTION / "units.csv")[place].to_csv(folder / DOOR / "units.csv", index=False)
+    corpus.write_records(folder / DOOR / "records.parquet", corpus.Records(SEQUENCES, [np.arange(24)] * 2))
+    (folder / DOOR / "corpus.json").write_text(json.dumps({"model": "/home/someone/model"}))
     done = "left out; who carries one has the reference there"
-    write(folder / EXTRACTION / "input_report.csv", [
+    write(folder / DOOR / "input_report.csv", [
         {"file": "cohort.vcf.gz", "what": what, "count": n, "done": done} for what, n in (("ALT alleles, symbolic", 3), ("records in the loci", 12))
     ])  # fmt: skip
     with h5py.File(folder / EXTRACTION / "pooled.h5", "w") as f:
@@ -77,6 +81,10 @@ def study(root: Path, clean: Path) -> Path:
 
 def write(path: Path, rows: list[dict]) -> None:
     pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def write_map(path: Path, names: list[str]) -> None:
+    corpus.write_readout(path, corpus.Readout(sparse.csr_matrix(np.eye(len(names))), names, ["b1"]))
 
 
 def card_rows(sequence: str) -> list[dict]:
@@ -109,7 +117,7 @@ def test_a_clean_study_passes_and_private_files_stay(study: Path, tmp_path: Path
     assert check(study, SAMPLES) == []
     assert gate.publish(study, tmp_path / "out", SAMPLES) == {}
     found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    shown = {p.relative_to(study).as_posix() for p in study.rglob("*") if p.is_file()}
+    shown = {p.relative_to(study).as_posix() for p in study.rglob("*") if p.is_file()} - STAY
     assert found == {s for s in shown if "private" not in s} | {
         "figures/fig2_layers.pdf",
         "figures/fig2_layers.csv",
@@ -225,12 +233,12 @@ def test_a_per_person_column_is_refused_even_where_a_schema_lists_it(study: Path
 
 
 def test_a_persons_window_is_refused(study: Path) -> None:
-    units = pd.read_csv(study / EXTRACTION / "units.csv")
-    units.assign(is_reference=[True, False]).to_csv(study / EXTRACTION / "units.csv", index=False)
+    units = pd.read_csv(study / DOOR / "units.csv")
+    units.assign(is_reference=[True, False]).to_csv(study / DOOR / "units.csv", index=False)
     refusals = check(study, SAMPLES)
-    assert "01_extraction/units.csv: 1 rows are not the reference's" in refusals
+    assert "00_dna/units.csv: 1 rows are not the reference's" in refusals
     assert (
-        "01_extraction/sequences.txt: does not fit the reference units of 01_extraction/units.csv" in refusals
+        "00_*/records.parquet: does not fit the reference units of 00_*/units.csv" in refusals
     )
 
 
@@ -361,9 +369,49 @@ def test_a_study_that_changes_after_the_check_is_not_published(
 
 def test_the_sample_ids_are_the_cohorts_and_none_are_known_without_one(study: Path) -> None:
     assert gate.cohort_samples(study) == SAMPLES
-    (study / "private/01_extraction/cohort.h5").unlink()
+    (study / "private/00_dna/readout.h5").unlink()
     with pytest.raises(Refused, match="unknown"):
         gate.cohort_samples(study)
+
+
+def test_the_sample_ids_of_a_second_cohort_are_looked_for_too(study: Path) -> None:
+    write_map(study / "private/00_dna/external_readout.h5", ["OTHER1", "OTHER2"])
+    assert gate.cohort_samples(study) == ["OTHER1", "OTHER2", *SAMPLES]
+    (study / "private/00_dna/readout.h5").unlink()
+    with pytest.raises(Refused, match="unknown"):
+        gate.cohort_samples(study)
+
+
+def test_the_front_door_may_be_of_any_kind(study: Path, tmp_path: Path) -> None:
+    for folder in (study, study / "private"):
+        (folder / DOOR).rename(folder / "00_cells")
+    assert gate.cohort_samples(study) == SAMPLES
+    refusals = check(study, SAMPLES)
+    assert "00_cells/units.csv: is not listed in schemas.yaml" in refusals and not any("corpus.json" in r for r in refusals)
+
+
+def test_of_two_front_doors_neither_says_what_the_reference_is(study: Path) -> None:
+    shutil.copytree(study / DOOR, study / "00_cells")
+    refusals = check(study, SAMPLES)
+    assert "00_*/records.parquet: does not fit the reference units of 00_*/units.csv" in refusals
+    assert any(r.startswith("04_annotation/cards.csv: 1 windows are not the reference's") for r in refusals)
+
+
+def test_records_that_are_not_whole_are_no_reference(study: Path) -> None:
+    (study / DOOR / "records.parquet").write_bytes(b"PAR1")
+    assert any(r.startswith("00_*/records.parquet: does not fit") for r in check(study, SAMPLES))
+
+
+def test_a_file_that_stays_is_not_published_whatever_it_holds(study: Path, tmp_path: Path) -> None:
+    (study / DOOR / "corpus.json").write_text("SIM00007 has 3 cases")
+    gate.publish(study, tmp_path / "out", SAMPLES)
+    assert not (tmp_path / "out" / DOOR / "corpus.json").exists()
+    assert not any(b"SIM00007" in p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
+
+
+def test_only_files_of_the_front_door_may_stay() -> None:
+    """Else a table could be kept from the gate by its listing."""
+    assert all(pattern.startswith("00_") for pattern, schema in gate.read_schemas().items() if (schema or {}).get("stays"))
 
 
 @pytest.mark.parametrize("said", [{"note": "7 cases"}, {"n_cases": 7}, {"arms": [{"people": 20}]}])
