@@ -28,7 +28,7 @@ import yaml
 
 from lib.stage import bed, io, lines
 from lib.stage.hashes import sha256
-from lib.stage.params import paths_of, stage_params, stages
+from lib.stage.params import front_door, paths_of, stage_params, stages
 
 TRIES = 5  # how often a download that breaks off is taken up again
 LOCK = "sources.lock.json"
@@ -131,8 +131,13 @@ def gather(study: str, extra: list[str], sources: dict[str, Source], dry: bool =
 
 
 def people_and_loci(study: str) -> str:
-    """How many people and loci the study's files hold, for the user's own screen, and why where it cannot be said."""
-    given = stage_params(study, "01_extraction")
+    """How many people and loci the study's files hold, for the user's own screen, and why where it cannot be said.
+
+    Nothing of a study whose front door names no genotypes.
+    """
+    given = stage_params(study, front_door(study))
+    if not {"vcf_path", "loci_path"} <= set(given):
+        return ""
     if not given["vcf_path"] or given["vcf_path"].startswith("simulated:"):
         return "no vcf_path: people and sequence are simulated"
     return f"{_count(_people, given['vcf_path'], 'people')} x {_count(_loci, given['loci_path'], 'loci')}"
@@ -397,7 +402,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{row.state:8} {row.file}: {row.note}")
     missing = sum(row.state == "missing" for row in rows)
     print(f"\n{given.study} in {io.data_folder()}: {len(rows) - missing} of {len(rows)} there, {missing} missing or not as wanted")
-    print(people_and_loci(given.study))
+    if said := people_and_loci(given.study):
+        print(said)
     sys.exit(1 if missing else 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,14 @@ class Look:
     def _kind(self, stage: str) -> list[Path]:
         """Files of the kind's module, which shared notebooks import by the name that corpus.json gives; none before there is one.
 
-        Raises params.Refused where that module is not there.
+        Raises params.Refused where that module is not there, or is no Python.
         """
         door = next((name for name in self.stages if number_of(name) == "00"), stage)
         if stage == door:
             return []
         try:
             kind = io.read_json(self.study, door, "corpus.json")["kind"]
-            return modules.behind([kind], root=io.ROOT)
+            return _parsed(modules.behind, [kind], root=io.ROOT)
         except FileNotFoundError:
             return []
         except ModuleNotFoundError as error:
@@ -120,7 +121,7 @@ def input_files(params: dict[str, Any]) -> dict[str, Path]:
     """Every file that the parameters name, see `params.paths_of`: as written there -> where it lies.
 
     With each file come the index files beside it; a folder stands for the files in it, hidden ones left out. For simulated
-    files the fingerprint of 01_extraction stands. Raises FileNotFoundError for a missing one.
+    files the fingerprint of the front door stands. Raises FileNotFoundError for a missing one.
     """
     files = {}
     for _, text in paths_of(params):
@@ -140,8 +141,13 @@ def hash_of(value: Any) -> str:
 
 def _used_by(source: str, notebook: Path) -> list[Path]:
     """`modules.used_by` of a notebook. Raises params.Refused with file and line for code that does not parse."""
+    return _parsed(modules.used_by, source, io.ROOT, str(notebook))
+
+
+def _parsed(walk: Callable[..., list[Path]], *given: Any, **named: Any) -> list[Path]:
+    """What a walk over code gives. Raises params.Refused with file and line for code that does not parse."""
     try:
-        return modules.used_by(source, io.ROOT, str(notebook))
+        return walk(*given, **named)
     except SyntaxError as error:
         raise Refused(f"{short(Path(error.filename))}, line {error.lineno}: {error.msg}; wanted Python") from None
 

@@ -188,7 +188,7 @@ def parameter_ranges(notebook: Path) -> dict[str, Range]:
 def paths_of(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Parameter and text of every path that a stage's values name, by parameters that end in `_path` or `_paths`.
 
-    Empty ones are left out, and so are `simulated:` files, which 01_extraction makes.
+    Empty ones are left out, and so are `simulated:` files, which the front door makes.
     """
     for name, value in values.items():
         for text in value if isinstance(value, (list, tuple)) else [value]:

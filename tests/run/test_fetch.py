@@ -349,17 +349,17 @@ vcf_path = ""
 @pytest.fixture
 def project(server, root, monkeypatch):
     """A study that names one file of a source, one of the user's, one that is simulated, and two of the project."""
-    write_pair(root, "01_extraction", FIRST)
+    write_pair(root, "00_dna", FIRST)
     write_pair(root, "04_annotation", SECOND)
     loci = root / "params/toy/loci.bed"
-    write_params(root, "01_extraction", "vcf_path: $DATA_DIR/my.vcf.gz\nloci_path: params/toy/loci.bed\ntruth_path: simulated:x\n")
+    write_params(root, "00_dna", "vcf_path: $DATA_DIR/my.vcf.gz\nloci_path: params/toy/loci.bed\ntruth_path: simulated:x\n")
     write_params(root, "04_annotation", "interval_paths: [$DATA_DIR/sub/x.bin]\nvcf_path: $DATA_DIR/my.vcf.gz\n")
     loci.write_text("#h\nchr1\t0\t10\ta\nchr1\t20\t30\tb\n")
     entry = {"file": "sub/x.bin", "address": f"{server.at}/x.bin", "licence": "l", "release": "r", "what": "w", "sha256": SHA}
     entries = {"x": entry, "index": entry | {"file": "sub/x.bin.tbi", "address": f"{server.at}/none"}, "extra": entry | {"file": "z.bin"}}
     (root / "params" / "sources.yaml").write_text(yaml.safe_dump(entries))
     monkeypatch.setenv("DATA_DIR", str(root / "data"))
-    with toy_stages({"01_extraction": [], "04_annotation": ["01_extraction"]}):
+    with toy_stages({"00_dna": [], "04_annotation": ["00_dna"]}):
         yield entries
 
 
@@ -373,8 +373,8 @@ def test_a_study_fetches_what_it_names_and_says_what_is_missing(project, capsys,
     assert run("toy") == 1
     out = capsys.readouterr().out
     assert "fetched  sub/x.bin: 1,280,000 bytes" in out
-    assert "missing  $DATA_DIR/my.vcf.gz: vcf_path of 01_extraction: yours" in out
-    assert "missing  params/toy/model: model_path of 01_extraction" in out  # a default that the params do not name
+    assert "missing  $DATA_DIR/my.vcf.gz: vcf_path of 00_dna: yours" in out
+    assert "missing  params/toy/model: model_path of 00_dna" in out  # a default that the params do not name
     assert "missing  sub/x.bin.tbi: http" in out and "404" in out  # the index belongs to the file that is named
     assert "z.bin" not in out and "truth" not in out and "2 of 5 there" in out
     assert "people not known (no file $DATA_DIR/my.vcf.gz) x 2 loci" in out
@@ -464,3 +464,11 @@ def test_our_studies_name_only_files_with_a_source_or_the_users_own(study, yours
     files = {s.file for s in fetch.read_sources().values()}
     named = {v.removeprefix("$DATA_DIR/") for v in fetch.needs(study) if v.startswith("$DATA_DIR/")}
     assert named - files == yours
+
+
+def test_of_a_door_without_genotypes_no_people_are_counted(project, capsys, root):
+    write_pair(root, "00_dna", FIRST.replace("vcf_path", "cells_path"))
+    write_params(root, "00_dna", "cells_path: $DATA_DIR/my.h5ad\nloci_path: params/toy/loci.bed\n")
+    assert run("toy", "--dry") == 1
+    out = capsys.readouterr().out
+    assert "cells_path of 00_dna: yours" in out and "loci\n" not in out and "simulated" not in out

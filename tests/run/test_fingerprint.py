@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.dna import check
+from lib.check import whole
 from lib.publish import gate
 from lib.run import notebook, stale, verify
 from lib.stage import hashes, io
@@ -551,7 +551,7 @@ def test_a_file_where_a_folder_has_to_be(project, capsys, file):
     path = project / file
     shutil.rmtree(path)
     path.write_text("a note")
-    for status in (stale.main(["toy"]), notebook.main(["toy", "01_extraction"]), check.main(["toy"])):
+    for status in (stale.main(["toy"]), notebook.main(["toy", "01_extraction"]), whole.main(["toy"])):
         assert status == 2
     assert capsys.readouterr().err.splitlines() == [f"refused: {file} is no folder, wanted one to write to: move it away"] * 3
     with pytest.raises(ValueError, match="is no folder"):
