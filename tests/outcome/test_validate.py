@@ -1,4 +1,4 @@
-"""The hunt: folds and choices against their parts, and alarms that go off when, and only when, they should."""
+"""The hunt: folds and choices against their parts."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from lib.dna import phenotypes
 from lib.models import adapter
-from lib.outcome import alarms, attention, probe, validate, views
+from lib.outcome import attention, probe, validate, views
 from lib.outcome.metrics import CLASS, CONTINUOUS, SPEARMAN
 from lib.stage import io
 from lib.stats import estimates
@@ -185,15 +185,9 @@ def test_difference_is_paired_over_people():
 def test_intervals_over_families_are_wider_where_members_are_alike():
     y, family, rng = np.repeat(np.arange(60) % 2, 5), np.repeat(np.arange(60), 5), np.random.default_rng(0)
     a, b = (np.repeat(rng.standard_normal(60) + k * y[::5], 5) for k in (1.0, 0.5))
-    quiet = {"population": b}
     for of in (
         lambda g: validate.estimate(y, a, 500, 0, g),
         lambda g: validate.difference(y, a, b, 500, 0, g),
-        lambda g: alarms.transport(estimates.Estimate(0.7, 0.6, 0.8, 9), y, a, 500, 0, g)[0],
-        *(
-            lambda g, i=i: alarms.alarms(y, a, b, np.array([0.5]), quiet, 0.9, 500, 0, g).iloc[i]
-            for i in (1, 2, 3)
-        ),
     ):
         alone, whole = of(None), of(family)
         assert whole.value == alone.value and whole.n == alone.n == 300
@@ -302,151 +296,3 @@ def test_attention_finds_a_signal_in_one_locus_and_none_in_noise():
     permuted = rng.permutation(y)
     assert (estimates.auroc(permuted, attention.attention(X, permuted, folds, 2, 60, 0)) < 0.6).all()
     np.testing.assert_array_equal(attention.attention(X, y, folds, 2, 60, 0), found)
-
-
-# Alarms and transport ------------------------------------------------------------------------------------
-
-
-def alarms_of(y, nested, dosage, shuffles=(0.48, 0.52), confounders=None, limit=0.8):
-    table = alarms.alarms(y, nested, dosage, np.array(shuffles), confounders or {}, limit, 300, 0)
-    assert list(table.columns) == ["alarm", "value", "low", "high", "n", "limit", "fired", "note"]
-    return table.set_index("alarm")
-
-
-@pytest.fixture
-def scores():
-    """Labels and scores of them: one of chance, and ones of AUROC 0.66, 0.76 and 0.92 that share their noise."""
-    y, rng = np.arange(600) % 2, np.random.default_rng(0)
-    noise = rng.standard_normal(600)
-    return y, {"chance": rng.standard_normal(600)} | {s: y * s + noise for s in (0.6, 1.0, 2.0)}
-
-
-def test_no_alarm_without_a_reason(scores):
-    y, s = scores
-    quiet = {"principal components": s["chance"], "missing calls": None, "population": s["chance"]}
-    table = alarms_of(y, s[0.6], s[0.6], confounders=quiet)
-    assert not table.fired.any() and len(table) == 6
-
-
-@pytest.mark.parametrize("values, fired", [((0.60, 0.52), True), ((0.40, 0.44), True), ((0.40, 0.60), False)])
-def test_the_shuffle_alarm_looks_at_the_mean(scores, values, fired):
-    y, s = scores
-    assert alarms_of(y, s[0.6], s[0.6], values).fired["label shuffle"] == fired
-
-
-def test_components_that_know_as_much_as_dosage_fire_and_ones_that_know_less_do_not(scores):
-    y, s = scores
-    assert alarms_of(y, s[1.0], s[1.0], confounders={"principal components": s[1.0]}).fired[
-        "principal components"
-    ]
-    assert not alarms_of(y, s[1.0], s[1.0], confounders={"principal components": s[0.6]}).fired[
-        "principal components"
-    ]
-    assert alarms_of(y, s[1.0], s[1.0], confounders={"population": s[0.6]}).fired["population"]
-
-
-def test_components_that_the_layer_does_not_beat_fire_and_an_exemption_says_why(scores):
-    y, s = scores
-    pcs = {"principal components": s[0.6]}
-    fires, exempt, quiet = (
-        alarms_of(y, layer, s[1.0], confounders=c).loc["principal components"]
-        for layer, c in ((s[0.6], pcs), (s[1.0], pcs), (s[1.0], {"principal components": s["chance"]}))
-    )
-    assert fires.fired and not exempt.fired and not quiet.fired
-    assert fires.note == quiet.note == "" and "exempt" in exempt.note
-    assert exempt.low > 0.5 and exempt.limit == "0.5, or dosage above it"
-
-
-def test_every_alarm_has_a_rule_in_words():
-    said = {name: alarms.alarm_rule(name) for name in [*alarms.ALARM_RULES, "population", "missing calls"]}
-    assert said["population"] == said["missing calls"] == "the AUROC interval reaches 0.5"
-    assert len(set(said.values())) == 5
-
-
-def test_without_a_limit_or_a_true_score_the_ceiling_cannot_fire(scores):
-    y, s = scores
-    row = alarms_of(y, s[1.0], s[1.0], limit=None).loc["germline ceiling"]
-    assert not row.fired and row.limit is None and row.note == alarms.NO_CEILING and row.value > 0.7
-
-
-def test_a_probe_far_above_dosage_fires_and_one_slightly_above_does_not(scores):
-    y, s = scores
-    assert alarms_of(y, s[1.0], s[0.6]).fired["probe minus dosage"]
-    assert not alarms_of(y, s[1.0], 0.95 * y + (s[1.0] - y)).fired["probe minus dosage"]
-
-
-def test_the_ceiling_is_a_number_or_the_true_score(scores):
-    y, s = scores
-    assert alarms_of(y, s[2.0], s[2.0]).fired["germline ceiling"]
-    assert not alarms_of(y, s[2.0], s[2.0], limit=s[2.0]).fired["germline ceiling"]
-    row = alarms_of(y, s[2.0], s[2.0], limit=s[0.6])
-    assert row.fired["germline ceiling"] and row.limit["germline ceiling"] == estimates.auroc(y, s[0.6])
-
-
-def test_population_structure_without_genetics_sets_off_the_alarm_and_falls_within_populations():
-    rng = np.random.default_rng(0)
-    group = np.repeat(["a", "b"], 300)
-    frequency = np.where(group == "a", 0.2, 0.5)
-    dosage = rng.binomial(2, frequency, (40, 600)).T.astype(float)
-    y = (rng.random(600) < np.where(group == "a", 0.3, 0.7)).astype(int)
-    found, of_group = run(dosage, y), run((group == "a").astype(float)[:, None], y)
-    table = alarms_of(y, found.score, found.score, confounders={"population": of_group.score})
-    assert table.fired["population"] and table.value["population"] > 0.6
-    inside = alarms.left_out_groups(dosage, y, group, found.score, [0.1], 200, 0).set_index("group")
-    assert list(inside.index) == ["a", "b"] and inside.n.tolist() == [300, 300]
-    assert estimates.auroc(y, found.score).mean() > 0.6
-    assert (inside.within.to_numpy() < 0.6).all() and (inside.left_out_low < 0.5).all()
-
-
-def test_a_left_out_group_is_scored_by_the_others_probe_and_one_of_a_single_class_is_left_out():
-    X, y = people(300, 4, 2.0)
-    group = np.repeat(["a", "b", "c"], 100)
-    y[group == "c"] = 1
-    table = alarms.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0)
-    assert table.group.tolist() == ["a", "b"]
-    own = probe.fit(X[group == "b"], y[group == "b"], 1.0).score(X[group == "a"])
-    assert table.left_out[0] == pytest.approx(estimates.auroc(y[group == "a"], own))
-    one = np.where(
-        (group == "b") & (y == 1), -1, np.arange(300)
-    )  # all cases of b are one family: nothing to resample
-    assert alarms.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0, one).empty
-    y[group == "b"] = 0
-    assert alarms.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0).empty
-    y[group == "b"] = people(300, 4, 2.0)[1][group == "b"]
-    assert table.within[0] == estimates.auroc(y[group == "a"], X[group == "a", 0])
-
-
-def test_a_frozen_probe_transports_to_the_same_effect_and_not_to_the_opposite_one():
-    X, y = people(600, 4, 1.5)
-    inside = validate.estimate(y, run(X, y).score, 300, 0)
-    frozen = probe.fit(X, y, 1.0)
-    same, other = people(600, 4, 1.5, seed=1), people(600, 4, -1.5, seed=2)
-    there, slope, holds = alarms.transport(inside, same[1], frozen.score(same[0]), 300, 0)
-    assert holds and 0.5 < slope < 2 and there.n == 600
-    assert not alarms.transport(inside, other[1], frozen.score(other[0]), 300, 0)[2]
-
-
-def test_wide_intervals_do_not_transport_and_a_separating_score_has_no_slope():
-    y = np.arange(20) % 2
-    weak = 0.3 * y + np.random.default_rng(1).standard_normal(20)
-    there, _, holds = alarms.transport(estimates.Estimate(0.7, 0.6, 0.8, 600), y, weak, 300, 0)
-    assert there.low < 0.5 < there.value and there.high > 0.6 and not holds
-    strong = alarms.transport(estimates.Estimate(0.9, 0.4, 1.0, 20), y, y * 1.0, 300, 0)
-    assert np.isnan(strong[1]) and not strong[2]  # chance at home is not excluded
-    assert alarms.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, y * 1.0, 300, 0)[2]
-
-
-def test_a_second_cohort_with_a_single_case_says_nothing():
-    y = np.array([1, 0, 0, 0, 0, 0])
-    there, slope, holds = alarms.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, np.arange(6.0), 300, 0)
-    assert np.isnan(there.value) and there.n == 0 and np.isnan(slope) and not holds
-
-
-def test_groups_that_leave_too_few_people_to_fit_on_are_no_rows():
-    X, y = people(300, 4, 2.0)
-    group = np.repeat(["a", "b"], 150)
-    y[group == "a"] = 0
-    y[:2] = 1  # without b, two cases are left to fit on, and the strength is chosen in three folds
-    assert alarms.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0).empty
-    y[:3] = 1
-    assert len(alarms.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0)) == 2

@@ -1,0 +1,70 @@
+"""A probe in a group that it never saw, and in other people."""
+
+import numpy as np
+import pytest
+
+from lib.outcome import probe, transfer, validate
+from lib.stats import estimates
+from tests.subjects import people
+
+
+def test_a_left_out_group_is_scored_by_the_others_probe_and_one_of_a_single_class_is_left_out():
+    X, y = people(300, 4, 2.0)
+    group = np.repeat(["a", "b", "c"], 100)
+    y[group == "c"] = 1
+    table = transfer.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0)
+    assert table.group.tolist() == ["a", "b"]
+    own = probe.fit(X[group == "b"], y[group == "b"], 1.0).score(X[group == "a"])
+    assert table.left_out[0] == pytest.approx(estimates.auroc(y[group == "a"], own))
+    one = np.where(
+        (group == "b") & (y == 1), -1, np.arange(300)
+    )  # all cases of b are one family: nothing to resample
+    assert transfer.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0, one).empty
+    y[group == "b"] = 0
+    assert transfer.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0).empty
+    y[group == "b"] = people(300, 4, 2.0)[1][group == "b"]
+    assert table.within[0] == estimates.auroc(y[group == "a"], X[group == "a", 0])
+
+
+def test_a_frozen_probe_transports_to_the_same_effect_and_not_to_the_opposite_one():
+    X, y = people(600, 4, 1.5)
+    inside = validate.estimate(y, validate.repeated(X, y, None, 5, 2, [0.1, 1.0], 0).score, 300, 0)
+    frozen = probe.fit(X, y, 1.0)
+    same, other = people(600, 4, 1.5, seed=1), people(600, 4, -1.5, seed=2)
+    there, slope, holds = transfer.transport(inside, same[1], frozen.score(same[0]), 300, 0)
+    assert holds and 0.5 < slope < 2 and there.n == 600
+    assert not transfer.transport(inside, other[1], frozen.score(other[0]), 300, 0)[2]
+
+
+def test_wide_intervals_do_not_transport_and_a_separating_score_has_no_slope():
+    y = np.arange(20) % 2
+    weak = 0.3 * y + np.random.default_rng(1).standard_normal(20)
+    there, _, holds = transfer.transport(estimates.Estimate(0.7, 0.6, 0.8, 600), y, weak, 300, 0)
+    assert there.low < 0.5 < there.value and there.high > 0.6 and not holds
+    strong = transfer.transport(estimates.Estimate(0.9, 0.4, 1.0, 20), y, y * 1.0, 300, 0)
+    assert np.isnan(strong[1]) and not strong[2]  # chance at home is not excluded
+    assert transfer.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, y * 1.0, 300, 0)[2]
+
+
+def test_a_second_cohort_with_a_single_case_says_nothing():
+    y = np.array([1, 0, 0, 0, 0, 0])
+    there, slope, holds = transfer.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, np.arange(6.0), 300, 0)
+    assert np.isnan(there.value) and there.n == 0 and np.isnan(slope) and not holds
+
+
+def test_groups_that_leave_too_few_people_to_fit_on_are_no_rows():
+    X, y = people(300, 4, 2.0)
+    group = np.repeat(["a", "b"], 150)
+    y[group == "a"] = 0
+    y[:2] = 1  # without b, two cases are left to fit on, and the strength is chosen in three folds
+    assert transfer.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0).empty
+    y[:3] = 1
+    assert len(transfer.left_out_groups(X, y, group, X[:, :1].T, [1.0], 100, 0)) == 2
+
+
+def test_the_interval_of_a_transported_probe_over_families_is_wider_where_members_are_alike():
+    y, family, rng = np.repeat(np.arange(60) % 2, 5), np.repeat(np.arange(60), 5), np.random.default_rng(0)
+    a = np.repeat(rng.standard_normal(60) + y[::5], 5)
+    alone, whole = (transfer.transport(estimates.Estimate(0.7, 0.6, 0.8, 9), y, a, 500, 0, g)[0] for g in (None, family))
+    assert whole.value == alone.value and whole.n == alone.n == 300
+    assert whole.high - whole.low > 1.7 * (alone.high - alone.low)
