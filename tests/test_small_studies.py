@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from test_chain import copy_tree
 
-from lib.stage import io
-from tests.small_studies import STAGES, STUDIES, write
+from lib.stage import io, params
+from tests.small_studies import STUDIES, write
 
 DATA = Path(os.environ.get("DATA_DIR") or io.ROOT.parent / "shared/data")
 
@@ -24,7 +24,7 @@ def tree(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     write(tree, study)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SAE_DNA")}
     environment |= {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE", "DATA_DIR": str(DATA)}
-    for stage in STAGES:
+    for stage in params.stages("smoke"):
         command = [sys.executable, "-m", "lib.run", study, stage]
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
