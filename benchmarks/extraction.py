@@ -220,7 +220,7 @@ def tokens_section(args, folder: Path) -> str:
 
 
 def units_section(args, folder: Path) -> str:
-    params = yaml.safe_load((ROOT / "params/ibd-1kg/01_extraction.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params/ibd-1kg/00_dna.yaml").read_text())
     try:
         path = {name: io.data_path(params[f"{name}_path"]) for name in ("genome", "loci", "vcf")}
     except FileNotFoundError as error:

@@ -39,6 +39,6 @@ def write(tree: Path, study: str, later: bool = False) -> None:
         stage = file.stem
         params = yaml.safe_load(file.read_text()) | {"study": study}
         params |= LATER.get(study, {}).get(stage, {}) if later else {}
-        file = tree / "params" / study / f"{stage}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(params | STUDIES[study].get(stage, {})))
+        written = tree / "params" / study / f"{stage}.yaml"
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(yaml.safe_dump(params | STUDIES[study].get(stage, {})))

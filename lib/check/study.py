@@ -173,7 +173,8 @@ def read(name: str) -> Study:
         study.faults.append(Fault(params.short(file), "", "a file of no stage", "NN_name.yaml, NN from 00 to 09", "the file's name"))
     for number, files in by_number.items():
         if len(files) > 1:
-            study.lacking(f"{' and '.join(file.name for file in files)}, both of number {number}", "one of them: a study has one stage of a number")
+            study.lacking(f"{' and '.join(file.name for file in files)}, both of number {number}",
+                          "one of them: a study has one stage of a number")
     if any(len(files) > 1 for files in by_number.values()):
         return study
     for stage in params.stages(name):

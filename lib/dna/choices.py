@@ -90,9 +90,10 @@ def choose(given: Given, seen: Seen, background: pd.DataFrame, text: str, size: 
         "test_contigs": (test, "the smallest chromosomes that together hold a fifth of the background's bases"),
     }
     tokens: Choices = {"token_budget": (8192, "tokens a batch, for a few GB of memory")}
+    every = "the output of every block"
     chosen = [
         (D, _files(given, text, background, size) | held_out | _people(given, seen) | _annotation(given)),
-        (E, {"sites": (stored, "the output of every block" if len(stored) < MOST_SITES else "outputs of blocks at even steps, the last among them")} | tokens),
+        (E, {"sites": (stored, every if len(stored) < MOST_SITES else "outputs of blocks at even steps, the last among them")} | tokens),
         (H, tokens | {"n_folds": folds(seen)}),
         (T, _training(seen, stored, background, test + validation, window_bp)),
         (A, {}),
@@ -110,18 +111,18 @@ def choose(given: Given, seen: Seen, background: pd.DataFrame, text: str, size: 
 
 def _files(given: Given, background: str, tiles: pd.DataFrame, size: tuple[int, str]) -> Choices:
     n = len(tiles)
-    few = n <= MOST_WINDOWS
+    few, drawn = n <= MOST_WINDOWS, "drawn from the genome: without N, outside the loci, the same from every chromosome"
     return {
         "model_path": (given.model, ""),
         "simulate": (False, "your own data"),
         "genome_path": (given.genome, ""),
         "loci_path": (given.loci, ""),
-        "background_path": (background, "" if given.background else "drawn from the genome: without N, outside the loci, the same from every chromosome"),
+        "background_path": (background, "" if given.background else drawn),
         "vcf_path": (given.vcf, ""),
         "external_vcf_path": ("", "no second cohort"),
         "window_bp": size,
         "overlap_bp": (0, "windows tile the loci"),
-        "max_background_windows": (0 if few else MOST_WINDOWS, f"all {n}" if few else f"of {n}: about two million tokens are enough to train on"),
+        "max_background_windows": (0, f"all {n}") if few else (MOST_WINDOWS, f"of {n}: about two million tokens are enough to train on"),
     }
 
 
@@ -130,6 +131,7 @@ def _people(given: Given, seen: Seen) -> Choices:
     varies = int((np.nan_to_num(seen.genotypes.dosage).std(1) > 0).sum())
     components = max(1, min(10, varies - 1, n_people // 2 - 1))
     name = Path(given.phenotype).name.split(".")[0]
+    suspect = "above what germline scores reach as published, 0.75 for Crohn's disease and 0.70 for colitis, by 0.05: more is suspect"
     return {
         "phenotype_path": (given.phenotype, ""),
         "external_phenotype_path": ("", "no second cohort"),
@@ -138,7 +140,7 @@ def _people(given: Given, seen: Seen) -> Choices:
         "arms": ([name], "the phenotype's name in tables and figures: its file's"),
         "arm_kinds": (["additive"], "not used: the phenotype is real"),
         "effect_scales": ([1.0], "not used: the phenotype is real"),
-        "germline_limits": ([0.8], "above what germline scores reach as published, 0.75 for Crohn's disease and 0.70 for colitis, by 0.05: more is suspect"),
+        "germline_limits": ([0.8], suspect),
         "match_published": (seen.published > 0, f"{seen.published} published IBD variants are in this cohort on this genome"),
         "n_components": (components, f"{n_people} people, {varies} variants that vary"),
     }
@@ -201,9 +203,10 @@ def _explanations(stored: list[str], window_bp: int) -> Choices:
 
 
 def _variants(given: Given) -> Choices:
+    split = bool(given.variants and given.exons)
     return {
         "variants_path": (given.variants, "" if given.variants else "no labelled variants given"),
         "label_column": ("", "a VCF has no label column: CLNSIG is the label"),
         "held_out_only": (bool(given.variants), "those that the dictionary never saw" if given.variants else "no labelled variants given"),
-        "split_exons": (bool(given.variants and given.exons), "by your exons" if given.variants and given.exons else "exons or variants are not given"),
+        "split_exons": (split, "by your exons" if split else "exons or variants are not given"),
     }

@@ -56,7 +56,8 @@ WRONG = [
     (EXPLAINED, "patch_site", "resid_post.0"), (RULE, "least_moved", "500"), (EXPLAINED, "n_checked", "5000"),
     (EXPLAINED, "ism_span", "4000"), (SECOND, "second_site", "resid_post.1"), ("00_dna", "hit_p", "2.0"),
     ("00_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"), ("08_dna", "radius_bp", "2500"), ("08_dna", "pair_floor", "0.4"),
-    ("08_dna", "split_exons", "1"), ("00_dna", "model_path", "params/demo/other"), ("00_dna", "external_phenotype_path", "params/demo/model"),
+    ("08_dna", "split_exons", "1"), ("00_dna", "model_path", "params/demo/other"),
+    ("00_dna", "external_phenotype_path", "params/demo/model"),
     ("09_paper_figures", "seed", "first"),
 ]  # fmt: skip
 
@@ -313,12 +314,13 @@ def test_a_study_with_two_front_doors_is_told_both(root, capsys):
 
 
 @pytest.mark.parametrize("gone, asking", [
-    ("01_extraction", ["02", "03", "04", "05", "08", "09"]), ("02_layer_hunting", ["05", "09"]), ("03_sae_training", ["04", "05", "08", "09"]),
+    ("01_extraction", ["02", "03", "04", "05", "08", "09"]), ("02_layer_hunting", ["05", "09"]),
+    ("03_sae_training", ["04", "05", "08", "09"]),
     ("04_annotation", ["05", "08", "09"]), ("08_dna", []), ("09_paper_figures", []),
 ])
 def test_a_stage_without_one_that_it_needs_is_named(root, gone, asking):
     (root / f"params/own/{gone}.yaml").unlink()
-    assert {found[:2] for found, wanted in folder_faults() if wanted.startswith(f"{gone[:2]}_<name>.yaml")} == set(asking)
+    assert {what[:2] for what, wanted in folder_faults() if wanted.startswith(f"{gone[:2]}_<name>.yaml")} == set(asking)
 
 
 def test_the_best_site_is_known_only_where_layers_are_hunted(root):

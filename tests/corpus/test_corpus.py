@@ -12,8 +12,8 @@ from lib.corpus.corpus import Corpus, Readout, Records, Target
 from lib.stage import io, params
 from tests.projects import write_params
 
-ODD = ["ACGT", "", " ", "  two words ", "a\tb", "a\nb\r\nc", "\u2028line\x85end", "naïve ∑ 𝄞 漢字", '"quoted", and a comma', "NA", "nan", "None",
-       "001", "1e5", "#x", "\x00", "\x1f"]  # fmt: skip
+ODD = ["ACGT", "", " ", "  two words ", "a\tb", "a\nb\r\nc", "\u2028line\x85end", "naïve ∑ 𝄞 漢字", '"quoted", and a comma', "NA", "nan",
+       "None", "001", "1e5", "#x", "\x00", "\x1f"]  # fmt: skip
 
 
 @pytest.fixture
@@ -96,8 +96,9 @@ def test_a_readout_written_twice_is_the_same_bytes(tmp_path):
 
 def made() -> Corpus:
     targets = [Target("cases, enlarged", limit=0.8, simulated=True, enlarged=True, scores={"true score": "oracle"}), Target("real")]
-    return Corpus("toy", "00_toys", "tests.content", "params/toy/model", {"unit": "box", "units": "böxes"}, {"validation": ["7"], "test": ["08"]},
-                  {"simulated": {"genome": True}}, targets, {"motif": "by hand"}, True, False, {"word_k": 6, "limit": 1e-6, "paths": []})  # fmt: skip
+    return Corpus(
+        "toy", "00_toys", "tests.content", "params/toy/model", {"unit": "box", "units": "böxes"}, {"validation": ["7"], "test": ["08"]},
+        {"simulated": {"genome": True}}, targets, {"motif": "by hand"}, True, False, {"word_k": 6, "limit": 1e-6, "paths": []})  # fmt: skip
 
 
 def finish(of: Corpus, files=()) -> None:

@@ -90,12 +90,13 @@ def test_population_structure_without_genetics_sets_off_the_alarm_and_falls_with
     frequency = np.where(group == "a", 0.2, 0.5)
     dosage = rng.binomial(2, frequency, (40, 600)).T.astype(float)
     y = (rng.random(600) < np.where(group == "a", 0.3, 0.7)).astype(int)
-    found, of_group = (validate.repeated(X, y, None, 5, 2, [0.1, 1.0], 0) for X in (dosage, (group == "a").astype(float)[:, None]))
-    table = alarms_of(y, found.score, found.score, confounders={"population": of_group.score})
+    views = (dosage, (group == "a").astype(float)[:, None])
+    of_dosage, of_group = (validate.repeated(X, y, None, 5, 2, [0.1, 1.0], 0) for X in views)
+    table = alarms_of(y, of_dosage.score, of_dosage.score, confounders={"population": of_group.score})
     assert table.fired["population"] and table.value["population"] > 0.6
-    inside = transfer.left_out_groups(dosage, y, group, found.score, [0.1], 200, 0).set_index("group")
+    inside = transfer.left_out_groups(dosage, y, group, of_dosage.score, [0.1], 200, 0).set_index("group")
     assert list(inside.index) == ["a", "b"] and inside.n.tolist() == [300, 300]
-    assert estimates.auroc(y, found.score).mean() > 0.6
+    assert estimates.auroc(y, of_dosage.score).mean() > 0.6
     assert (inside.within.to_numpy() < 0.6).all() and (inside.left_out_low < 0.5).all()
 
 

@@ -99,10 +99,12 @@ def test_a_population_comes_before_a_site_and_without_either_there_is_no_stratum
 def test_simulated_arms_have_the_published_score_and_a_true_one_where_it_varies():
     """Effect 2 a copy, of 20 people who carry two: scores 4 and 0. Nothing varies in the null arm, so it has no true score."""
     of = cohort()
-    effects = pd.DataFrame({"status": ["present", "absent"], "variant": [0, -1], "beta_alt": [2.0, 9.0], "gene": ["G", "H"], "rsid": ["rs1", "rs2"]})
+    effects = pd.DataFrame({"status": ["present", "absent"], "variant": [0, -1], "beta_alt": [2.0, 9.0], "gene": ["G", "H"],
+                            "rsid": ["rs1", "rs2"]})  # fmt: skip
     wanted = arms(names=["one", "none"], kinds=["additive", "null"], scales=[3.0, 1.0], limits=[0.0, 0.8])
     made, table = door.targets(wanted, of, effects, pd.DataFrame({"sample": of.samples}), 0)
-    assert [t.scores for t in made] == [{"published polygenic score": "score", "true genetic score": "oracle"}, {"published polygenic score": "score"}]
+    published = {"published polygenic score": "score"}
+    assert [t.scores for t in made] == [published | {"true genetic score": "oracle"}, published]
     assert [(t.simulated, t.enlarged) for t in made] == [(True, True), (True, False)]
     assert table["one/published polygenic score"].tolist() == [4.0] * 20 + [0.0] * 20
     assert np.ptp(table["one/true genetic score"]) == pytest.approx(3 * 4)  # enlarged

@@ -31,16 +31,16 @@ def test_a_frozen_probe_transports_to_the_same_effect_and_not_to_the_opposite_on
     inside = validate.estimate(y, validate.repeated(X, y, None, 5, 2, [0.1, 1.0], 0).score, 300, 0)
     frozen = probe.fit(X, y, 1.0)
     same, other = people(600, 4, 1.5, seed=1), people(600, 4, -1.5, seed=2)
-    there, slope, holds = transfer.transport(inside, same[1], frozen.score(same[0]), 300, 0)
-    assert holds and 0.5 < slope < 2 and there.n == 600
+    elsewhere, slope, holds = transfer.transport(inside, same[1], frozen.score(same[0]), 300, 0)
+    assert holds and 0.5 < slope < 2 and elsewhere.n == 600
     assert not transfer.transport(inside, other[1], frozen.score(other[0]), 300, 0)[2]
 
 
 def test_wide_intervals_do_not_transport_and_a_separating_score_has_no_slope():
     y = np.arange(20) % 2
     weak = 0.3 * y + np.random.default_rng(1).standard_normal(20)
-    there, _, holds = transfer.transport(estimates.Estimate(0.7, 0.6, 0.8, 600), y, weak, 300, 0)
-    assert there.low < 0.5 < there.value and there.high > 0.6 and not holds
+    elsewhere, _, holds = transfer.transport(estimates.Estimate(0.7, 0.6, 0.8, 600), y, weak, 300, 0)
+    assert elsewhere.low < 0.5 < elsewhere.value and elsewhere.high > 0.6 and not holds
     strong = transfer.transport(estimates.Estimate(0.9, 0.4, 1.0, 20), y, y * 1.0, 300, 0)
     assert np.isnan(strong[1]) and not strong[2]  # chance at home is not excluded
     assert transfer.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, y * 1.0, 300, 0)[2]
@@ -48,8 +48,8 @@ def test_wide_intervals_do_not_transport_and_a_separating_score_has_no_slope():
 
 def test_a_second_cohort_with_a_single_case_says_nothing():
     y = np.array([1, 0, 0, 0, 0, 0])
-    there, slope, holds = transfer.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, np.arange(6.0), 300, 0)
-    assert np.isnan(there.value) and there.n == 0 and np.isnan(slope) and not holds
+    elsewhere, slope, holds = transfer.transport(estimates.Estimate(0.9, 0.8, 1.0, 20), y, np.arange(6.0), 300, 0)
+    assert np.isnan(elsewhere.value) and elsewhere.n == 0 and np.isnan(slope) and not holds
 
 
 def test_groups_that_leave_too_few_people_to_fit_on_are_no_rows():

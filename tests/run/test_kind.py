@@ -82,7 +82,9 @@ def test_an_edit_of_the_kind_reaches_the_stages_of_its_studies_alone(project, st
     assert not any(why(other).values())
 
 
-@pytest.mark.parametrize("file, text", [("lib/dna/kind.py", "# a comment\n"), ("lib/dna/other.py", "M = 2\n"), ("toys/unread.py", "N = 1\n")])
+@pytest.mark.parametrize("file, text", [
+    ("lib/dna/kind.py", "# a comment\n"), ("lib/dna/other.py", "M = 2\n"), ("toys/unread.py", "N = 1\n"),
+])
 def test_a_comment_or_a_module_that_no_kind_reads_changes_nothing(project, file, text):
     before = (project / file).read_text() if (project / file).exists() else ""
     (project / file).write_text(text + before)

@@ -44,7 +44,8 @@ def context(study: Study, data: Data | None, model: Adapter) -> None:
     if tokens.max() > model.max_tokens:
         n = int((tokens > model.max_tokens).sum())
         study.fault(D, "window_bp", f"{study(D, 'window_bp')}: {n} of {len(tokens)} windows looked at become more than "
-                    f"{model.max_tokens} tokens, the most {tokens.max()}", f"at most {_largest(study, data, model)} bases, the largest that fits")
+                    f"{model.max_tokens} tokens, the most {tokens.max()}",
+                    f"at most {_largest(study, data, model)} bases, the largest that fits")
 
 
 def _largest(study: Study, data: Data | None, model: Adapter) -> int:
