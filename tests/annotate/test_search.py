@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.metrics import precision_recall_curve
 
 from lib.annotate import association, search
+from lib.models import shuffle
 from tests import null_tracks
 from tests.null_tracks import lay
 
@@ -30,7 +31,7 @@ def part(seed: int, n: int = 3000):
 def searched():
     parts = dict(zip(search.PARTS, (part(0), part(1))))
     latents, laid, tokens, strata = ({name: p[i] for name, p in parts.items()} for i in range(4))
-    ground = search.Ground({}, tokens, laid, strata, [], n_shifts=200, pair_floor=0.05, f1_floor=0.5, seed=0)
+    ground = search.Ground({}, tokens, laid, strata, [], shuffle.shuffled_texts, n_shifts=200, pair_floor=0.05, f1_floor=0.5, seed=0)
     return search.search({"SAE": latents, "label shuffle": latents}, ground)
 
 
@@ -52,7 +53,7 @@ def test_nothing_is_claimed_at_or_below_the_floor_of_f1(searched):
     planted = read[read["claimed"]].iloc[0]
     parts = dict(zip(search.PARTS, (part(0), part(1))))
     latents, laid, tokens, strata = ({name: p[i] for name, p in parts.items()} for i in range(4))
-    ground = search.Ground({}, tokens, laid, strata, [], n_shifts=200, pair_floor=0.05, f1_floor=planted["f1"], seed=0)
+    ground = search.Ground({}, tokens, laid, strata, [], shuffle.shuffled_texts, n_shifts=200, pair_floor=0.05, f1_floor=planted["f1"], seed=0)
     again, _ = search.search({"SAE": latents}, ground)
     assert association.claimed(again).any() and not again["claimed"].any()
 
