@@ -19,6 +19,7 @@ from lib.check import every_line, whole
 from lib.check.study import EXPLAINED, RULE, SECOND
 from lib.dna import new
 from lib.dna.checks import data as data_checks
+from lib.run import notebook
 from lib.stage import io, params, ranges
 from tests import helpers, own_data
 from tests.projects import write_pair
@@ -121,6 +122,13 @@ def test_all_faults_come_at_once(root, capsys):
     said = capsys.readouterr().out
     assert all(name in said for name in ("window_bp (params", "steps (params", "patch_site (params", "phenotype_path (params"))
     assert [int(n) for n in re.findall(r"phenotype.tsv, line (\d)", said)] == [2, 3, 4]  # every faulty line, each by its number
+
+
+def test_the_front_door_does_not_start_before_every_stage_is_right(root, capsys):
+    put(root, "03_sae_training", "steps", "0")
+    assert notebook.main(["own", "00_dna"]) == 2
+    assert "steps (params/own/03_sae_training.yaml, line" in capsys.readouterr().err
+    assert not list(root.glob("outputs/own/*/manifest.json"))
 
 
 @pytest.mark.parametrize("text, found, wanted", [
