@@ -30,7 +30,7 @@ from typing import Any
 from lib.run.fingerprint import Look, hash_of
 from lib.run.stale import reasons
 from lib.stage import io
-from lib.stage.params import KIND, Refused, notebook_path, number_of, short, stage_params
+from lib.stage.params import Refused, notebook_path, number_of, short, stage_params
 
 
 class StageFailed(RuntimeError):
@@ -79,9 +79,10 @@ def run_stage(study: str, stage: str, force: bool = False) -> bool:
 
 
 def _refuse_faults(look: Look, stage: str) -> None:
-    """Before a front door runs, raise Refused with everything that is wrong with the whole study."""
-    if number_of(stage) == "00":
-        import_module(f"{KIND}.check").refuse(look.study)
+    """Before a front door runs, raise Refused with everything that is wrong with the whole study, if the kind has a check."""
+    kind = stage.partition("_")[2]
+    if number_of(stage) == "00" and (io.ROOT / "lib" / kind / "check.py").is_file():
+        import_module(f"lib.{kind}.check").refuse(look.study)
 
 
 def is_fresh(look: Look, stage: str) -> bool:
