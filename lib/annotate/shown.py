@@ -55,7 +55,9 @@ def cards(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _card_rows(card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Series, units: pd.DataFrame, texts: list[str], letter: str) -> pd.DataFrame:  # fmt: skip
+def _card_rows(
+    card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Series, units: pd.DataFrame, texts: list[str], letter: str
+) -> pd.DataFrame:
     if not units["is_reference"].iat[unit]:
         raise ValueError(f"unit {unit} is a subject's own: cards show the reference only")
     rows = np.flatnonzero(tokens["unit"].to_numpy() == unit)

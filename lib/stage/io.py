@@ -129,10 +129,10 @@ class Stage:
               because: str = "") -> None:
         """Record whether `claim` holds: a row of claims.csv, and never a crash over what was measured.
 
-        value, low, high: estimate and interval in the claim's unit; n: how many were counted, of: of what, one
-        of COUNTED or of the study's own `words`; null: the strongest null or rival, as a value or a name; rule: when it holds, in words; note:
-        the kind of interval, what was resampled. stopped: what stops it ("alarm: population"), or "". because:
-        why it could not be tested, or "". Raises ValueError for another `of`, or without a rule.
+        value, low, high: estimate and interval in the claim's unit; n: how many were counted, of: of what, one of
+        COUNTED or of the study's own `words`; null: the strongest null or rival, as a value or a name; rule: when it
+        holds, in words; note: the kind of interval, what was resampled. stopped: what stops it ("alarm: population"),
+        or "". because: why it could not be tested, or "". Raises ValueError for another `of`, or without a rule.
         """
         if of not in COUNTED and of not in (own := words(self.study)):
             raise ValueError(f"claim {claim!r} counts {of!r}, wanted one of {', '.join([*COUNTED, *own])}")
