@@ -9,9 +9,15 @@ import sys
 from pathlib import Path
 
 import jupytext
+import numpy as np
 import pandas as pd
 import pytest
 
+from lib.causal import attribution, explain
+from lib.corpus.corpus import read_records
+from lib.dna import kind as dna
+from lib.models import adapter
+from tests.dice import kind
 from tests.projects import HEADER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +75,16 @@ def test_no_shared_file_knows_dice():
     assert [str(file) for file in shared if re.search(r"\bdice\b", file.read_text())] == []
 
 
+def test_every_question_of_a_shared_notebook_is_in_the_docs_and_answered_by_every_kind():
+    shared = [file.read_text() for file in (ROOT / "notebooks").glob("*.py") if not file.name.startswith(("00", "08"))]
+    asked = {name for text in shared for name in re.findall(r"(?<![.\w])(?:kind|corpus\.module)\.(\w+)", text)}
+    listed = (ROOT / "docs/house.md").read_text().split("## What a kind answers")[1]
+    known = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", "\n".join(row.split("|")[1] for row in listed.split("\n") if row.startswith("| `"))))
+    assert asked <= known and len(asked) > 10
+    for answers in (kind, dna):
+        assert {name for name in known if not hasattr(answers, name)} <= {"symmetry"} - {"symmetry" * bool(answers.SYMMETRY)}
+
+
 def test_every_stage_leaves_a_manifest_and_its_tables(tree):
     for stage in STAGES:
         assert json.loads((tree / f"outputs/dice/{stage}/manifest.json").read_text())["stage"] == stage
@@ -91,6 +107,18 @@ def test_a_latent_is_claimed_for_the_run_above_the_nulls_that_break_it(tree):
         assert best.f1[null] < best.f1["SAE"] - 0.03, null
     features = table(tree, "04_annotation/features.csv")
     assert (features[features.plausible].concept == "run 16616").any() and list(features)[-3:] == ["neighbours", "plausible", "faithful"]
+
+
+def test_explanations_put_in_its_letters_and_its_shuffles(tree):
+    door = tree / "outputs/dice" / DOOR
+    model, texts = adapter.load(door / "model"), read_records(door / "records.parquet").texts[:3]
+    scorers = [attribution.WindowScore(model, "resid_post.1", np.random.default_rng(0).standard_normal(32))] * 3
+    others = [texts[0][:31] + face + texts[0][32:] for face in set(kind.ALPHABET) - {texts[0][31]}]
+    found = attribution.mutagenesis(scorers, texts, 8, kind.ALPHABET)
+    assert found.values[0, 31] == pytest.approx(scorers[0].score(texts[:1])[0] - scorers[0].score(others).mean(), abs=1e-5)
+    found = [found, attribution.integrated_gradients(scorers, texts, 4, 8), attribution.attention_rollout(scorers, texts)]
+    windows, runs = pd.read_csv(door / "units.csv").head(3), pd.read_parquet(door / "concepts.parquet")
+    assert len(explain.compare(found, found, scorers, texts, windows, runs, 50, 50, shuffled=kind.shuffled)) == 3
 
 
 def test_claims_speak_of_games_and_players(tree):

@@ -1,4 +1,4 @@
-"""What the shared notebooks ask of DNA: knowledge, rivals, alarms, confounders, words, sites, cards.
+"""What the shared notebooks ask of DNA: knowledge, rivals, alarms, confounders, words, sites.
 
 `corpus.json` names this module; a kind of another field answers the same questions. docs/house.md lists them.
 """

@@ -290,7 +290,7 @@ def test_top_windows_are_ordered_by_their_largest_activation():
     units, tokens, latents = background()
     got = shown.top_windows(latents, tokens, units, 2)
     assert got[["latent", "rank", "start", "end", "peak", "activation"]].to_numpy().tolist() == [[1, 0, 10, 20, 12, 5], [1, 1, 0, 10, 6, 3]]
-    with pytest.raises(ValueError, match="a person's haplotype"):
+    with pytest.raises(ValueError, match="a subject's own"):
         shown.top_windows(latents, tokens, units.assign(is_reference=[True, False, True]), 2)
 
 
