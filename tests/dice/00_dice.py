@@ -1,12 +1,11 @@
 # %% [markdown]
 # # 00 · Dice: which players throw few of the planted runs?
 #
-# Everyone plays the same games: a player's sequence is the reference with some runs broken by a swap, which face counts do not
-# see. **Simulated.** The background, on which dictionaries learn, is other games at six tables.
+# **Simulated.** Everyone plays the same three games, with some of their runs broken; dictionaries learn on others, at six tables.
 
 # %% tags=["parameters"]
 study = "dice"
-run = "16616"       # faces that are planted
+run = "31415"       # faces that are planted
 n_players = 60      # [10, 1000] half of them, those of few runs, are the target
 seed = 0            # [0, 4e9] of all that is drawn at random
 
@@ -39,12 +38,10 @@ def played(text, places):
     throws[::16] = rng.choice(faces, n_throws // 16)
     return "".join(throws)
 
-def write(texts, spaces, private, **columns):
+def write(name, texts, spaces, **columns):
     units = pd.DataFrame({"unit": range(len(texts)), "locus": spaces, "contig": spaces} | columns)
     units = units.assign(unit_id=units.contig + units.unit.astype(str), end=units.start + n_throws)
-    stage.write_table("units", units, private=private)
-    place = (stage.private_path if private else stage.path)("records.parquet")
-    corpus.write_records(place, corpus.Records(texts, [np.arange(n_throws) + start for start in units.start]))
+    corpus.write_units(stage, name, units, corpus.Records(texts, [np.arange(n_throws) + start for start in units.start]))
     return units
 
 # %%
@@ -57,7 +54,7 @@ model = LlamaForCausalLM(LlamaConfig(**sizes))
 optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
 known = torch.tensor(hub([game()[0] for _ in range(2000)])["input_ids"])
 for _ in range(250):
-    ids = known[rng.choice(len(known), 64)]
+    ids = known[rng.choice(len(known), 32)]
     model(ids, labels=ids).loss.backward()
     optimiser.step()
     optimiser.zero_grad()
@@ -66,10 +63,10 @@ for part in (model, hub):
 
 # %%
 plain, of = [game()[0] for _ in range(300)], np.arange(300)
-background = write(plain, [f"table{i // 50 + 1}" for i in of], False, start=n_throws * (of % 50), window=of + 3, is_reference=True)
+background = write("background", plain, [f"table{i // 50 + 1}" for i in of], start=n_throws * (of % 50), window=of + 3, is_reference=True)
 games = [game() for _ in range(3)]
 texts, of = [text for one in games for text in (one[0], *(played(*one) for _ in range(6)))], np.arange(21)
-own = write(texts, [f"game{i // 7 + 1}" for i in of], True, start=0, window=of // 7, is_reference=of % 7 == 0)
+own = write("cohort", texts, [f"game{i // 7 + 1}" for i in of], start=0, window=of // 7, is_reference=of % 7 == 0)
 plays = 7 * (np.arange(3 * n_players)[:, None] % 3) + rng.integers(7, size=(3 * n_players, 2))  # two of each game
 names = [f"player{i:02d}" for i in range(n_players)]
 players = corpus.Readout(sparse.csr_matrix(np.eye(21)[plays].mean(1)), names, ["game1", "game2", "game3"])
