@@ -162,12 +162,10 @@ print(f"{ratio:.0f} person-haplotype windows for each unit that the model has to
 
 # %%
 own = cohort_windows.set_index("window")[["own_start", "own_end"]] if overlap_bp else None
-stage.write_table("units", plain.units)
-corpus.write_records(stage.path("records.parquet"), door.records(plain))
+corpus.write_units(stage, corpus.BACKGROUND, plain.units, door.records(plain))
 for name, (called, part) in people.items():
     prefix = corpus.PREFIX[name]
-    stage.write_table(prefix + "units", part.units, private=True)
-    corpus.write_records(stage.private_path(prefix + "records.parquet"), door.records(part, own))
+    corpus.write_units(stage, name, part.units, door.records(part, own))
     write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
     corpus.write_readout(stage.private_path(prefix + "readout.h5"), door.readout(called.samples, part, loci))
 stage.write_table("variants", genotypes.variants, private=True)

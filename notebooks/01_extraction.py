@@ -101,7 +101,7 @@ for name, read in records.items():
     of_door = corpus.units(name)
     units[name] = pd.concat([of_door.assign(frame=of_door.start % word), counts.drop(columns="computed")], axis=1)
     stage.write_table(prefix + "units", units[name], private=private)
-    own_letters = of_door.length.sum() if read.own is None else extract.own_bases(read.place(), read.own).sum()
+    own_letters = sum(map(len, read.texts)) if read.own is None else extract.own_bases(read.place(), read.own).sum()
     totals.append({"part": name, "units": len(counts)} | counts.drop(columns="computed").sum().to_dict() | {"n_bases": own_letters})
     audits.append(extract.audit(model, read.texts, read.place(), paths[0], audit_share, seed, own=read.own, frames=frames).assign(part=name))
 stage.write_json("model.json", model.identity)

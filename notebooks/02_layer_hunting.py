@@ -243,7 +243,7 @@ if corpus.second_targets:
     other, other_y = corpus.readout("external"), corpus.subjects("external")
     other_pooled, _ = pool.read_pooled(io.private_path(study, "01_extraction", "external_pooled.h5"), sites)
     if other.parts != readout.parts:
-        raise ValueError(f"second cohort: loci {other.parts[:5]}…, wanted {readout.parts[:5]}… in this order")
+        raise ValueError(f"second corpus: {words['parts']} {other.parts[:5]}…, wanted {readout.parts[:5]}… in this order")
     rows = []
     for arm, y in targets.items():
         home = layers[best[arm]]
@@ -307,7 +307,7 @@ for ax, arm in zip(axes, arms, strict=True):
     style.intervals(ax, t[t.kind == "composition-matched"], "predictor", "0.4", "composition-matched", "s")
     for name in (*surface, "random twin", "label shuffle"):
         row = t[t.predictor == name].iloc[0]
-        style.band(ax, row.value, row.low, row.high, style.COLOURS["k-mer" if name.endswith("-mer") else name], name)
+        style.band(ax, row.value, row.low, row.high, style.colour(name), name)
     ax.set(title=arm, ylabel="AUROC" if ax is axes[0] else "")
     ax.tick_params(axis="x", rotation=30)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3);

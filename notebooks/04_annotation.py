@@ -235,9 +235,9 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 
 # %%
 catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
-                               variance_share(sae, own["test"], x, split["test"]), nearest(sae.W_dec))
-write_catalogue(stage, catalogue)
-cards = shown_.cards(catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows)
+                               variance_share(sae, own["test"], x, split["test"]), nearest(sae.W_dec), kind.SYMMETRY)
+write_catalogue(stage, catalogue, kind.COLUMNS)
+cards = shown_.cards(catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"])
 stage.write_table("cards", cards)
 claims_of = catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("family").head(n_cards)
 curves = []
@@ -255,7 +255,7 @@ figure, ax = style.axes(1, 1, height=2.3)
 shown = list(corpus.concept_kinds)[-1] if "true site" in corpus.concept_kinds else next(iter(corpus.concept_kinds))
 for method in methods:
     values = np.sort(best[(best.kind == shown) & (best.method == method)].f1)[::-1]
-    ax.plot(np.arange(1, len(values) + 1), values, color=style.COLOURS[method], label=method, ls=style.LINES.get(method, "-"))
+    ax.plot(np.arange(1, len(values) + 1), values, color=style.colour(method), label=method, ls=style.LINES.get(method, "-"))
 ax.axhline(f1_floor, color="0.7", lw=0.6)
 ax.set(xlabel=f"{shown} concepts, ranked", ylabel="test F1 of the best unit", ylim=(0, 1))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

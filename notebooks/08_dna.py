@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -54,7 +56,6 @@ import pandas as pd
 
 from lib.acts import store
 from lib.annotate import concepts
-from lib.annotate.ladder import pick_finalists
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.dna import finalists, motifs, reference, report, tracks, truth, windows
@@ -95,7 +96,7 @@ planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
 # out. The truth has no part in this.
 
 # %%
-picked = pick_finalists(read, n_finalists)
+picked = finalists.pick_finalists(read, n_finalists)
 follows = "finalists fire on their motif put into matched backgrounds (BH over finalists)"
 rule = "every finalist's q is below 0.05"
 if n_finalists and picked.empty:

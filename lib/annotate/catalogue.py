@@ -47,7 +47,7 @@ def nearest(W_dec: torch.Tensor, k: int = 3, chunk: int = 2048) -> list[str]:
     return out
 
 
-#: What the columns of the catalogue mean.
+#: What the columns of the catalogue mean, of every kind; a kind says some of them in its own words.
 COLUMNS = {
     "latent": "number of the latent in the dictionary",
     "density": "share of test tokens on which it fires",
@@ -55,18 +55,18 @@ COLUMNS = {
     "variance_share": "explained variance that is lost on test tokens when it alone is set to 0",
     "seeds_found": "number of other seeds in which it has the same partner by encoder and decoder, both with cosine above 0.7; empty "
     "when no other seed was trained",
-    "kind": "kind of its best concept (motif or interval); empty, as all up to plausible, when no pair reached the floor on validation",
-    "concept": "concept of the highest F1 on validation chromosomes; a motif as JASPAR id, name and strand",
-    "family": "motif family, which is what we report: the member that binds cannot be read from sequence",
+    "kind": "kind of its best concept; empty, as all up to plausible, when no pair reached the floor on validation",
+    "concept": "concept of the highest F1 on the validation split",
+    "family": "family of the concept, which is what we report",
     "threshold": "share of its largest validation activation above which it counts as firing",
     "largest": "its largest activation on validation tokens",
-    "f1_validation": "F1 that chose the pair; every number below is from test chromosomes",
+    "f1_validation": "F1 that chose the pair; every number below is from the test split",
     "n_fired": "test tokens on which it fires above the threshold",
     "precision": "share of these inside the concept",
     "recall": "share of the concept's instances with such a token",
     "f1": "harmonic mean of precision and recall",
     "auroc": "AUROC of the activation for tokens inside the concept",
-    "odds_ratio": "odds ratio adjusted for GC, CpG, repeats and distance to a start site (Mantel-Haenszel)",
+    "odds_ratio": "odds ratio adjusted for the confounders of the kind (Mantel-Haenszel)",
     "or_low": "lower end of its 95 % interval",
     "or_high": "upper end of its 95 % interval",
     "z": "excess of hits over circular shifts, in their standard deviations",
@@ -74,33 +74,41 @@ COLUMNS = {
     "q": "Benjamini-Hochberg over all pairs of latents and concepts of the kind",
     "q_latent": "the same over latents, after Simes over a latent's concepts",
     "token_identity": "share of its variance that the token's own name explains, held out",
-    "confounders": "share of its variance that composition, repeats, place and distance to a start site explain, held out",
+    "confounders": "share of its variance that the confounders of the kind explain, held out",
     "explained_by_identity": "token_identity above 0.5",
-    "reverse_complement": "correlation over bases of the latent with itself on the reverse complement",
     "neighbours": "latents with the nearest decoder rows, and the cosines",
     "plausible": "the pair is claimed: q and q_latent below 0.05, adjusted odds ratio with its interval above 1, F1 above the floor",
     "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the fall of AUROC",
 }  # fmt: skip
-COLUMNS_TEXT = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent.\n\n" + "".join(
-    f"- `{name}`: {text}.\n" for name, text in COLUMNS.items()
-)
+HEAD = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent.\n\n"
 
 
-def catalogue(read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, variance: np.ndarray, neighbours: list[str]) -> pd.DataFrame:
-    """One row a latent, columns as in `COLUMNS`.
+def columns(symmetry: str = "") -> list[str]:
+    """Columns of the catalogue, in order. symmetry: of a kind whose latents are compared under one, "" for none."""
+    names = list(COLUMNS)
+    at = names.index("neighbours")
+    return [*names[:at], *filter(None, [symmetry]), *names[at:]]
+
+
+def catalogue(
+    read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, variance: np.ndarray, neighbours: list[str],
+    symmetry: str = "",
+) -> pd.DataFrame:  # fmt: skip
+    """One row a latent, columns as in `columns`.
 
     read: pairs of the SAE read on test, with claimed; latents: table of 03_sae_training (latent, frequency, coherence,
-    seeds_found); share: of `composition.shares`, with reverse_complement where the kind has strands; variance, neighbours: [latent]. A latent's
+    seeds_found); share: of `composition.shares`, with a column of the symmetry, where the kind has one; variance, neighbours: [latent]. A latent's
     concept is that of `best_concepts`.
     """
     table = latents.rename(columns={"frequency": "density"}).merge(best_concepts(read), on="latent", how="left").merge(share, on="latent", how="left")
     table = table.sort_values("latent", ignore_index=True).assign(variance_share=variance, neighbours=neighbours, faithful="")
     table["plausible"] = table["claimed"].eq(True)
-    return table.reindex(columns=list(COLUMNS))
+    return table.reindex(columns=columns(symmetry))
 
 
-def write_catalogue(stage, table: pd.DataFrame) -> None:
-    """features.csv, the same as features.parquet, and columns.md."""
+def write_catalogue(stage, table: pd.DataFrame, own: dict[str, str]) -> None:
+    """features.csv, the same as features.parquet, and columns.md. own: column -> what it means, in the words of the kind."""
     stage.write_table("features", table)
-    stage.write_text("columns.md", COLUMNS_TEXT)
+    said = COLUMNS | own
+    stage.write_text("columns.md", HEAD + "".join(f"- `{name}`: {said[name]}.\n" for name in table))
     table.to_parquet(stage.path("features.parquet"), index=False)

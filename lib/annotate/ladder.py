@@ -1,4 +1,4 @@
-"""What is found beside every null: the ladder of methods, family intervals, and the finalists."""
+"""What is found beside every null: the ladder of methods, and family intervals."""
 
 from __future__ import annotations
 
@@ -106,16 +106,6 @@ def ladder(read: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_concepts(read: pd.DataFrame) -> pd.DataFrame:
-    """The pair of each latent with the highest validation F1, motif or interval: true sites are for scoring and never name it."""
+    """The pair of each latent with the highest validation F1: true sites are for scoring and never name it."""
     known = read[read["kind"] != "true site"]
     return known.sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("latent")
-
-
-def pick_finalists(read: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The n motif pairs of the SAE with the highest F1 on validation, one a latent and one a family.
-
-    Returns latent, concept, family, threshold, largest, f1_validation, f1 (test: shown, never used to pick).
-    """
-    motif = read[(read["method"] == "SAE") & (read["kind"] == "motif")].sort_values("f1_validation", ascending=False, kind="stable")
-    picked = motif.drop_duplicates("latent").drop_duplicates("family").head(n)
-    return picked[["latent", "concept", "family", "threshold", "largest", "f1_validation", "f1"]].reset_index(drop=True)

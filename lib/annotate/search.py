@@ -71,8 +71,9 @@ def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.
     contig, unit = (ground.tokens["test"][name].to_numpy() for name in ("contig", "unit"))
     drawn = shifts.draw(contig, shifts.least_offset(ground.tokens["test"]), ground.n_shifts, ground.seed)
     read, best = [], []
+    kinds = list(ground.laid["test"].table["kind"].unique()) or ["no concept"]  # of none no pair, but the columns
     for method, latents in methods.items():
-        for kind in list(ground.laid["test"].table["kind"].unique()) or ["motif"]:  # of no concept, no pair
+        for kind in kinds:
             known = {part: of_kind(ground.laid[part], kind) for part in PARTS}
             if method == "label shuffle":
                 known = {part: rivals.shuffle_labels(known[part], ground.strata[part], ground.seed) for part in PARTS}

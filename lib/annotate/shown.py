@@ -15,7 +15,7 @@ def top_windows(latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.Data
     """
     unit = tokens["unit"].to_numpy()
     if not units["is_reference"].to_numpy()[np.unique(unit)].all():
-        raise ValueError("a unit is a person's haplotype: top windows show the reference only")
+        raise ValueError("a unit is a subject's own: top windows show the reference only")
     middle = (tokens["ref_start"].to_numpy() + tokens["ref_end"].to_numpy() - 1) // 2
     columns, parts = latents.tocsc(), []
     for latent in range(latents.shape[1]):
@@ -32,12 +32,12 @@ def top_windows(latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.Data
 
 def cards(
     catalogue: pd.DataFrame, kind: str, latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.DataFrame, texts: list[str],
-    n_cards: int, n_windows: int,
+    n_cards: int, n_windows: int, letter: str = "base",
 ) -> pd.DataFrame:  # fmt: skip
     """Top reference units of the most plausible latents of a kind of concepts, no two of one family: one row a letter.
 
     latents: CSR [token, d_sae], rows as in `tokens` (background units only: the reference, nobody's genome).
-    Returns latent, concept, family, rank, contig, position, base, activation.
+    letter: the field's word for one. Returns latent, concept, family, rank, contig, position, a column of that word, activation.
     """
     plausible = catalogue[(catalogue["kind"] == kind) & (catalogue["q"] < 0.05)]
     picked = plausible.sort_values("f1", ascending=False).drop_duplicates("family").head(n_cards)
@@ -50,14 +50,16 @@ def cards(
         values = pd.Series(0.0, index=np.arange(len(unit)))
         values.iloc[column.indices] = column.data
         for rank, u in enumerate(largest.index):
-            frames.append(_card_rows(card, rank, int(u), tokens, values, units, texts))
-    columns = ["latent", "concept", "family", "rank", "contig", "position", "base", "activation"]
+            frames.append(_card_rows(card, rank, int(u), tokens, values, units, texts, letter))
+    columns = ["latent", "concept", "family", "rank", "contig", "position", letter, "activation"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _card_rows(card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Series, units: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
+def _card_rows(
+    card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Series, units: pd.DataFrame, texts: list[str], letter: str
+) -> pd.DataFrame:
     if not units["is_reference"].iat[unit]:
-        raise ValueError(f"unit {unit} is a person's haplotype: cards show the reference only")
+        raise ValueError(f"unit {unit} is a subject's own: cards show the reference only")
     rows = np.flatnonzero(tokens["unit"].to_numpy() == unit)
     text = texts[unit]
     activation = np.zeros(len(text))
@@ -65,5 +67,5 @@ def _card_rows(card, rank: int, unit: int, tokens: pd.DataFrame, values: pd.Seri
         activation[tokens["start"].iat[row] : tokens["end"].iat[row]] = values.iat[row]
     place = units.iloc[unit]
     return pd.DataFrame({"latent": card.latent, "concept": card.concept, "family": card.family, "rank": rank,
-                         "contig": place.contig, "position": place.start + np.arange(len(text)), "base": list(text),
+                         "contig": place.contig, "position": place.start + np.arange(len(text)), letter: list(text),
                          "activation": activation})  # fmt: skip

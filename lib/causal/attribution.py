@@ -95,31 +95,31 @@ def _shared(scorers: Sequence[WindowScore], sequences: Sequence) -> tuple[Window
 # ---- methods ----------------------------------------------------------------------------------------------------
 
 
-def mutagenesis(scorers: Sequence[WindowScore], sequences: Sequence[str], span: int) -> Attribution:
-    """Exact saturation mutagenesis of the central `span` bases: score(sequence) - score(mutant), mean over the three
-    substitutions, so a positive base is one the score needs. NaN for N and outside the span. float32 throughout."""
+def mutagenesis(scorers: Sequence[WindowScore], sequences: Sequence[str], span: int, alphabet: str = "ACGT") -> Attribution:
+    """Exact saturation mutagenesis of the central `span` letters: score(sequence) - score(mutant), mean over the substitutions by
+    the rest of the alphabet, so a positive letter is one the score needs. NaN for others (N) and outside the span. float32 throughout."""
     if span < 1:
         raise ValueError(f"span {span}: wanted at least one base")
     started, values = time.perf_counter(), _blank(sequences)
-    for rows in _runs(range(len(sequences)), max(1, POOL // (3 * span))):
-        at = [_mutable(sequences[row], span) for row in rows]
+    for rows in _runs(range(len(sequences)), max(1, POOL // ((len(alphabet) - 1) * span))):
+        at = [_mutable(sequences[row], span, alphabet) for row in rows]
         texts = [
-            [sequences[row], *mutants(sequences[row], where)] for row, where in zip(rows, at, strict=True)
+            [sequences[row], *mutants(sequences[row], where, alphabet)] for row, where in zip(rows, at, strict=True)
         ]
         scores = score_each([scorers[row] for row in rows], texts)
         for row, where, score in zip(rows, at, scores, strict=True):
-            values[row, where] = score[0] - score[1:].reshape(-1, 3).mean(1)
+            values[row, where] = score[0] - score[1:].reshape(-1, len(alphabet) - 1).mean(1)
     return Attribution("ISM", values, time.perf_counter() - started)
 
 
-def mutants(text: str, at: Sequence[int]) -> list[str]:
-    """The three substitutions of each of these bases, base by base."""
-    return [text[:i] + base + text[i + 1 :] for i in at for base in "ACGT" if base != text[i]]
+def mutants(text: str, at: Sequence[int], alphabet: str = "ACGT") -> list[str]:
+    """The substitutions of each of these letters by the others of the alphabet, letter by letter."""
+    return [text[:i] + letter + text[i + 1 :] for i in at for letter in alphabet if letter != text[i]]
 
 
-def _mutable(text: str, span: int) -> list[int]:
+def _mutable(text: str, span: int, alphabet: str) -> list[int]:
     start = max(0, (len(text) - span) // 2)
-    return [i for i in range(start, min(len(text), start + span)) if text[i] in "ACGT"]
+    return [i for i in range(start, min(len(text), start + span)) if text[i] in alphabet]
 
 
 def integrated_gradients(

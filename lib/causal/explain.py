@@ -6,7 +6,7 @@ Every score reads the same bases for every method: those of a window that all me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,20 +25,21 @@ SEQLET_P = 0.01
 
 def compare(
     attributions: Sequence[Attribution], twins: Sequence[Attribution], scorers: Sequence[WindowScore], sequences: Sequence[str],
-    windows: pd.DataFrame, sites: pd.DataFrame, n_boot: int = 1000, n_null: int = 1000, seed: int = 0,
+    windows: pd.DataFrame, sites: pd.DataFrame, n_boot: int = 1000, n_null: int = 1000, seed: int = 0, shuffled: Callable = shuffled_texts,
 ) -> pd.DataFrame:  # fmt: skip
     """One row a method, with the columns of `site_overlap`, `seqlets`, `areas` and `sanity`, and beside them seconds and
     delta (median convergence error, with not_converged, windows at 5 % or more; NaN and 0 for methods without one).
 
     twins: the same methods on the model with random weights, in the same order, on all sequences or on the first n; curves,
     which cost as many forwards, are made on those too. windows: contig, start, end, one a sequence; sites: contig, start, end.
+    shuffled: as in `curves`.
     """
     n = len(twins[0].values)
     first = [replace(a, values=a.values[:n]) for a in attributions]
     parts = [
         site_overlap(attributions, windows, sites, n_boot, seed, n_null).rename(columns={"value": "auroc"}),
         seqlets(attributions, windows, sites, n_null, seed),
-        areas(curves(first, scorers[:n], sequences[:n], seed=seed), n_boot, seed),
+        areas(curves(first, scorers[:n], sequences[:n], seed=seed, shuffled=shuffled), n_boot, seed),
         sanity(first, twins, n_boot, seed),
     ]
     table = pd.DataFrame({"method": [a.method for a in attributions]})
@@ -200,12 +201,13 @@ def common_bases(attributions: Sequence[Attribution]) -> np.ndarray:
 
 def curves(
     attributions: Sequence[Attribution], scorers: Sequence[WindowScore], sequences: Sequence[str],
-    n_backgrounds: int = 3, n_steps: int = 8, seed: int = 0,
+    n_backgrounds: int = 3, n_steps: int = 8, seed: int = 0, shuffled: Callable = shuffled_texts,
 ) -> pd.DataFrame:  # fmt: skip
     """How fast a score falls when bases are replaced, largest value first (deletion), and rises when they are put back
     (insertion): window, method, kind, fraction of bases, change.
 
-    Replaced bases come from the window's own dinucleotide shuffles; change is the mean over them. Deletion: score(window) -
+    Replaced bases come from the window's own shuffles, by default of its dinucleotides; shuffled: the kind's null of order,
+    (texts, tokens, seed) -> texts of the same lengths. Change is the mean over shuffles. Deletion: score(window) -
     score(replaced so far); insertion: score(put back so far) - score(all replaced); both run from 0 to the same total,
     and the faster the better. Unit: the root mean square of that total over windows and shuffles. "random order" is
     the method that knows nothing: another order for each shuffle. Only bases that all methods explain are replaced.
@@ -213,7 +215,7 @@ def curves(
     known = common_bases(attributions)
     steps = np.linspace(0, 1, n_steps + 1)
     shuffles = [
-        shuffled_texts(list(sequences), pd.DataFrame({"unit": np.arange(len(sequences))}), seed + b)
+        shuffled(list(sequences), pd.DataFrame({"unit": np.arange(len(sequences))}), seed + b)
         for b in range(n_backgrounds)
     ]
     rng, names = np.random.default_rng(seed), [*(a.method for a in attributions), "random order"]

@@ -150,6 +150,13 @@ def save(stage: io.Stage, corpus: Corpus) -> None:
     stage.write_json("corpus.json", asdict(corpus))
 
 
+def write_units(stage: io.Stage, corpus: str, units: pd.DataFrame, records: Records) -> None:
+    """Write one corpus' units.csv and records.parquet where `Corpus.file` finds them: those of subjects are private."""
+    name, private = PREFIX[corpus], corpus != BACKGROUND
+    stage.write_table(name + "units", units, private=private)
+    write_records((stage.private_path if private else stage.path)(name + "records.parquet"), records)
+
+
 def write_records(path: Path, records: Records) -> None:
     """Write what the model reads as Parquet, so that no white space tears it."""
     table = pd.DataFrame({"record": records.texts})

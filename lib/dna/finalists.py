@@ -33,11 +33,21 @@ class Examined:
     logos: pd.DataFrame
 
 
+def pick_finalists(read: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The n motif pairs of the SAE with the highest F1 on validation, one a latent and one a family.
+
+    Returns latent, concept, family, threshold, largest, f1_validation, f1 (test: shown, never used to pick).
+    """
+    motif = read[(read["method"] == "SAE") & (read["kind"] == "motif")].sort_values("f1_validation", ascending=False, kind="stable")
+    picked = motif.drop_duplicates("latent").drop_duplicates("family").head(n)
+    return picked[["latent", "concept", "family", "threshold", "largest", "f1_validation", "f1"]].reset_index(drop=True)
+
+
 def examine(
     picked: pd.DataFrame, adapter: Adapter, site: str, sae: SAE, latents: sparse.csr_matrix, tokens: pd.DataFrame, texts: list[str],
     motifs: tuple[Motif, ...], n_windows: int, n_backgrounds: int, seed: int = 0, n_null: int = 1000,
 ) -> Examined:  # fmt: skip
-    """Logo, match, insertion and removal of each latent of `picked` (latent, concept, family; see `ladder.pick_finalists`).
+    """Logo, match, insertion and removal of each latent of `picked` (latent, concept, family; see `pick_finalists`).
 
     latents: CSR [token, d_sae], rows as in `tokens`; motifs: the targets of a match, among them the picked concepts'.
     Columns added: n_windows, n_seqlets (windows with one), refused (why the gate refused, or ""), logo (its consensus),

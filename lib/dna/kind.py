@@ -1,4 +1,4 @@
-"""What the shared notebooks ask of DNA: knowledge, rivals, alarms, confounders, words, sites, cards.
+"""What the shared notebooks ask of DNA: knowledge, rivals, alarms, confounders, words, sites.
 
 `corpus.json` names this module; a kind of another field answers the same questions. docs/house.md lists them.
 """
@@ -26,6 +26,15 @@ ALPHABET = "ACGT"       # letters that mutagenesis puts in
 WORDS = "k-mer"         # the surface rival of latents
 SYMMETRY = "reverse_complement"  # column of composition.csv
 MATCHED_ON = ("gc", "cpg", "repeat", "log_tss")  # confounders that make strata
+COLUMNS = {  # of the catalogue, where DNA says more than every kind
+    "kind": "kind of its best concept (motif or interval); empty, as all up to plausible, when no pair reached the floor on validation",
+    "concept": "concept of the highest F1 on validation chromosomes; a motif as JASPAR id, name and strand",
+    "family": "motif family, which is what we report: the member that binds cannot be read from sequence",
+    "f1_validation": "F1 that chose the pair; every number below is from test chromosomes",
+    "odds_ratio": "odds ratio adjusted for GC, CpG, repeats and distance to a start site (Mantel-Haenszel)",
+    "confounders": "share of its variance that composition, repeats, place and distance to a start site explain, held out",
+    SYMMETRY: "correlation over bases of the latent with itself on the reverse complement",
+}
 NAMED = ("motif", "interval")    # kinds of concepts that every study claims
 
 #: Gaps that the model's knowledge has to reach, in nats.

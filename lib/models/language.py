@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,15 +56,16 @@ def paired(first: np.ndarray, second: np.ndarray, seed: int) -> estimates.Estima
     return estimates.mean_interval(difference[np.isfinite(difference)], seed=seed)
 
 
-def shuffle_knowledge(adapter: Adapter, sequences: Sequence[str], seed: int) -> dict:
-    """Loss (nats per token) on real sequence against the same sequence dinucleotide-shuffled (tangermeme).
+def shuffle_knowledge(
+    adapter: Adapter, sequences: Sequence[str], seed: int, shuffled: Callable[[Sequence[str], int], list[str]] = dinucleotide_shuffled
+) -> dict:  # fmt: skip
+    """Loss (nats per token) on real sequence against the same sequence shuffled, by default with its dinucleotides kept.
 
-    "losses": real, shuffled; "gaps": the paired difference, bootstrap over sequences. Sequences must be N-free and of
-    one length.
+    "losses": real, shuffled; "gaps": the paired difference, bootstrap over sequences. shuffled: (sequences, seed) -> as many;
+    the default wants them N-free and of one length.
     """
-    shuffled = dinucleotide_shuffled(sequences, seed)
     means = {}
-    for name, texts in (("real", sequences), ("shuffled", shuffled)):
+    for name, texts in (("real", sequences), ("shuffled", shuffled(sequences, seed))):
         loss, unit, _ = token_losses(adapter, texts, seed=seed)
         means[name] = np.bincount(unit, loss, len(sequences)) / np.bincount(unit, minlength=len(sequences))
     gap = paired(means["shuffled"], means["real"], seed)

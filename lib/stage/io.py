@@ -129,13 +129,13 @@ class Stage:
               because: str = "") -> None:
         """Record whether `claim` holds: a row of claims.csv, and never a crash over what was measured.
 
-        value, low, high: estimate and interval in the claim's unit; n: how many were counted, of: of what, one
-        of COUNTED; null: the strongest null or rival, as a value or a name; rule: when it holds, in words; note:
-        the kind of interval, what was resampled. stopped: what stops it ("alarm: population"), or "". because:
-        why it could not be tested, or "". Raises ValueError for another `of`, or without a rule.
+        value, low, high: estimate and interval in the claim's unit; n: how many were counted, of: of what, one of
+        COUNTED or of the study's own `words`; null: the strongest null or rival, as a value or a name; rule: when it
+        holds, in words; note: the kind of interval, what was resampled. stopped: what stops it ("alarm: population"),
+        or "". because: why it could not be tested, or "". Raises ValueError for another `of`, or without a rule.
         """
-        if of not in COUNTED:
-            raise ValueError(f"claim {claim!r} counts {of!r}, wanted one of {', '.join(COUNTED)}")
+        if of not in COUNTED and of not in (own := words(self.study)):
+            raise ValueError(f"claim {claim!r} counts {of!r}, wanted one of {', '.join([*COUNTED, *own])}")
         if not rule:
             raise ValueError(f"claim {claim!r} has no rule, wanted in words when it holds")
         said = verdict(value, holds, stopped, because)
@@ -376,6 +376,15 @@ def private_path(study: str, stage: str, name: str) -> Path:
 def read_table(study: str, stage: str, name: str) -> pd.DataFrame:
     """Table `name`.csv of a finished stage, see `read_csv`. Raises FileNotFoundError."""
     return read_csv(stage_path(study, stage, f"{name}.csv"))
+
+
+def words(study: str) -> list[str]:
+    """What a study counts in words of its own, by the corpus of its front door: none before there is one. The gate, which knows
+    only COUNTED, takes each of them for a word of people."""
+    for file in sorted(study_dir(study).glob("00_*/corpus.json")):
+        corpus = json.loads(file.read_text(encoding="utf-8"))
+        return [*corpus["words"].values(), *(f"{kind} families" for kind in corpus["concept_kinds"])]
+    return []
 
 
 def read_csv(path: Path) -> pd.DataFrame:

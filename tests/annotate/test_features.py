@@ -10,7 +10,7 @@ from scipy import sparse
 
 from lib.annotate import association, catalogue, ladder, reread, shifts, shown
 from lib.annotate.strata import confounder_codes, strata_of
-from lib.dna import intervals, reference, strands, tracks, truth
+from lib.dna import finalists, intervals, kind, reference, strands, tracks, truth
 from lib.models import adapter, shuffle
 from lib.sae.model import SAE, SAEConfig, random_dictionary
 from lib.stage import io
@@ -222,7 +222,7 @@ def test_nothing_claimed_is_counted_as_nothing():
     hits = pd.DataFrame({"contig": ["c"], "start": [0], "end": [9], "concept": ["M1 A +"]})
     recovery, false = truth.recovery(read, best, planted, hits, ["SAE"])
     assert recovery.loc[0, ["motifs", "recovered", "family_right"]].tolist() == [2, 0, 0] and not len(false)
-    assert ladder.pick_finalists(read.iloc[:0].assign(threshold=0, largest=0), 3).empty
+    assert finalists.pick_finalists(read.iloc[:0].assign(threshold=0, largest=0), 3).empty
 
 
 # ---- one row a latent -------------------------------------------------------------------------------------------
@@ -258,19 +258,21 @@ def test_truth_never_names_a_latent_and_validation_chooses():
     read = read[read["method"] == "SAE"].assign(**dict.fromkeys(names, 0.5))
     latents = pd.DataFrame({"latent": np.arange(6), "frequency": 0.1, "coherence": 0.2, "seeds_found": 1})
     share = pd.DataFrame({"latent": np.arange(6), "token_identity": 0.1, "confounders": 0.1, "explained_by_identity": False, "reverse_complement": 0.3})
-    table = catalogue.catalogue(read, latents, share, np.arange(6) / 10, ["x"] * 6)
-    assert list(table) == list(catalogue.COLUMNS) and all(f"`{c}`" in catalogue.COLUMNS_TEXT for c in table)
+    table = catalogue.catalogue(read, latents, share, np.arange(6) / 10, ["x"] * 6, kind.SYMMETRY)
+    assert list(table) == catalogue.columns("reverse_complement") and set(table) == {*catalogue.COLUMNS, *kind.COLUMNS}
+    assert set(catalogue.columns()) == set(catalogue.COLUMNS)
     assert table["concept"].fillna("").tolist() == ["", "M1 A +", "", "M2 B +", "", "M2 B +"]  # latent 1: not M9, better on test
     assert table["plausible"].tolist() == [False, True, False, False, False, True]
     assert table["variance_share"].tolist() == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    picked = ladder.pick_finalists(read, 5)
+    picked = finalists.pick_finalists(read, 5)
     assert picked[["latent", "concept"]].to_numpy().tolist() == [[3, "M2 B +"], [1, "M1 A +"]]  # one a family
 
 
 def test_the_catalogue_is_written_as_csv_and_as_parquet(root):
     table = pd.DataFrame({"latent": [0, 1], "concept": [np.nan, "M1 A +"], "f1": [np.nan, 0.1 + 0.2], "plausible": [False, True], "faithful": ""})
     stage = io.open_stage("toy", "04_annotation")
-    catalogue.write_catalogue(stage, table)
+    catalogue.write_catalogue(stage, table, {"concept": "motif"})
+    assert "- `concept`: motif.\n" in stage.path("columns.md").read_text()
     pd.testing.assert_frame_equal(pd.read_parquet(stage.path("features.parquet")).replace({None: np.nan}), table)
     csv = pd.read_csv(stage.path("features.csv"), float_precision="round_trip", keep_default_na=False, na_values={"concept": "", "f1": ""})
     pd.testing.assert_frame_equal(csv, table)
@@ -288,7 +290,7 @@ def test_top_windows_are_ordered_by_their_largest_activation():
     units, tokens, latents = background()
     got = shown.top_windows(latents, tokens, units, 2)
     assert got[["latent", "rank", "start", "end", "peak", "activation"]].to_numpy().tolist() == [[1, 0, 10, 20, 12, 5], [1, 1, 0, 10, 6, 3]]
-    with pytest.raises(ValueError, match="a person's haplotype"):
+    with pytest.raises(ValueError, match="a subject's own"):
         shown.top_windows(latents, tokens, units.assign(is_reference=[True, False, True]), 2)
 
 

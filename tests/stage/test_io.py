@@ -165,6 +165,18 @@ def test_claims_record_their_verdicts(root):
     assert list(claims.of) == ["windows", "motifs", "pairs"] and claims.note[2] == "because one seed"
 
 
+def test_a_claim_counts_in_the_words_of_its_corpus(root):
+    stage = io.open_stage("toy", STAGE)
+    with pytest.raises(ValueError, match="counts 'players', wanted one of people"):
+        stage.claim("c", 1, 1, 1, 5, 0, True, of="players", rule="above 0")
+    corpus = {"words": {"subject": "player", "subjects": "players"}, "concept_kinds": {"run": "planted"}}
+    io.atomic_write(root / "outputs/toy/00_dice/corpus.json", json.dumps(corpus))
+    for of in ("players", "run families", "people"):
+        stage.claim("c", 1, 1, 1, 5, 0, True, of=of, rule="above 0")
+    with pytest.raises(ValueError, match="counts 'runs of luck', wanted one of .*players, run families"):
+        stage.claim("c", 1, 1, 1, 5, 0, True, of="runs of luck", rule="above 0")
+
+
 def test_json_and_yaml_take_numpy_and_write_missing_as_null(root):
     stage = io.open_stage("toy", STAGE)
     value = {"a": np.float32(0.5), "b": np.arange(2), "c": float("nan"), "d": (np.int64(3), True)}

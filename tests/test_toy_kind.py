@@ -1,0 +1,155 @@
+"""The house serves another kind: dice, a door, a module and params outside `lib`, through the shared notebooks as they are."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.causal import attribution, explain
+from lib.corpus.corpus import read_records
+from lib.dna import kind as dna
+from lib.models import adapter
+from tests.dice import kind
+from tests.projects import HEADER
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY = ROOT / "tests/dice"
+STAGES = sorted(file.stem for file in (TOY / "params").glob("*.yaml"))
+DOOR, LATER = STAGES[0], STAGES[1:]
+GENOME = re.compile(r"(?i)\b(dna|genom\w*|chromosomes?|haplotypes?|nucleotides?|bases?|bp|motifs?|jaspar|k-?mers?|gc|cpg|exons?|promoters?|"
+                    r"dosages?|variants?|alleles?|reverse[ _]complement|people|person)\b")  # fmt: skip
+
+
+def plant(tree: Path) -> Path:
+    """The shared house, without a notebook of DNA, and dice beside it."""
+    for name in ("lib", "notebooks"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "0?_dna.*"))
+    for name in ("Snakefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tree / name)
+    door = tree / f"notebooks/{DOOR}.py"
+    door.write_text(HEADER + (TOY / door.name).read_text())
+    jupytext.write(jupytext.read(door), door.with_suffix(".ipynb"))
+    (tree / "dice").mkdir()
+    shutil.copy(TOY / "kind.py", tree / "dice")
+    shutil.copytree(TOY / "params", tree / "params/dice")
+    return tree
+
+
+def call(tree: Path, *words: str) -> str:
+    """What a command prints, started in the tree, with nothing but the tree on the path."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAE_DNA")}
+    environment |= {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run([sys.executable, "-m", *words], cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = plant(tmp_path_factory.mktemp("toy"))
+    for stage in STAGES:
+        call(tree, "lib.run", "dice", stage)
+    return tree
+
+
+def table(tree: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(tree / "outputs/dice" / name, keep_default_na=False, na_values=[""])
+
+
+def test_a_kind_is_a_door_a_module_and_params_in_fewer_than_150_lines():
+    files = [file for file in TOY.rglob("*") if file.suffix in (".py", ".yaml")]
+    assert {file.name for file in files} == {f"{DOOR}.py", "kind.py", *(f"{stage}.yaml" for stage in STAGES)}
+    assert sum(len(file.read_text().splitlines()) for file in files) < 150
+
+
+def test_no_shared_file_knows_dice():
+    shared = [*(ROOT / "lib").rglob("*.py"), *(ROOT / "notebooks").glob("*.py"), ROOT / "Snakefile"]
+    assert [str(file) for file in shared if re.search(r"\bdice\b", file.read_text())] == []
+
+
+def test_every_question_of_a_shared_notebook_is_in_the_docs_and_answered_by_every_kind():
+    shared = [file.read_text() for file in (ROOT / "notebooks").glob("*.py") if not file.name.startswith(("00", "08"))]
+    asked = {name for text in shared for name in re.findall(r"(?<![.\w])(?:kind|corpus\.module)\.(\w+)", text)}
+    listed = (ROOT / "docs/house.md").read_text().split("## What a kind answers")[1]
+    known = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", "\n".join(row.split("|")[1] for row in listed.split("\n") if row.startswith("| `"))))
+    assert asked <= known and len(asked) > 10
+    for answers in (kind, dna):
+        assert {name for name in known if not hasattr(answers, name)} <= {"symmetry"} - {"symmetry" * bool(answers.SYMMETRY)}
+
+
+def test_every_stage_leaves_a_manifest_and_its_tables(tree):
+    for stage in STAGES:
+        assert json.loads((tree / f"outputs/dice/{stage}/manifest.json").read_text())["stage"] == stage
+    for name in ("01_extraction/qc", "02_layer_hunting/layers", "03_sae_training/sweep", "04_annotation/features", "04_annotation/ladder"):
+        assert len(table(tree, f"{name}.csv")), name
+
+
+def test_the_model_knows_the_planted_runs_and_the_layers_tell_who_has_few(tree):
+    claims = table(tree, "01_extraction/claims.csv").set_index("claim")
+    assert claims.verdict["model knowledge: shuffled minus real (nats per token) above 0.00"] == "holds"
+    scores = table(tree, "02_layer_hunting/layers.csv").set_index("predictor")
+    assert scores.low["layer chosen inside folds"] > 0.6
+    assert scores.value["random twin"] + 0.05 < scores.value["layer chosen inside folds"] < scores.value["true count"]
+
+
+def test_a_latent_is_claimed_for_the_run_above_the_nulls_that_break_it(tree):
+    best = table(tree, "04_annotation/best_latents.csv").set_index("method")
+    assert best.claimed["SAE"] and best.f1["SAE"] > 0.9
+    for null in ("random twin", "rate-matched", "label shuffle", "shuffled sequence", "last two faces"):
+        assert best.f1[null] < best.f1["SAE"] - 0.03, null
+    features = table(tree, "04_annotation/features.csv")
+    assert (features[features.plausible].concept == "run 31415").any() and list(features)[-3:] == ["neighbours", "plausible", "faithful"]
+
+
+def test_explanations_put_in_its_letters_and_its_shuffles(tree):
+    door = tree / "outputs/dice" / DOOR
+    model, texts = adapter.load(door / "model"), read_records(door / "records.parquet").texts[:3]
+    scorers = [attribution.WindowScore(model, "resid_post.1", np.random.default_rng(0).standard_normal(32))] * 3
+    others = [texts[0][:31] + face + texts[0][32:] for face in set(kind.ALPHABET) - {texts[0][31]}]
+    found = attribution.mutagenesis(scorers, texts, 8, kind.ALPHABET)
+    assert found.values[0, 31] == pytest.approx(scorers[0].score(texts[:1])[0] - scorers[0].score(others).mean(), abs=1e-5)
+    found = [found, attribution.integrated_gradients(scorers, texts, 4, 8), attribution.attention_rollout(scorers, texts)]
+    windows, runs = pd.read_csv(door / "units.csv").head(3), pd.read_parquet(door / "concepts.parquet")
+    assert len(explain.compare(found, found, scorers, texts, windows, runs, 50, 50, shuffled=kind.shuffled)) == 3
+
+
+def test_claims_speak_of_games_and_players(tree):
+    claims = pd.concat([table(tree, f"{stage}/claims.csv") for stage in LATER])
+    assert {"games", "players", "run families"} <= set(claims.of)
+    assert claims.claim.str.contains("test tables").any() and "throw" in table(tree, "04_annotation/cards.csv")
+
+
+def test_no_heading_or_claim_of_a_shared_notebook_speaks_of_genomes(tree):
+    wrong = []
+    for file in sorted((tree / "outputs/dice").rglob("*")):
+        if file.suffix == ".csv":
+            texts = [*table(tree, file.relative_to(tree / "outputs/dice").as_posix())]
+            texts += [file.read_text()] if file.name == "claims.csv" else []
+        elif file.suffix == ".ipynb":
+            cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "markdown"]
+            texts = [line for cell in cells for line in "".join(cell["source"]).split("\n") if line.startswith("#")]
+        else:
+            texts = [file.read_text()] if file.suffix in (".md", ".yaml") else []
+        wrong += [(file.name, found[0]) for text in texts if (found := GENOME.search(text))]
+    assert wrong == []
+
+
+def test_an_edit_of_the_kind_makes_what_asks_it_stale_and_nothing_else(tree):
+    assert call(tree, "lib.run.stale", "dice").count("up to date") == len(STAGES)
+    kind = tree / "dice/kind.py"
+    before = kind.read_text()
+    kind.write_text(before.replace('count("6")', 'count("1")'))
+    said = call(tree, "lib.run.stale", "dice")
+    kind.write_text(before)
+    assert re.search(rf"{DOOR} +up to date", said)
+    for stage in LATER:
+        assert re.search(rf"{stage} +would run: module dice/kind.py changed", said), said
+    assert said.count("module ") == len(LATER)
