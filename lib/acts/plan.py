@@ -20,7 +20,8 @@ from lib.models.adapter import Adapter
 from lib.stage import modules
 
 WIDTH = 8  # tokens, specials aside, of which a batch is a whole multiple wide
-MOVERS = ("lib.stage.io", "lib.acts.store", "lib.stage.progress", "lib.stage.modules")  # imported here, but no row's values depend on them
+#: Imported here, but no row's values depend on them.
+MOVERS = ("lib.stage.durable", "lib.stage.io", "lib.acts.store", "lib.stage.progress", "lib.stage.modules")
 COPY_BYTES = 8 << 20  # of one site's rows, taken from an earlier store at a time
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.stage import inputs, io, params
+from lib.stage.names import check_name
 
 #: What readers raise for input that they cannot use.
 REFUSALS = (ValueError, OSError, KeyError, EOFError, zlib.error)
@@ -127,7 +128,7 @@ def read(name: str) -> Study:
         raise params.Refused(str(error)) from None
     study = Study(name)
     try:
-        folder = io.ROOT / "params" / io.check_name("study", name)
+        folder = io.ROOT / "params" / check_name("study", name)
     except ValueError as error:
         raise params.Refused(str(error)) from None
     if not folder.is_dir():

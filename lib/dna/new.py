@@ -30,6 +30,7 @@ from lib.dna.genotypes import Genotypes, read_genotypes
 from lib.dna.people import read_people, read_phenotype
 from lib.models.adapter import Adapter
 from lib.stage import io
+from lib.stage.names import check_name
 
 MOST_BP = 6000  # bases of a window, where the model's context sets no lower limit
 MOST_WINDOWS = 8000  # background windows read: about two million tokens, minutes on a CPU
@@ -74,7 +75,7 @@ Choices = dict[str, tuple[Any, str]]  # name -> value, reason
 
 def new(study: str, given: Given) -> Path:
     """Write params/<study>/ and give it back. Raises ValueError, or FileExistsError for a study that is there."""
-    io.check_name("study", study)
+    check_name("study", study)
     folder = io.ROOT / "params" / study
     if folder.exists():
         raise FileExistsError(f"params/{study} is there already; choose another name, or remove it first")

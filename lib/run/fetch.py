@@ -26,7 +26,7 @@ from typing import NamedTuple
 import pandas as pd
 import yaml
 
-from lib.stage import bed, io, lines
+from lib.stage import bed, durable, io, lines
 from lib.stage.hashes import sha256
 from lib.stage.params import STAGES, paths_of, stage_params
 
@@ -178,7 +178,7 @@ def fetch(source: Source, folder: Path, dry: bool = False) -> Row:
     entry = {"file": source.file, "from": source.address or source.hub, "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
              "bytes": _size(path), "sha256": found, "release": source.release, "licence": source.licence}  # fmt: skip
     entry |= {"revision": revision} if revision else {}
-    io.atomic_write(book, json.dumps(known | {source.name: entry}, indent=2) + "\n")
+    durable.atomic_write(book, json.dumps(known | {source.name: entry}, indent=2) + "\n")
     trust = "as wanted" if wanted else f"no hash was known: trusted at first use, and held to it by {LOCK}"
     return Row("fetched", source.file, f"{_size(path):,} bytes, sha256 {found} ({trust})")
 

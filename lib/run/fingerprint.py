@@ -11,6 +11,7 @@ from typing import Any
 from lib.stage import io, modules
 from lib.stage.hashes import Hashes, only_time_differs
 from lib.stage.params import STAGES, Refused, check_pair, notebook_path, paths_of, short, stage_params
+from lib.stage.plain import plain
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -41,7 +42,7 @@ class Look:
             self._check_pair(notebook_path(stage), script)
             source = script.read_text(encoding="utf-8")
             used = _used_by(source, script)
-            self._parts[stage] = io.plain({
+            self._parts[stage] = plain({
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
                 "modules": {short(path): modules.file_hash(path) for path in used},

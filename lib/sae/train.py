@@ -27,7 +27,7 @@ from torch import Tensor
 from lib.sae.model import SAE
 from lib.sae.optimise import Adam
 from lib.sae.stack import Run, Stack
-from lib.stage import io, modules
+from lib.stage import durable, modules
 from lib.stage.progress import tqdm
 
 #: Largest block of pre-activations a stack makes at once, in bytes; more members of a shape make another stack.
@@ -37,7 +37,7 @@ STACK_BYTES = 2**29
 SETTLE = 8
 
 #: Modules that train and data import, but on which no weight depends: `data` says which rows of which model these are.
-BESIDE = ("lib.stage.io", "lib.stage.progress", "lib.stage.modules", "lib.acts.extract", "lib.models.adapter")
+BESIDE = ("lib.stage.durable", "lib.stage.io", "lib.stage.progress", "lib.stage.modules", "lib.acts.extract", "lib.models.adapter")
 
 #: What a log is sent of each run, and the module that each log needs.
 LOGGED = ("explained_variance", "l0", "dead_share", "loss", "tokens_s")
@@ -299,11 +299,11 @@ class Sweep:
         state = {"step": self.step, "layout": layout, "verdicts": self.verdicts, "curve": table.to_dict("list")}
         (partial / "state.json").write_text(json.dumps(self.settings() | state))
         for path in (*partial.iterdir(), partial):
-            io.to_disk(path)
+            durable.to_disk(path)
         if final.exists():
             shutil.rmtree(final)
         os.replace(partial, final)
-        io.to_disk(folder)
+        durable.to_disk(folder)
         for old in sorted(folder.glob("step_*"))[:-2]:
             shutil.rmtree(old)
 
