@@ -21,7 +21,7 @@ from lib.stage import modules
 
 WIDTH = 8  # tokens, specials aside, of which a batch is a whole multiple wide
 #: Imported here, but no row's values depend on them.
-MOVERS = ("lib.stage.durable", "lib.stage.io", "lib.acts.store", "lib.stage.progress", "lib.stage.modules")
+MOVERS = ("lib.stage.durable", "lib.stage.io", "lib.acts.rows", "lib.acts.store", "lib.stage.progress", "lib.stage.modules")
 COPY_BYTES = 8 << 20  # of one site's rows, taken from an earlier store at a time
 
 

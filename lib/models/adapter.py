@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lib.models import files, geneformer, helix, hyena, native, nt_v2, tahoe, tokens
+from lib.models import files, geneformer, helix, hyena, identities, native, nt_v2, tahoe, tokens
 from lib.models.families import Family
 from lib.models.tokens import Encoded, TokenBatch, Tokenizer
 from lib.stage import modules
@@ -302,7 +302,7 @@ def load(
     revision: the 40 hex digits of the hub's commit. dtype: of parameters and activations, a name of `DTYPES`. random_init:
     the same architecture and tokenizer with seeded random weights, the null called "random twin". trust: file ->
     SHA-256 of every .py file that comes with the weights; only then is that code run. expect: the identity it has to
-    have, for a model that was loaded before (`check_identity`).
+    have, for a model that was loaded before (`identities.check`).
     Raises FileNotFoundError for a model that is not there or has no weights, ValueError for a weights file cut short,
     a pickle with code, an unknown family, code that is not trusted, weights that do not fill the model, or another
     identity than expected.
@@ -318,31 +318,12 @@ def load(
     else:
         port = next((port for port in PORTS if port.recognises(folder)), native)
         model, tokenizer, family, weights = port.read(folder, random_init, seed)
-    identity = {
-        "class": type(model).__name__,
-        "module": type(model).__module__ if code is None else type(model).__module__.rpartition(".")[2],
-        "model_type": model.config.model_type,
-        "weights_sha256": f"random-init-{seed}" if random_init else files.weights_sha256(weights),
-        "tokenizer_sha256": files.tokenizer_sha256(weights.parent),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": dtype,
-        **({"revision": revision} if revision else {}),
-        **({"code": code} if code else {}),
-    }
+    identity = identities.identity_of(model, weights, f"random-init-{seed}" if random_init else None, dtype, revision, code)
     if expect is not None:
-        check_identity(identity, expect, source)
+        identities.check(identity, expect, source)
     for parameter in model.parameters():  # not the buffers: rotary frequencies stay exact
         parameter.data = parameter.data.to(DTYPES[dtype])
     return Adapter(model, tokenizer, identity, device, family, port.__name__)
-
-
-def check_identity(identity: dict, expected: dict, where: str | Path) -> None:
-    """Raise ValueError naming each part of a model's identity that is not as expected. where: named by the error."""
-    names = sorted(identity.keys() | expected.keys())
-    wrong = [f"{name} is {identity.get(name)}, wanted {expected.get(name)}" for name in names
-             if identity.get(name) != expected.get(name)]  # fmt: skip
-    if wrong:
-        raise ValueError(f"{where}: not the model that was read before: {'; '.join(wrong)}")
 
 
 def _folder(source: str | Path, revision: str | None, code: bool) -> tuple[Path, str | None]:
