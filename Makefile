@@ -22,6 +22,12 @@ export STUDY CORES PROFILE VENV
 override BIN = "$$VENV"/bin
 override PEERS = .venv-peers
 
+# Before an environment is made: one sentence where there is no such Python, or another one than is tested.
+define TESTED_PYTHON
+@$(PYTHON) -c pass 2> /dev/null || { echo "found no $(PYTHON), wanted Python 3.11: install it, or give PYTHON=, where it is" >&2; exit 1; }
+@$(PYTHON) lib/__init__.py
+endef
+
 export PYTHONPATH := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -41,6 +47,7 @@ help:  ## this list
 env: $(VENV)/.ready  ## make .venv from requirements.txt
 
 $(VENV)/.ready: requirements.txt
+	$(TESTED_PYTHON)
 	$(PYTHON) -m venv "$$VENV"
 	$(BIN)/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
 	$(BIN)/python -m pip install -r requirements.txt
@@ -49,6 +56,7 @@ $(VENV)/.ready: requirements.txt
 peers: $(PEERS)/.ready  ## make .venv-peers: the libraries that ours is compared with
 
 $(PEERS)/.ready: requirements.txt benchmarks/peers.txt
+	$(TESTED_PYTHON)
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
 	$(PEERS)/bin/python -m pip install --no-deps -c requirements.txt -r benchmarks/peers.txt
