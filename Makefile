@@ -22,6 +22,12 @@ export STUDY CORES PROFILE VENV
 override BIN = "$$VENV"/bin
 override PEERS = .venv-peers
 
+# Before an environment is made: one sentence where there is no such Python, or another one than is tested.
+define TESTED_PYTHON
+@$(PYTHON) -c pass 2> /dev/null || { echo "found no $(PYTHON), wanted Python 3.11: install it, or give PYTHON=, where it is" >&2; exit 1; }
+@$(PYTHON) lib/__init__.py
+endef
+
 export PYTHONPATH := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -30,7 +36,7 @@ override NAMED = $(if $(filter-out 1,$(words $(STUDY)))$(findstring ",$(STUDY))$
 override SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-triggers mtime --quiet host reason rules progress \
 	--nolock --rerun-incomplete $${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
 
-.PHONY: help env peers results study figures dry check verify new data publish lab test test-long lint model check-model \
+.PHONY: help env peers results study figures dry check verify new data publish lab test test-fast test-long lint model check-model \
 	import-sae export-sae \
 	bench clean-env
 .DEFAULT_GOAL := help
@@ -41,6 +47,7 @@ help:  ## this list
 env: $(VENV)/.ready  ## make .venv from requirements.txt
 
 $(VENV)/.ready: requirements.txt
+	$(TESTED_PYTHON)
 	$(PYTHON) -m venv "$$VENV"
 	$(BIN)/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
 	$(BIN)/python -m pip install -r requirements.txt
@@ -49,6 +56,7 @@ $(VENV)/.ready: requirements.txt
 peers: $(PEERS)/.ready  ## make .venv-peers: the libraries that ours is compared with
 
 $(PEERS)/.ready: requirements.txt benchmarks/peers.txt
+	$(TESTED_PYTHON)
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install -c requirements.txt "$$(grep -oE '^torch==[^ ]+' requirements.txt)"
 	$(PEERS)/bin/python -m pip install --no-deps -c requirements.txt -r benchmarks/peers.txt
@@ -87,6 +95,18 @@ lab: $(READY)  ## JupyterLab on the notebooks
 
 test: $(READY)  ## all tests but the long runs of generated cases
 	$(BIN)/python -m pytest -q -m "not long" tests
+
+# The quickest files of each room, less what takes seconds; corpus is tested in dna/test_structure.py.
+override FAST := $(addprefix tests/,test_rooms.py test_sizes.py test_environment.py stage/test_io.py stage/test_durable.py \
+	stage/test_stops.py stats models/test_fasta.py models/test_tokens.py acts/test_store.py sae/test_sae.py \
+	outcome/test_calibration.py annotate/test_composition.py annotate/test_concepts.py causal/test_sets.py edits/test_acmg.py \
+	figures/test_labels.py publish check run/test_modules.py dna/test_windows.py dna/test_motifs.py dna/test_reference.py \
+	dna/test_structure.py) $(addprefix --deselect=tests/,check/test_check.py::test_a_wrong_value_is_named \
+	check/test_check.py::test_the_real_study_passes_and_the_one_to_fill_in_says_so \
+	edits/test_acmg.py::test_conservative_thresholds_are_on_the_safe_side_and_points_are_not)
+
+test-fast: $(READY)  ## a minute of tests: the quickest of each room
+	$(BIN)/python -m pytest -q -m "not long" $(FAST)
 
 test-long: $(READY)  ## the long runs of generated cases
 	$(BIN)/python -m pytest -q -m long tests

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.stage import io
+from lib.stage import io, locks
 
 
 @pytest.fixture
@@ -13,5 +13,4 @@ def root(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(io, "ROOT", tmp_path)
     monkeypatch.delenv("SAE_DNA_RUNNER", raising=False)
     yield tmp_path
-    for path in list(io._LOCKS):
-        io._LOCKS.pop(path).close()
+    locks.let_go_of_all()

@@ -10,6 +10,7 @@ import pytest
 from test_chain import copy_tree
 
 from lib.stage import io, params
+from lib.stage.claims import COUNTED, VERDICTS
 from tests.small_studies import STUDIES, write
 
 DATA = Path(os.environ.get("DATA_DIR") or io.ROOT.parent / "shared/data")
@@ -52,7 +53,7 @@ def test_what_cannot_be_tested_is_a_row_and_every_figure_is_made(tree: tuple[str
     study, root = tree
     assert len(list((root / "figures" / study).glob("fig*.pdf"))) == 11
     claims = pd.read_csv(root / "figures" / study / "claims.csv")
-    assert set(claims.verdict) <= set(io.VERDICTS) and set(claims.of) <= set(io.COUNTED)
+    assert set(claims.verdict) <= set(VERDICTS) and set(claims.of) <= set(COUNTED)
     for words, reason in UNTESTED[study].items():
         rows = claims[claims.claim.str.contains(words, regex=False)]
         assert len(rows) and (rows.verdict == "could not be tested").all(), words

@@ -37,7 +37,7 @@ from lib.acts.plan import Plan, Step, adjacent
 from lib.acts.reads import Reads
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
-from lib.stage import io
+from lib.stage import durable
 from lib.stage.progress import tqdm
 
 WAITING = 4  # batches that may wait to be written
@@ -300,7 +300,7 @@ class _Recorder:
             return
         self.out.to_disk()
         state = {"key": self.key, "done": self.done, "n_zero": self.n_zero, "rows": self.rows}
-        io.atomic_write(self.path, json.dumps(state))
+        durable.atomic_write(self.path, json.dumps(state))
 
 
 def _n_zero(x: np.ndarray) -> int:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import transformers
 
 from lib.acts import store
 from lib.acts.reads import Reads
@@ -20,12 +19,15 @@ from lib.models.adapter import Adapter
 from lib.stage import modules
 
 WIDTH = 8  # tokens, specials aside, of which a batch is a whole multiple wide
-MOVERS = ("lib.stage.io", "lib.acts.store", "lib.stage.progress", "lib.stage.modules")  # imported here, but no row's values depend on them
+#: Imported here, but no row's values depend on them.
+MOVERS = ("lib.stage.durable", "lib.stage.io", "lib.acts.rows", "lib.acts.store", "lib.stage.progress", "lib.stage.modules")
 COPY_BYTES = 8 << 20  # of one site's rows, taken from an earlier store at a time
 
 
 def computed_by(adapter: Adapter, token_budget: int) -> str:
     """JSON of all that activations depend on beside the record: rows of two stores may be mixed only if it is equal."""
+    import transformers  # here, since it takes half a second, and a plan needs its version only
+
     code = modules.hash_of_files({*modules.behind(["lib.acts.extract"], without={*MOVERS, "lib.models.adapter"}), *adapter.code()})
     device = torch.device(adapter.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()

@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lib.acts.store import Store, Writer, early, open_store, read_rows
+from lib.acts.rows import read_rows
+from lib.acts.store import Store, Writer, early, open_store
 
 
 def pool(whole: Store, site: str, groups: np.ndarray, how: str = "mean", n_groups: int | None = None) -> np.ndarray:

@@ -306,13 +306,18 @@ def _count(
                     sums[latent, t, 1] += a * (a - n1 - m1) * per
         for latent in range(n_latents):
             for t in range(n_levels):
-                r, s_sum = sums[latent, t, 0], base_s[c, latent, t] + sums[latent, t, 1]
-                if s_sum < 1e-12 * base_s[c, latent, t]:
-                    s_sum = 0.0  # what rounding left of a difference of equals
-                if r > 0 and s_sum > 0:
-                    log_odds[c, latent, t] = np.log(r / s_sum)
-                else:
-                    log_odds[c, latent, t] = np.nan if r == s_sum else (np.inf if r > 0 else -np.inf)
+                log_odds[c, latent, t] = _log_ratio(sums[latent, t, 0], sums[latent, t, 1], base_s[c, latent, t])
+
+
+@numba.njit(cache=True)
+def _log_ratio(r, s_less_base, base_s):
+    """log(r / s); NaN for 0 / 0, infinite where one of the two is 0."""
+    s = base_s + s_less_base
+    if s < 1e-12 * base_s:
+        s = 0.0  # what rounding left of a difference of equals
+    if r > 0 and s > 0:
+        return np.log(r / s)
+    return np.nan if r == s else (np.inf if r > 0 else -np.inf)
 
 
 @numba.njit(**_PARALLEL)

@@ -158,10 +158,8 @@ def across_models(
     With no pair left, or less than two latents that fire in one model, the table is empty, mean and share are NaN, and p is 1.
     Source: Lan et al., arXiv 2410.06981; one to one and held-out bases instead of the best partner on all.
     """
-    (a, covered_a), (b, covered_b) = (
-        onto_bases(latents_a, spans_a, n_bases),
-        onto_bases(latents_b, spans_b, n_bases),
-    )
+    a, covered_a = onto_bases(latents_a, spans_a, n_bases)
+    b, covered_b = onto_bases(latents_b, spans_b, n_bases)
     bases = np.flatnonzero(covered_a & covered_b)
     halves = np.array_split(bases, 2)
     live_a, live_b = (_firing(x, halves) for x in (a, b))
@@ -176,12 +174,8 @@ def across_models(
     rng = np.random.default_rng(seed)
     random = np.stack([test[row, rng.permutation(column)] for _ in range(n_random)])
     many = test[np.arange(len(fit)), fit.argmax(1)]
-    summary = {
-        "n_a": len(live_a),
-        "n_b": len(live_b),
-        "n_pairs": len(row),
-        "share_many": float((many >= SAME).mean()),
-    }
+    share_many = float((many >= SAME).mean())
+    summary = {"n_a": len(live_a), "n_b": len(live_b), "n_pairs": len(row), "share_many": share_many}
     if len(row):
         summary |= _beside_null("mean", found.mean(), random.mean(1))
         summary |= _beside_null("share", (found >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)

@@ -93,45 +93,60 @@ def build_units(windows: pd.DataFrame, reference: Reference, genotypes: Genotype
         row = windows[twice].iloc[0]
         raise ValueError(f"window {row.window}: {row.contig}:{row.start}-{row.end} is a window already")
     people = _People(genotypes) if genotypes is not None else _Nobody()
-    units, sequences, edits, unit_of = [], [], [], []
-    dropped, clipped, rephased = set(), set(), set()
-    n_dropped = n_clipped = 0
-    for place in windows.itertuples(index=False):
-        bases = reference.fetch(place.contig, place.start, place.end)
-        rows, over_the_end = people.rows_in(place.contig, place.start, place.end)
-        patterns, pattern_of, in_another_set = people.patterns(rows)
-        known, unit_of_pattern = {}, []
-        for number, pattern in enumerate(patterns):
-            applied = people.without_overlaps(pattern)
-            if len(applied) < len(pattern):
-                dropped |= set(pattern.tolist()) - {edit[0] for edit in applied}
-                n_dropped += (len(pattern) - len(applied)) * int((pattern_of == number).sum())
-            text = _apply(bases, place.start, applied)
-            if text not in known:
-                known[text] = unit = len(sequences)
-                sequences.append(text)
-                units.append(_unit_row(unit, place, text, len(known) == 1, len(applied)))
-                edits += [(unit, *edit) for edit in applied]
-            unit_of_pattern.append(known[text])
-        n_clipped += len(over_the_end)
-        clipped |= set(over_the_end.tolist())
-        rephased |= set(in_another_set.tolist())
-        unit_of.append(np.array(unit_of_pattern, dtype=np.int32)[pattern_of])
+    found = _Found(people)
+    places = windows.itertuples(index=False)
+    unit_of = [found.in_window(place, reference.fetch(place.contig, place.start, place.end)) for place in places]
     carriers = _carriers(windows, people, np.array(unit_of))
     return UnitSet(
-        units=pd.DataFrame(units, columns=UNIT_COLUMNS),
-        sequences=sequences,
-        edits=pd.DataFrame(edits, columns=["unit", "variant", "pos", "ref", "alt"]),
+        units=pd.DataFrame(found.units, columns=UNIT_COLUMNS),
+        sequences=found.sequences,
+        edits=pd.DataFrame(found.edits, columns=["unit", "variant", "pos", "ref", "alt"]),
         carriers=carriers,
         n_person_haplotype_windows=len(carriers),
-        n_overlapping_dropped=n_dropped,
-        n_clipped=n_clipped,
-        report=+Counter({
-            (people.source, "ALT alleles over another of the same haplotype", "the later one left out of the sequence"): len(dropped),
-            (people.source, "ALT alleles over a window's end", "left out of that window"): len(clipped),
-            (people.source, "ALT alleles of a window's second phase set", "unphased there"): len(rephased),
-        }),
-    )  # fmt: skip
+        n_overlapping_dropped=found.n_dropped,
+        n_clipped=found.n_clipped,
+        report=found.report(),
+    )
+
+
+class _Found:
+    """The units of windows, as these are gone through, and what had to be left out of them."""
+
+    def __init__(self, people: _People | _Nobody):
+        self.people = people
+        self.units, self.sequences, self.edits = [], [], []
+        self.dropped, self.clipped, self.rephased = set(), set(), set()  # rows of variants
+        self.n_dropped = self.n_clipped = 0
+
+    def in_window(self, place, bases: str) -> np.ndarray:
+        """Add the units of one window; the unit of each haplotype, [2 * n_sample] int32. bases: of the reference."""
+        rows, over_the_end = self.people.rows_in(place.contig, place.start, place.end)
+        patterns, pattern_of, in_another_set = self.people.patterns(rows)
+        known, unit_of_pattern = {}, []
+        for number, pattern in enumerate(patterns):
+            applied = self.people.without_overlaps(pattern)
+            if len(applied) < len(pattern):
+                self.dropped |= set(pattern.tolist()) - {edit[0] for edit in applied}
+                self.n_dropped += (len(pattern) - len(applied)) * int((pattern_of == number).sum())
+            text = _apply(bases, place.start, applied)
+            if text not in known:
+                known[text] = unit = len(self.sequences)
+                self.sequences.append(text)
+                self.units.append(_unit_row(unit, place, text, len(known) == 1, len(applied)))
+                self.edits += [(unit, *edit) for edit in applied]
+            unit_of_pattern.append(known[text])
+        self.n_clipped += len(over_the_end)
+        self.clipped |= set(over_the_end.tolist())
+        self.rephased |= set(in_another_set.tolist())
+        return np.array(unit_of_pattern, dtype=np.int32)[pattern_of]
+
+    def report(self) -> Counter:
+        source = self.people.source
+        return +Counter({
+            (source, "ALT alleles over another of the same haplotype", "the later one left out of the sequence"): len(self.dropped),
+            (source, "ALT alleles over a window's end", "left out of that window"): len(self.clipped),
+            (source, "ALT alleles of a window's second phase set", "unphased there"): len(self.rephased),
+        })  # fmt: skip
 
 
 def _unit_row(unit: int, place, text: str, is_reference: bool, n_alt: int) -> tuple:

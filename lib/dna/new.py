@@ -26,11 +26,12 @@ from lib.dna import choices, windows
 from lib.dna.checks import fit
 from lib.dna.given import Given, Seen, look
 from lib.stage import io
+from lib.stage.names import check_name
 
 
 def new(study: str, given: Given) -> Path:
     """Write params/<study>/ and give it back. Raises ValueError, or FileExistsError for a study that is there."""
-    io.check_name("study", study)
+    check_name("study", study)
     folder = io.ROOT / "params" / study
     if folder.exists():
         raise FileExistsError(f"params/{study} is there already; choose another name, or remove it first")

@@ -107,16 +107,23 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         running.append(loss.item())
         if (step + 1) % report == 0 or step + 1 == steps:
-            model.eval()
-            scores = knowledge.planted_knowledge(Adapter(model, wrap(tokenizer), {}, "cpu", NATIVE["esm"]), 10_000 + seed, 65_536, CONTEXT)["losses"]
-            model.train()
+            losses = _held_out(model, tokenizer, seed)
             seen, seconds = (step + 1) * batch * CONTEXT, time.time() - started
-            row = f"{seen},{seconds:.0f},{np.mean(running):.4f},{scores['site']:.4f},{scores['background']:.4f},{scores['markov_site']:.4f}"
+            row = f"{seen},{seconds:.0f},{np.mean(running):.4f},{losses}"
             log.write(row + "\n")
             log.flush()
             print(row, flush=True)
             running = []
             model.save_pretrained(out)
+
+
+def _held_out(model: EsmForMaskedLM, tokenizer: EsmTokenizer, seed: int) -> str:
+    """Losses (nats) at sites and in the background of sequence that is not trained on, and a Markov model's at sites."""
+    model.eval()
+    adapter = Adapter(model, wrap(tokenizer), {}, "cpu", NATIVE["esm"])
+    losses = knowledge.planted_knowledge(adapter, 10_000 + seed, 65_536, CONTEXT)["losses"]
+    model.train()
+    return ",".join(f"{losses[name]:.4f}" for name in ("site", "background", "markov_site"))
 
 
 def main() -> None:

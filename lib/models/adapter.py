@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
-from lib.models import files, geneformer, helix, hyena, native, nt_v2, tahoe, tokens
+from lib.models import files, identities, native, tokens
 from lib.models.families import Family
 from lib.models.tokens import Encoded, TokenBatch, Tokenizer
 from lib.stage import modules
@@ -52,13 +53,12 @@ class Adapter:
         self.blocks = self.trunk.get_submodule(self.family.blocks)
         self.d_model = model.config.hidden_size
         self.max_tokens = getattr(model.config, "max_position_embeddings", None)
-        learned = getattr(model.config, "position_embedding_type", None) == "absolute"
-        if model.config.model_type == "esm" and (learned or isinstance(model, nt_v2.NTv2ForMaskedLM)):
+        if model.config.model_type == "esm" and _numbers_from_pad(model):
             self.max_tokens -= model.config.pad_token_id + 1  # ESM numbers its positions from pad + 1
 
     def code(self) -> list[Path]:
         """Files of the code that computes this model's activations: ours that this door and the model's port import."""
-        others = {port.__name__ for port in PORTS} - {self.port} | {modules.__name__}
+        others = {port.__name__ for port in ports()} - {self.port} | {modules.__name__}
         return [*modules.behind([__name__], without=others), *modules.behind([self.port])]
 
     # ---- sites ----------------------------------------------------------------------------------------------
@@ -272,17 +272,26 @@ class Adapter:
         return torch.stack(out.attentions)
 
 
+def _numbers_from_pad(model: nn.Module) -> bool:
+    """Whether an ESM model numbers positions, and so has room for fewer tokens: learned ones, and those of v2."""
+    from lib.models import nt_v2  # as in `ports`
+
+    return getattr(model.config, "position_embedding_type", None) == "absolute" or isinstance(model, nt_v2.NTv2ForMaskedLM)
+
+
 def _input_dim(module: nn.Module) -> int:
     """The width that a linear layer reads; GPT-2's Conv1D keeps its weight the other way round."""
     return module.in_features if hasattr(module, "in_features") else module.weight.shape[0]
 
 
-#: Modules that read what transformers' own classes do not. Each has `recognises(folder) -> bool` and
-#: `read(folder, random_init, seed) -> (model, tokenizer, family, weights file)`.
-PORTS: tuple = (
-    tahoe, geneformer,
-    nt_v2, hyena, helix,
-)  # fmt: skip
+def ports() -> tuple[ModuleType, ...]:
+    """Modules that read what transformers' own classes do not. Each has `recognises(folder) -> bool` and
+    `read(folder, random_init, seed) -> (model, tokenizer, family, weights file)`."""
+    # imported here, since transformers' classes take a second
+    from lib.models import geneformer, helix, hyena, nt_v2, tahoe
+
+    return tahoe, geneformer, nt_v2, hyena, helix
+
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -302,7 +311,7 @@ def load(
     revision: the 40 hex digits of the hub's commit. dtype: of parameters and activations, a name of `DTYPES`. random_init:
     the same architecture and tokenizer with seeded random weights, the null called "random twin". trust: file ->
     SHA-256 of every .py file that comes with the weights; only then is that code run. expect: the identity it has to
-    have, for a model that was loaded before (`check_identity`).
+    have, for a model that was loaded before (`identities.check`).
     Raises FileNotFoundError for a model that is not there or has no weights, ValueError for a weights file cut short,
     a pickle with code, an unknown family, code that is not trusted, weights that do not fill the model, or another
     identity than expected.
@@ -316,33 +325,14 @@ def load(
         model, tokenizer, family, weights = native.read(folder, random_init, seed, trusted=True)
         native.check_trusted_class(model, code)
     else:
-        port = next((port for port in PORTS if port.recognises(folder)), native)
+        port = next((port for port in ports() if port.recognises(folder)), native)
         model, tokenizer, family, weights = port.read(folder, random_init, seed)
-    identity = {
-        "class": type(model).__name__,
-        "module": type(model).__module__ if code is None else type(model).__module__.rpartition(".")[2],
-        "model_type": model.config.model_type,
-        "weights_sha256": f"random-init-{seed}" if random_init else files.weights_sha256(weights),
-        "tokenizer_sha256": files.tokenizer_sha256(weights.parent),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": dtype,
-        **({"revision": revision} if revision else {}),
-        **({"code": code} if code else {}),
-    }
+    identity = identities.identity_of(model, weights, f"random-init-{seed}" if random_init else None, dtype, revision, code)
     if expect is not None:
-        check_identity(identity, expect, source)
+        identities.check(identity, expect, source)
     for parameter in model.parameters():  # not the buffers: rotary frequencies stay exact
         parameter.data = parameter.data.to(DTYPES[dtype])
     return Adapter(model, tokenizer, identity, device, family, port.__name__)
-
-
-def check_identity(identity: dict, expected: dict, where: str | Path) -> None:
-    """Raise ValueError naming each part of a model's identity that is not as expected. where: named by the error."""
-    names = sorted(identity.keys() | expected.keys())
-    wrong = [f"{name} is {identity.get(name)}, wanted {expected.get(name)}" for name in names
-             if identity.get(name) != expected.get(name)]  # fmt: skip
-    if wrong:
-        raise ValueError(f"{where}: not the model that was read before: {'; '.join(wrong)}")
 
 
 def _folder(source: str | Path, revision: str | None, code: bool) -> tuple[Path, str | None]:

@@ -21,6 +21,7 @@ from lib.stage.params import (
     stage_params,
     stages,
 )
+from lib.stage.plain import plain
 
 PARTS = ("params", "notebook", "modules", "inputs", "upstream")
 INDEXES = (".fai", ".gzi", ".tbi", ".csi")  # what a reader looks for beside a FASTA, VCF or BED file
@@ -52,7 +53,7 @@ class Look:
             self._check_pair(notebook_path(stage), script)
             source = script.read_text(encoding="utf-8")
             used = sorted({*_used_by(source, script), *self._kind(stage)})
-            self._parts[stage] = io.plain({
+            self._parts[stage] = plain({
                 "params": params,
                 "notebook": modules.code_hash(_without_parameters(source)),
                 "modules": {short(path): modules.file_hash(path) for path in used},

@@ -173,6 +173,25 @@ class _At(torch.autograd.Function):
         return torch.from_numpy(kernels.sums(start, entry, given.contiguous().numpy())).view(ctx.shape), None
 
 
+class Jump(torch.autograd.Function):
+    """pre where pre > threshold, else 0; and its step function. Straight-through gradients of the threshold with a
+    rectangle kernel of width `bandwidth` (Rajamanoharan 2024, 2407.14435, section 4)."""
+
+    @staticmethod
+    def forward(ctx, pre, threshold, bandwidth):
+        ctx.save_for_backward(pre, threshold.expand_as(pre))
+        ctx.bandwidth, ctx.shape = bandwidth, threshold.shape
+        on = (pre > threshold).to(pre.dtype)
+        return pre * on, on
+
+    @staticmethod
+    def backward(ctx, for_value, for_step):
+        pre, threshold = ctx.saved_tensors
+        near = ((pre - threshold).abs() < ctx.bandwidth / 2).to(pre.dtype) / ctx.bandwidth
+        given = -near * (threshold * for_value + for_step)
+        return for_value * (pre > threshold), given.sum_to_size(ctx.shape), None
+
+
 class FusedRelu(torch.autograd.Function):
     """pre [token, latent], overwritten -> ReLU, its sum over tokens [latent], tokens on which it fires [latent]."""
 

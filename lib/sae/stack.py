@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.sae import kernels
-from lib.sae.code import DenseCode, FusedGate, FusedRelu, SparseCode
+from lib.sae.code import DenseCode, FusedGate, FusedRelu, Jump, SparseCode
 from lib.sae.model import ARCHITECTURES, SAE, SAEConfig
 
 #: Above this share of firing latents, dense products are faster than the sparse kernels (measured, two cores).
@@ -79,25 +79,6 @@ def _largest(grid: Tensor, k: int) -> Tensor:
     """The k largest of the last dimension, where above 0: bool."""
     mask = torch.zeros_like(grid, dtype=torch.bool).scatter_(-1, grid.topk(k, dim=-1, sorted=False).indices, True)
     return mask & (grid > 0)
-
-
-class _Jump(torch.autograd.Function):
-    """pre where pre > threshold, else 0; and its step function. Straight-through gradients of the threshold with a
-    rectangle kernel of width `bandwidth` (Rajamanoharan 2024, 2407.14435, section 4)."""
-
-    @staticmethod
-    def forward(ctx, pre, threshold, bandwidth):
-        ctx.save_for_backward(pre, threshold.expand_as(pre))
-        ctx.bandwidth, ctx.shape = bandwidth, threshold.shape
-        on = (pre > threshold).to(pre.dtype)
-        return pre * on, on
-
-    @staticmethod
-    def backward(ctx, for_value, for_step):
-        pre, threshold = ctx.saved_tensors
-        near = ((pre - threshold).abs() < ctx.bandwidth / 2).to(pre.dtype) / ctx.bandwidth
-        given = -near * (threshold * for_value + for_step)
-        return for_value * (pre > threshold), given.sum_to_size(ctx.shape), None
 
 
 @dataclass
@@ -204,7 +185,7 @@ class Stack(nn.Module):
         code = self.code(pre, sparse)
         u = code.encode(x, self.encoder, self.b_enc, self.b_dec, pre)
         if self.architecture == "jumprelu":
-            latents, on = _Jump.apply(u, code.at(self.threshold), self.bandwidth)
+            latents, on = Jump.apply(u, code.at(self.threshold), self.bandwidth)
             penalty, gate = code.total(on), None
         elif self.architecture == "gated":
             gate = u.relu()

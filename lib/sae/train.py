@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lib.sae import checkpoints, logs, processes
 from lib.sae.model import SAE
 from lib.sae.optimise import Adam
 from lib.sae.stack import Run, Stack
-from lib.stage import io, modules
+from lib.stage import modules
 from lib.stage.progress import tqdm
 
 #: Largest block of pre-activations a stack makes at once, in bytes; more members of a shape make another stack.
@@ -37,11 +30,7 @@ STACK_BYTES = 2**29
 SETTLE = 8
 
 #: Modules that train and data import, but on which no weight depends: `data` says which rows of which model these are.
-BESIDE = ("lib.stage.io", "lib.stage.progress", "lib.stage.modules", "lib.acts.extract", "lib.models.adapter")
-
-#: What a log is sent of each run, and the module that each log needs.
-LOGGED = ("explained_variance", "l0", "dead_share", "loss", "tokens_s")
-LOGS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
+BESIDE = ("lib.stage.durable", "lib.stage.io", "lib.stage.progress", "lib.stage.modules", "lib.acts.extract", "lib.models.adapter")
 
 Batches = Callable[[int], Iterator[np.ndarray]]
 
@@ -122,7 +111,7 @@ def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path |
     checkpoints; a run that was interrupted there goes on from its newest one, to the same bits. Under `torchrun` each
     process takes its share of every batch (BatchTopK and AuxK then choose within a share). After the last step the
     next SETTLE batches give BatchTopK and Matryoshka their threshold (`Sweep.settle`).
-    log: "tensorboard" or "wandb" sends LOGGED of each run there on the steps that are logged; tokens_s, tokens a second
+    log: "tensorboard" or "wandb" sends `logs.LOGGED` of each run there on the steps that are logged; tokens_s, tokens a second
     since this call began, is that of all runs together. log_folder: what it writes goes there, for TensorBoard one
     folder a run. A resumed training sends the rows before its checkpoint again, so that the log is whole. The weights
     do not depend on either.
@@ -133,15 +122,15 @@ def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path |
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ValueError(f"two runs have one name: {sorted(names)}")
-    open_log = _log(log, log_folder)
+    open_log = logs.opener(log, log_folder)
     sweep = Sweep(runs, config, _activations(next(batches(0))))
-    newest = _newest(folder) if folder else None
+    newest = checkpoints.newest(folder) if folder else None
     if newest:
         sweep.load(newest)
     given, first = batches(sweep.step), sweep.step
     with (open_log(sweep) as send,
           tqdm(total=config.steps, initial=first, desc=names[0] if len(runs) == 1 else f"{len(runs)} SAEs",
-               mininterval=5, disable=_rank() > 0) as bar):  # fmt: skip
+               mininterval=5, disable=processes.rank() > 0) as bar):  # fmt: skip
         started = time.monotonic()
         while sweep.step < config.steps and sweep.stacks:
             row = sweep.train_on(next(given))
@@ -182,7 +171,7 @@ class Sweep:
         config, device = self.config, self.config.device
         x, targets = batch if isinstance(batch, tuple) else (batch, None)
         x = self._to_device(x)
-        targets = None if targets is None else torch.from_numpy(targets[_rank() :: _world()]).to(x)
+        targets = None if targets is None else torch.from_numpy(targets[processes.rank() :: processes.world()]).to(x)
         warm = min(1.0, (self.step + 1) / max(config.sparsity_warm_up * config.steps, 1))
         logged = self.step % config.log_every == 0 or self.step + 1 == config.steps
         rows = []
@@ -192,7 +181,7 @@ class Sweep:
             for p in stack.parameters():
                 p.grad = None
             loss.sum().backward()
-            _share(stack, seen)
+            processes.share(stack, seen)
             rows.append(self._curve(stack, x, seen, loss) if logged else None)
             self.stacks[i] = stack, optimiser = self._drop_failed(stack, optimiser, loss)
             if stack is not None:
@@ -225,11 +214,11 @@ class Sweep:
                     stack.limits(stack.pre_activations(x))
                 total += stack.running / SETTLE
         for total, stack in zip(least, chosen, strict=True):
-            stack.running.copy_(_mean_over_processes(total))
+            stack.running.copy_(processes.mean_over_processes(total))
 
     def _to_device(self, x: np.ndarray) -> Tensor:
         """This process' share of a batch [token, d_in], scaled."""
-        mine = np.ascontiguousarray(x[_rank() :: _world()])
+        mine = np.ascontiguousarray(x[processes.rank() :: processes.world()])
         return (torch.from_numpy(mine) * self.scale).to(self.config.device)
 
     def _curve(self, stack: Stack, x: Tensor, seen: dict[str, Tensor], loss: Tensor) -> pd.DataFrame:
@@ -283,38 +272,21 @@ class Sweep:
         return {"runs": [asdict(run) for run in self.runs], "config": asdict(self.config), "scale": self.scale}
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint whole, or not at all; keep the last two. Only the first process writes."""
-        if _rank():
+        """Write a checkpoint; only the first process does."""
+        if processes.rank():
             return
-        final, partial = folder / f"step_{self.step:09d}", folder / f".partial_{self.step:09d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         tensors, layout = {}, []
         for i, (stack, optimiser) in enumerate(self.stacks):
             state = stack.state_dict() | optimiser.state()
             tensors |= {f"{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
             layout.append({"runs": [run.name for run in stack.runs], "step_number": optimiser.step_number})
-        save_file(tensors, partial / "state.safetensors")
         table = pd.concat(self.rows, ignore_index=True) if self.rows else pd.DataFrame()
         state = {"step": self.step, "layout": layout, "verdicts": self.verdicts, "curve": table.to_dict("list")}
-        (partial / "state.json").write_text(json.dumps(self.settings() | state))
-        for path in (*partial.iterdir(), partial):
-            io.to_disk(path)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(partial, final)
-        io.to_disk(folder)
-        for old in sorted(folder.glob("step_*"))[:-2]:
-            shutil.rmtree(old)
+        checkpoints.save(folder, self.step, tensors, self.settings() | state)
 
     def load(self, checkpoint: Path) -> None:
         """Go on from a checkpoint. Raises ValueError when it is of another sweep, or of other data."""
-        state = json.loads((checkpoint / "state.json").read_text())
-        mine = json.loads(json.dumps(self.settings()))
-        for key, value in mine.items():
-            if state[key] != value:
-                raise ValueError(f"{checkpoint}: made with other {key}: {state[key]}, wanted {value}; remove the folder to start anew")
-        tensors = load_file(checkpoint / "state.safetensors")
+        tensors, state = checkpoints.load(checkpoint, self.settings())
         known = {run.name: run for run in self.runs}
         self.stacks = []
         for i, part in enumerate(state["layout"]):
@@ -349,108 +321,3 @@ def _beta1(run: Run) -> float:
 
 def _activations(batch) -> Tensor:
     return torch.from_numpy(np.array(batch[0] if isinstance(batch, tuple) else batch))
-
-
-def _newest(folder: Path) -> Path | None:
-    whole = sorted(p for p in Path(folder).glob("step_*") if (p / "state.json").is_file() and (p / "state.safetensors").is_file())
-    return whole[-1] if whole else None
-
-
-# Logs ----------------------------------------------------------------------------------------------------
-
-
-def _log(name: str | None, folder: Path | None) -> Callable:
-    """Opens the log for a sweep, as a context that gives the function to send rows of the curve with. The package is
-    imported here, so that one that is missing is known before the first step."""
-    if name is None:
-        return lambda sweep: nullcontext(lambda rows: None)
-    if name not in LOGS:
-        raise ValueError(f"log {name!r}: wanted one of {', '.join(LOGS)}, or None")
-    if folder is None:
-        raise ValueError(f"log {name!r} needs a log_folder")
-    try:
-        module = importlib.import_module(LOGS[name])
-    except ImportError as error:
-        raise ImportError(f"log {name!r} needs the package {name}, which is not installed: pip install {name}, "
-                          "or ask for no log") from error  # fmt: skip
-    if _rank():
-        return lambda sweep: nullcontext(lambda rows: None)
-    return partial({"tensorboard": _tensorboard, "wandb": _wandb}[name], module, Path(folder))
-
-
-@contextmanager
-def _tensorboard(module, folder: Path, sweep: Sweep) -> Iterator[Callable]:
-    """One folder a run, so that runs lie over each other in a plot. Events of an earlier, interrupted call are hidden."""
-    writers = {run.name: module.SummaryWriter(str(folder / run.name), purge_step=0) for run in sweep.runs}
-
-    def send(rows: pd.DataFrame) -> None:
-        for run, step, values in _logged(rows):
-            for key, value in values.items():
-                writers[run].add_scalar(key, value, step)
-
-    try:
-        for rows in sweep.rows:
-            send(rows)
-        yield send
-    finally:
-        for writer in writers.values():
-            writer.close()
-
-
-@contextmanager
-def _wandb(module, folder: Path, sweep: Sweep) -> Iterator[Callable]:
-    """One W&B run for the sweep, its keys "<run>/<what>"; where to is W&B's own to say (WANDB_MODE, WANDB_PROJECT)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    session = module.init(dir=str(folder), config=sweep.settings())
-
-    def send(rows: pd.DataFrame) -> None:
-        for step, together in groupby(_logged(rows), key=itemgetter(1)):
-            session.log({f"{run}/{key}": value for run, _, values in together for key, value in values.items()}, step=step)
-
-    try:
-        for rows in sweep.rows:
-            send(rows)
-        yield send
-    finally:
-        session.finish()
-
-
-def _logged(rows: pd.DataFrame) -> Iterator[tuple[str, int, dict[str, float]]]:
-    """Run, step and what is sent of it, for each row of a curve."""
-    keys = [key for key in LOGGED if key in rows]
-    for row in rows.to_dict("records"):
-        yield row["run"], int(row["step"]), {key: float(row[key]) for key in keys}
-
-
-# Several processes ---------------------------------------------------------------------------------------
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _share(stack: Stack, seen: dict[str, Tensor]) -> None:
-    """Mean gradients, summed errors and the union of what fired, over processes."""
-    if _world() == 1:
-        return
-    for p in stack.parameters():
-        if p.grad is not None:
-            dist.all_reduce(p.grad)
-            p.grad /= _world()
-    fired = seen["fired"].to(torch.int32)
-    dist.all_reduce(fired, op=dist.ReduceOp.MAX)
-    seen["fired"] = fired.bool()
-    for buffer in (stack.running, stack.share):
-        _mean_over_processes(buffer)
-
-
-def _mean_over_processes(tensor: Tensor) -> Tensor:
-    """In place."""
-    if _world() > 1:
-        dist.all_reduce(tensor)
-        tensor /= _world()
-    return tensor

@@ -14,33 +14,26 @@ Nothing is written elsewhere. `outputs` and `figures` may be links to another di
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import math
 import os
-import re
 import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any
 
-from lib.stage.hashes import is_large, sampled, sha256
+from lib.stage import claims, durable, locks, names, swap
+from lib.stage import manifest as manifest_
+from lib.stage.plain import plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(os.environ.get("SAE_DNA_ROOT") or Path(__file__).resolve().parents[2])
-CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "of", "null", "rule", "verdict", "note"]
-#: What the n of a claim may count. "families" are of people; both are suppressed when few (schemas.yaml).
-COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets", "pairs", "concepts",
-           "motif families", "motifs", "variants", "phenotypes", "runs", "shuffles")
 #: Columns of names, as people or files give them: any of them may look like a number, or like a missing value.
 TEXT = ("sample", "group", "locus", "contig", "unit_id", "ref", "alt", "gene", "id", "target", "destroys_site", "element", "strand",
         "motif", "matrix_id", "concept", "family", "lost_concept", "gained_concept", "logo", "match", "match_family", "word",
         "name", "kind", "method", "arm", "model", "file")
-_LOCKS: dict[Path, TextIO] = {}          # locks this process holds, so that a cell can be run twice
 
 
 class Busy(RuntimeError):
@@ -127,23 +120,9 @@ class Stage:
     def claim(self, claim: str, value: float | None, low: float | None, high: float | None, n: int,
               null: str | float | None, holds: bool, note: str = "", *, of: str, rule: str, stopped: str = "",
               because: str = "") -> None:
-        """Record whether `claim` holds: a row of claims.csv, and never a crash over what was measured.
-
-        value, low, high: estimate and interval in the claim's unit; n: how many were counted, of: of what, one of
-        COUNTED or of the study's own `words`; null: the strongest null or rival, as a value or a name; rule: when it
-        holds, in words; note: the kind of interval, what was resampled. stopped: what stops it ("alarm: population"),
-        or "". because: why it could not be tested, or "". Raises ValueError for another `of`, or without a rule.
-        """
-        if of not in COUNTED and of not in (own := words(self.study)):
-            raise ValueError(f"claim {claim!r} counts {of!r}, wanted one of {', '.join([*COUNTED, *own])}")
-        if not rule:
-            raise ValueError(f"claim {claim!r} has no rule, wanted in words when it holds")
-        said = verdict(value, holds, stopped, because)
-        reasons = [stopped and f"stopped by {stopped}"]
-        reasons += [f"because {because or 'there is no value'}"] if said == VERDICTS[3] else []
-        note = "; ".join(filter(None, [*reasons, note]))
-        row = [claim, value, low, high, n, of, null, rule, said, note]
-        self._claims.append(dict(zip(CLAIM_COLUMNS, row)))
+        """Record whether `claim` holds, as a row of claims.csv: see `claims.row`. Never a crash over what was measured."""
+        row = claims.row(claim, value, low, high, n, null, holds, note, of=of, rule=rule, stopped=stopped, because=because, own=words(self.study))
+        self._claims.append(row)
 
     def headline(self, **numbers: float | str) -> None:
         """The few numbers that say how the stage went; shown in the manifest and in progress.md."""
@@ -155,7 +134,7 @@ class Stage:
         A commit from an open notebook is marked "interactive": the runner will run the stage again.
         """
         import pandas as pd
-        self.write_table("claims", pd.DataFrame(self._claims, columns=CLAIM_COLUMNS))
+        self.write_table("claims", pd.DataFrame(self._claims, columns=claims.CLAIM_COLUMNS))
         self.write_json("headline.json", self._headline)
         if not _driven():
             commit(self.study, self.name, {"study": self.study, "stage": self.name,
@@ -164,44 +143,24 @@ class Stage:
         unlock(self.study, self.name, kind="kernel")
 
 
-VERDICTS = ("holds", "does not hold", "stopped", "could not be tested")
-
-
-def verdict(value: float | None, holds: bool, stopped: str = "", because: str = "") -> str:
-    """One of VERDICTS. What has a reason against testing, or no value, is not tested, whatever stops it too."""
-    if because or value is None or math.isnan(value):
-        return VERDICTS[3]
-    return VERDICTS[2] if stopped else VERDICTS[0] if holds else VERDICTS[1]
-
-
 def commit(study: str, name: str, manifest: dict[str, Any]) -> None:
     """Swap the partial output in, then name it complete: `manifest`, plus the files' hashes, comes last.
 
-    files: SHA-256 of each file's whole content; files_sampled: of the large ones, `hashes.sampled` too; sha256: `seal`
+    files: SHA-256 of each file's whole content; files_sampled: of the large ones, `hashes.sampled` too; sha256: `manifest.seal`
     of the manifest itself. Everything that needs disk space happens before the first move. `recover` undoes a commit that
     was killed before the manifest. The executed notebook is not hashed, since it carries times.
     """
     trees = _trees(study, name)
-    files, large = {}, {}
-    for kind, tree in trees.items():
-        for file in _files(tree.partial):
-            key = file.relative_to(tree.partial).as_posix()
-            if key != f"{name}.ipynb":
-                key = key if kind == "outputs" else f"{kind}/{key}"
-                files[key] = sha256(file)
-                large |= {key: sampled(file)} if is_large(file) else {}
-    whole = plain(manifest | {"files": files, "files_sampled": large})
-    text = json.dumps(whole | {"sha256": seal(whole)}, indent=2) + "\n"
-    _write_synced(trees["outputs"].partial / "manifest.json.new", text.encode())
+    hashed = manifest_.hashed({kind: tree.partial for kind, tree in trees.items()}, without=f"{name}.ipynb")
+    whole = plain(manifest | hashed)
+    text = json.dumps(whole | {"sha256": manifest_.seal(whole)}, indent=2) + "\n"
+    durable.write_synced(trees["outputs"].partial / "manifest.json.new", text.encode())
     for kind, tree in trees.items():                 # outputs first: from here on there is no manifest
-        if kind == "figures" and not tree.partial.exists():
-            continue                                 # this stage draws none: another stage's stay
-        _move_away(tree)
-        if tree.partial.exists():
-            os.replace(tree.partial, tree.final)
+        if kind != "figures" or tree.partial.exists():
+            swap.bring_in(tree)                      # a stage that draws none leaves another stage's
     output = trees["outputs"].final
     os.replace(output / "manifest.json.new", output / "manifest.json")
-    to_disk(output)
+    durable.to_disk(output)
     recover(study, name)                             # now it only removes the old copies
     shutil.rmtree(_resume(study, name), ignore_errors=True)
 
@@ -211,15 +170,7 @@ def recover(study: str, name: str) -> None:
     trees = _trees(study, name)
     complete = (trees["outputs"].final / "manifest.json").exists()
     for tree in reversed(trees.values()):            # outputs last: its manifest vouches for the others
-        if not tree.old.exists():
-            continue
-        if complete:
-            shutil.rmtree(tree.old)
-            continue
-        shutil.rmtree(tree.final, ignore_errors=True)
-        os.replace(tree.old, tree.final)
-        if not any(tree.final.iterdir()):            # there was none before that commit
-            tree.final.rmdir()
+        (swap.forget_old if complete else swap.put_back)(tree)
 
 
 def discard_partial(study: str, name: str) -> None:
@@ -237,7 +188,7 @@ def resume_dir(study: str, name: str, key: str) -> Path:
 
 
 def _resume(study: str, name: str) -> Path:
-    return study_dir(study) / ".resume" / check_name("stage", name)
+    return study_dir(study) / ".resume" / names.check_name("stage", name)
 
 
 def lock(study: str, name: str, kind: str = "run", wait: float = 0.0) -> None:
@@ -246,35 +197,14 @@ def lock(study: str, name: str, kind: str = "run", wait: float = 0.0) -> None:
     kind: "run" for who drives the stage, "kernel" for who writes its files. wait: seconds to wait for it.
     Raises Busy when another process holds it.
     """
-    path = _lock_path(study, name, kind)
-    if path in _LOCKS:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = path.open("a+")
-    give_up = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= give_up:
-                handle.seek(0)
-                who = handle.read().strip() or "unknown"
-                handle.close()
-                raise Busy(f"{study}/{name} is being written by process {who}: wait for it to end, or, if "
-                           f"it is a notebook, finish that stage or shut its kernel down") from None
-            time.sleep(0.2)
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    _LOCKS[path] = handle
+    if who := locks.hold(_lock_path(study, name, kind), wait):
+        raise Busy(f"{study}/{name} is being written by process {who}: wait for it to end, or, if it is a notebook, finish "
+                   f"that stage or shut its kernel down")
 
 
 def unlock(study: str, name: str, kind: str = "run") -> None:
     """Let go of a stage; nothing happens if it is not held."""
-    handle = _LOCKS.pop(_lock_path(study, name, kind), None)
-    if handle:
-        handle.close()
+    locks.let_go(_lock_path(study, name, kind))
 
 
 def data_path(text: str) -> Path:
@@ -314,53 +244,16 @@ def read_manifest(study: str, stage: str) -> dict[str, Any]:
     """
     path = _trees(study, stage)["outputs"].final / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_name_twice)
-        wrong = _damage(manifest)
+        manifest = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=manifest_.no_name_twice)
+        wrong = manifest_.damage(manifest)
     except FileNotFoundError:
         raise Unfinished(study, stage, "no output yet") from None
     except (ValueError, RecursionError, IsADirectoryError) as error:
         empty = path.is_file() and not path.stat().st_size
         wrong = "is empty" if empty else f"is no JSON: {error}"
     if wrong:
-        raise Unfinished(study, stage, f"{_below_root(path)} {wrong}", damaged=True)
+        raise Unfinished(study, stage, f"{path.relative_to(ROOT).as_posix()} {wrong}", damaged=True)
     return manifest
-
-
-def seal(manifest: dict[str, Any]) -> str:
-    """SHA-256 of a manifest but for its own `sha256`, as hexadecimal: whether it is as it was written."""
-    rest = {name: value for name, value in manifest.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-#: Parts of a manifest that are tables, and those of them whose values are texts.
-_TABLES = ("params", "modules", "inputs", "inputs_whole", "upstream", "files", "files_sampled", "headline")
-_OF_TEXTS = _TABLES[1:-1]
-
-
-def _damage(manifest: Any) -> str:
-    """What keeps a manifest from being used, in words; "" for one that is whole."""
-    wanted = ("stage", "fingerprint", "files")
-    if missing := [name for name in wanted if not isinstance(manifest, dict) or name not in manifest]:
-        return f"lacks {missing}"
-    for name in _TABLES:
-        table = manifest.get(name, {})
-        if not isinstance(table, dict):
-            return f"has {name} {str(table)[:40]!r}, wanted a table"
-        if name in _OF_TEXTS and not all(isinstance(value, str) for value in table.values()):
-            return f"has {name} whose values are no texts"
-    for key in (*manifest["files"], *manifest.get("files_sampled", {})):
-        if not key or key.startswith("/") or ".." in key.split("/"):
-            return f"lists the file {key!r}, wanted one of the stage's own"
-    if manifest.get("sha256", edited := seal(manifest)) != edited:
-        return "was edited: its sha256 is not that of the rest"
-    return ""
-
-
-def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError(f"one of {', '.join(table)} is there twice"[:200])
-    return table
 
 
 def stage_path(study: str, stage: str, name: str) -> Path:
@@ -402,40 +295,6 @@ def read_json(study: str, stage: str, name: str) -> Any:
     return json.loads(stage_path(study, stage, name).read_text(encoding="utf-8"))
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content` in one step: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        _write_synced(temporary, content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    to_disk(path.parent)
-
-
-def to_disk(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def plain(value: Any) -> Any:
-    """`value` in what JSON and YAML know: numpy becomes numbers and lists, NaN and infinity become None."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "tolist"):                     # numpy and torch, scalars and arrays
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
 def output_file(study: str, name: str, key: str) -> Path:
     """Where the file that a manifest lists as `key` lies."""
     kind, _, rest = key.partition("/")
@@ -450,24 +309,10 @@ def study_dir(study: str) -> Path:
     study's, or its `private`, is a link out of them.
     """
     outputs, figures = ROOT / "outputs", ROOT / "figures"
-    folder = outputs / check_name("study", study)
+    folder = outputs / names.check_name("study", study)
     for parent, inside in ((outputs, (folder, folder / "private")), (figures, (figures / study,))):
-        for path in (parent, *inside):
-            if os.path.lexists(path) and not path.is_dir():
-                raise ValueError(f"{_below_root(path)} is no folder, wanted one to write to: move it away")
-            if path != parent and path.is_symlink() and not path.resolve().is_relative_to(parent.resolve()):
-                raise ValueError(f"{_below_root(path)} is a link to {path.resolve()}: only the folder {parent.name} as a "
-                                 f"whole may lie elsewhere")
+        names.check_folders(parent, inside, ROOT)
     return folder
-
-
-def check_name(kind: str, name: str) -> str:
-    """The name of a study or stage, once it is one. Raises ValueError."""
-    number = re.fullmatch(r"[\d_.]+(e-?\d+)?|nan|inf|infinity|true|false", str(name), re.IGNORECASE)
-    if not isinstance(name, str) or number or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}", name):
-        raise ValueError(f"{name!r} is no name of a {kind}: wanted 1 to 100 letters, digits or any of . _ - @, with a "
-                         f"letter, digit or _ first, and no number")
-    return name
 
 
 def folders(study: str, name: str) -> dict[str, Path]:
@@ -484,49 +329,20 @@ def _driven() -> bool:
     return bool(os.environ.get("SAE_DNA_RUNNER"))
 
 
-class _Tree(NamedTuple):
-    """One of the folders a stage may fill: its place, where it is written, where its old copy waits."""
-
-    final: Path
-    partial: Path
-    old: Path
-
-
-def _trees(study: str, name: str) -> dict[str, _Tree]:
+def _trees(study: str, name: str) -> dict[str, swap.Tree]:
     """The three folders a stage may fill; outputs, which holds the manifest, first."""
-    outputs, figures, name = study_dir(study), ROOT / "figures", check_name("stage", name)
-    return {"outputs": _tree(outputs, name, name), "private": _tree(outputs / "private", name, name),
-            "figures": _tree(figures, study, f"{study}.{name}")}
-
-
-def _tree(parent: Path, final: str, hidden: str) -> _Tree:
-    return _Tree(parent / final, parent / f".{hidden}.partial", parent / f".{hidden}.old")
-
-
-def _move_away(tree: _Tree) -> None:
-    """Set the old copy aside; an empty one stands for none, so that `recover` can tell."""
-    tree.old.parent.mkdir(parents=True, exist_ok=True)
-    if tree.final.exists():
-        os.replace(tree.final, tree.old)
-    else:
-        tree.old.mkdir()
+    outputs, figures, name = study_dir(study), ROOT / "figures", names.check_name("stage", name)
+    return {"outputs": swap.tree_of(outputs, name, name), "private": swap.tree_of(outputs / "private", name, name),
+            "figures": swap.tree_of(figures, study, f"{study}.{name}")}
 
 
 def _lock_path(study: str, name: str, kind: str) -> Path:
-    return study_dir(study) / (f".lock-{check_name('stage', name)}" + ("" if kind == "run" else f"-{kind}"))
-
-
-def _below_root(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return study_dir(study) / (f".lock-{names.check_name('stage', name)}" + ("" if kind == "run" else f"-{kind}"))
 
 
 def _made(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def _finished(study: str, stage: str, kind: str, name: str) -> Path:
@@ -535,10 +351,3 @@ def _finished(study: str, stage: str, kind: str, name: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{stage} of {study} is finished but has no {kind} file {name}: {path}")
     return path
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())

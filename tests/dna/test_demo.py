@@ -8,7 +8,8 @@ import pytest
 
 from lib.dna import haplotypes, people, planted, windows
 from lib.dna import motifs as mt
-from lib.dna.demo import CAUSAL_MOTIFS, simulate_demo
+from lib.dna.demo import simulate_demo
+from lib.dna.demo_variants import CAUSAL_MOTIFS
 from lib.dna.genotypes import read_genotypes
 from lib.dna.reference import Reference
 from lib.models import sequence as sq

@@ -8,7 +8,7 @@ import pandas as pd
 import pysam
 import pytest
 
-from lib.dna.demo import GENES
+from lib.dna.demo_genome import GENES
 from lib.dna.reference import Reference
 from lib.dna.windows import read_bed
 from tests.helpers import DATA_DIR

@@ -21,6 +21,7 @@ from lib.dna.haplotypes import build_units
 from lib.dna.reference import Reference
 from lib.models import adapter as door
 from lib.models import check_model, conformance, sense, tokens
+from lib.models.checks.shared import NotRun, worst
 from lib.models.families import Family
 from tests import cell_models, helpers
 from tests.zoo import DNA, ZOO
@@ -37,7 +38,7 @@ def test_every_family_passes(kind, name):
     check = conformance.CHECKS[name]
     try:
         value, note = check.function(*kind)
-    except conformance.NotRun as reason:
+    except NotRun as reason:
         pytest.skip(str(reason))
     assert check.holds(value), f"{value:g} wanted {check.sign} {check.bound:g} {note}"
 
@@ -369,7 +370,7 @@ def test_a_check_that_raises_and_a_value_that_is_no_number_have_failed(tmp_path)
     assert not table.passed["float16"] and table.note["float16"] == "RuntimeError: shapes do not match"
     for check in conformance.CHECKS.values():
         assert not check.holds(float("nan"))
-    assert np.isnan(conformance._worst({"a": 0.0, "b": float("nan"), "c": 2.0}).value)
+    assert np.isnan(worst({"a": 0.0, "b": float("nan"), "c": 2.0}).value)
 
 
 def test_tokens_that_another_choice_of_expert_reaches_are_left_out_and_told(tmp_path):

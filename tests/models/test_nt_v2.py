@@ -159,7 +159,7 @@ def test_transformers_own_class_refuses_these_weights(folder):
 
 def test_the_door_refuses_them_too_without_the_port(tmp_path, monkeypatch):
     folder = helpers.save_nt_v2(tmp_path, model_type="esm")
-    monkeypatch.setattr(door, "PORTS", ())
+    monkeypatch.setattr(door, "ports", tuple)
     with pytest.raises(ValueError, match="does not fill EsmForMaskedLM.*output.dense.bias.*intermediate.dense.weight"):
         door.load(folder)
 

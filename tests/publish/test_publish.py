@@ -18,7 +18,7 @@ from lib.publish import gate
 from lib.publish.gate import Refused, check
 from lib.publish.roc import thin_roc
 from lib.publish.suppress import derivable, suppress
-from lib.stage import io
+from lib.stage.claims import COUNTED
 
 SAMPLES = [f"SIM{i:05}" for i in range(60)]
 DOOR, EXTRACTION, HUNT, NOTEBOOK = "00_dna", "01_extraction", "02_layer_hunting", "02_layer_hunting/02_layer_hunting.ipynb"
@@ -605,12 +605,12 @@ CLAIM = {"claim": "attribution patching ranks latents", "value": 0.7, "low": 0.6
 def test_a_claim_is_blanked_by_what_it_counts_whatever_it_says(study: Path, tmp_path: Path, place: str) -> None:
     path = study.parent.parent / "figures/toy/claims.csv" if "figures" in place else study / place
     stage = {"stage": "05_validation"} if "figures" in place else {}
-    write(path, [CLAIM | {"of": of, "n": n} | stage for of in io.COUNTED for n in (3, 60)])
+    write(path, [CLAIM | {"of": of, "n": n} | stage for of in COUNTED for n in (3, 60)])
     gate.publish(study, tmp_path / "out", SAMPLES)
     table = pd.read_csv(tmp_path / "out" / place)
     blank = table[["n", "value", "low", "high"]].isna().all(axis=1)
     assert table.of[blank].tolist() == ["people", "families"]
-    assert table.dropna(subset="n").n.tolist() == [60, 60, *[3, 60] * (len(io.COUNTED) - 2)]
+    assert table.dropna(subset="n").n.tolist() == [60, 60, *[3, 60] * (len(COUNTED) - 2)]
 
 
 def test_claims_none_of_which_counts_people_leave_as_they_are(study: Path, tmp_path: Path) -> None:
@@ -632,7 +632,7 @@ def test_a_small_count_is_blanked_where_an_optional_column_is_not_there(study: P
 
 def test_what_a_schema_does_not_know_counts_people() -> None:
     for name in ("02_layer_hunting/claims.csv", "figures/claims.csv"):
-        assert set(gate._schema(name, gate.read_schemas())["unless"]["of"]) == set(io.COUNTED) - {"people", "families"}
+        assert set(gate._schema(name, gate.read_schemas())["unless"]["of"]) == set(COUNTED) - {"people", "families"}
 
 
 def test_a_claim_that_does_not_say_what_it_counts_is_refused(study: Path) -> None:

@@ -17,7 +17,8 @@ import yaml
 
 from lib.dna import windows
 from lib.dna.reference import Reference
-from lib.run import fetch
+from lib.run import download, fetch
+from lib.run.sources import Source, read_sources
 from lib.stage import io
 from tests import helpers
 from tests.projects import toy_stages, write_pair, write_params
@@ -86,9 +87,9 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-def source(server, **fields) -> fetch.Source:
+def source(server, **fields) -> Source:
     given = {"name": "x", "file": "sub/x.bin", "licence": "none", "release": "1", "what": "a test"}
-    return fetch.Source(**(given | {"address": f"{server.at}/x.bin"} | fields))
+    return Source(**(given | {"address": f"{server.at}/x.bin"} | fields))
 
 
 def left(folder) -> list[str]:
@@ -160,7 +161,7 @@ def test_a_download_that_breaks_off_is_gone_on_with(server, folder):
 
 
 def test_after_too_many_breaks_the_part_is_kept_and_the_next_run_goes_on(server, folder):
-    server.breaks = fetch.TRIES
+    server.breaks = download.TRIES
     with pytest.raises(OSError, match="bytes came and are kept; run again to go on"):
         fetch.fetch(source(server, sha256=SHA), folder)
     assert not (folder / "sub/x.bin").exists() and not (folder / fetch.LOCK).exists()
@@ -172,7 +173,7 @@ def test_after_too_many_breaks_the_part_is_kept_and_the_next_run_goes_on(server,
 
 
 def test_a_part_of_another_release_is_not_gone_on_with(server, folder):
-    server.breaks = fetch.TRIES
+    server.breaks = download.TRIES
     with pytest.raises(OSError):
         fetch.fetch(source(server), folder)
     (server.www / "x.bin").write_bytes(BODY[::-1])
@@ -181,7 +182,7 @@ def test_a_part_of_another_release_is_not_gone_on_with(server, folder):
 
 
 def test_no_server_is_an_error_that_names_the_address(folder):
-    gone = fetch.Source("x", "x.bin", "none", "1", "a test", address="http://127.0.0.1:9/x.bin")
+    gone = Source("x", "x.bin", "none", "1", "a test", address="http://127.0.0.1:9/x.bin")
     with pytest.raises(OSError, match="127.0.0.1:9/x.bin: nothing came"):
         fetch.fetch(gone, folder)
 
@@ -432,14 +433,14 @@ def test_a_study_or_source_that_is_none_is_refused(project, capsys, arguments, s
 def test_a_manifest_with_a_fault_is_refused(project, root, change, said):
     (root / "params" / "sources.yaml").write_text(yaml.safe_dump({"x": project["x"] | change}))
     with pytest.raises(ValueError, match=f"sources.yaml, x: {said}"):
-        fetch.read_sources()
+        read_sources()
 
 
 # Ours ------------------------------------------------------------------------------------------------------------
 
 
 def test_our_manifest_is_whole_and_honest():
-    sources = fetch.read_sources()
+    sources = read_sources()
     assert set(sources) >= {"genome", "gencode", "clinvar", "ccre", "gwas-catalog", "repeatmasker", "1kg-30x", "mistral-dna"}
     assert len({s.file for s in sources.values()}) == len(sources)
     for s in sources.values():
@@ -449,7 +450,7 @@ def test_our_manifest_is_whole_and_honest():
 
 
 def test_our_hashes_are_those_of_the_files_at_hand():
-    hashed = [s for s in fetch.read_sources().values() if s.sha256 and (helpers.DATA_DIR / s.file).exists()]
+    hashed = [s for s in read_sources().values() if s.sha256 and (helpers.DATA_DIR / s.file).exists()]
     if not hashed:
         pytest.skip(f"NO REAL DATA at {helpers.DATA_DIR}: set DATA_DIR to the folder of shared data")
     for s in hashed:
@@ -461,7 +462,7 @@ def test_our_hashes_are_those_of_the_files_at_hand():
     ("ibd-1kg", set()), ("ibd-nt", {"cohort.phased.vcf.gz", "background.bed", "phenotype.tsv", "people.tsv"}),
 ])  # fmt: skip
 def test_our_studies_name_only_files_with_a_source_or_the_users_own(study, yours):
-    files = {s.file for s in fetch.read_sources().values()}
+    files = {s.file for s in read_sources().values()}
     named = {v.removeprefix("$DATA_DIR/") for v in fetch.needs(study) if v.startswith("$DATA_DIR/")}
     assert named - files == yours
 

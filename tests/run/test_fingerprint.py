@@ -13,7 +13,8 @@ import pytest
 from lib.check import whole
 from lib.publish import gate
 from lib.run import notebook, stale, verify
-from lib.stage import hashes, io
+from lib.stage import durable, hashes, io
+from lib.stage.manifest import seal
 from tests.projects import copy_lib, toy_stages, write_pair, write_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,8 +99,8 @@ def finished(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     copy_lib(root)
     for name, text in FILES.items():
-        io.atomic_write(root / name, text)
-    io.atomic_write(root / "data/large.vcf", bytes(2 * LARGE))
+        durable.atomic_write(root / name, text)
+    durable.atomic_write(root / "data/large.vcf", bytes(2 * LARGE))
     write_pair(root, "01_extraction", FIRST)
     write_pair(root, "02_layer_hunting", SECOND)
     write_params(root, "01_extraction", FIRST_PARAMS)
@@ -158,7 +159,7 @@ def swap_pair(old, new, stage="01_extraction"):
 
 def put(file, text):
     """Write a file, there or not."""
-    return lambda root: io.atomic_write(root / file, text)
+    return lambda root: durable.atomic_write(root / file, text)
 
 
 def remove(file):
@@ -441,11 +442,11 @@ def test_an_older_or_hand_made_manifest_is_told_apart(project, capsys):
     for change, said in [({"fingerprint": "interactive"}, "would run: its output was made in an open notebook, not by the runner"),
                          ({"fingerprint": "x"}, "would run: manifest.json was edited: its fingerprint is not that of its parts")]:
         changed = whole | change
-        manifest.write_text(json.dumps(changed | {"sha256": io.seal(changed)}))
+        manifest.write_text(json.dumps(changed | {"sha256": seal(changed)}))
         assert dry(capsys)["01_extraction"] == [said]
     for absent in ("modules", "sha256"):
         less = {k: v for k, v in whole.items() if k != absent}
-        manifest.write_text(json.dumps(less | ({"sha256": io.seal(less)} if absent == "modules" else {})))
+        manifest.write_text(json.dumps(less | ({"sha256": seal(less)} if absent == "modules" else {})))
         assert dry(capsys)["01_extraction"] == ["would run: its output was made by an earlier version of the runner, which noted less"]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from lib.run import notebook
 from lib.run.fingerprint import Look
-from lib.stage import io, params
+from lib.stage import durable, io, params
 from lib.stage.hashes import sha256
 from tests.projects import copy_lib, toy_stages, write_pair, write_params
 
@@ -73,15 +73,15 @@ stage.finish()
 def toy(root: Path) -> Path:
     """A toy project of two stages; each imports one module of its own."""
     copy_lib(root)
-    io.atomic_write(root / "lib/sums.py", '"""Sums."""\n\ndef add(a, b):\n    return a + b\n')
-    io.atomic_write(root / "lib/dna/__init__.py", "")
-    io.atomic_write(root / "lib/dna/motifs.py", "def load():\n    from . import tables\n    return tables\n")
-    io.atomic_write(root / "lib/dna/tables.py", "N = 1\n")
-    io.atomic_write(root / "lib/dna/table.csv", "a\n1\n")
+    durable.atomic_write(root / "lib/sums.py", '"""Sums."""\n\ndef add(a, b):\n    return a + b\n')
+    durable.atomic_write(root / "lib/dna/__init__.py", "")
+    durable.atomic_write(root / "lib/dna/motifs.py", "def load():\n    from . import tables\n    return tables\n")
+    durable.atomic_write(root / "lib/dna/tables.py", "N = 1\n")
+    durable.atomic_write(root / "lib/dna/table.csv", "a\n1\n")
     write_pair(root, "01_extraction", FIRST)
     write_pair(root, "02_layer_hunting", SECOND)
     write_params(root, "01_extraction", "study: toy\nrate: 0.25\nbed_path: data/x.bed\n")
-    io.atomic_write(root / "data/x.bed", "chr1\t0\t1\n")
+    durable.atomic_write(root / "data/x.bed", "chr1\t0\t1\n")
     write_params(root, "02_layer_hunting", "study: toy\nk: 3\n")
     return root
 
@@ -208,7 +208,7 @@ def test_a_missing_output_file_or_an_interactive_run_is_not_up_to_date(project):
     io.output_file("toy", "01_extraction", "private/people.txt").unlink()
     assert fresh() == [False, True]
     manifest = io.read_manifest("toy", "02_layer_hunting")
-    io.atomic_write(io.stage_path("toy", "02_layer_hunting", "manifest.json"),
+    durable.atomic_write(io.stage_path("toy", "02_layer_hunting", "manifest.json"),
                     json.dumps(manifest | {"fingerprint": "interactive"}))
     assert fresh() == [False, False]
 

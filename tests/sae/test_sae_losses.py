@@ -8,6 +8,7 @@ import torch
 
 from lib.sae import kernels
 from lib.sae import stack as stacks
+from lib.sae.code import DenseCode
 from lib.sae.stack import Run, Stack
 
 KINDS = {"standard": 0.02, "gated": 0.02, "topk": 4, "batchtopk": 4, "matryoshka": 4, "jumprelu": 4}
@@ -166,10 +167,10 @@ def test_terms_by_hand():
     with torch.no_grad():
         stack.dec.copy_(torch.tensor([[[1.0, 0], [0.6, 0.8]]]))
     latents = torch.tensor([[[1.0, 0]], [[3, 0]], [[0, 5]], [[0, 4]]])  # pairs change by 2 and by 1: (4 + 1) / 2
-    got = stack.terms(stacks.DenseCode(None), latents, 4, None, 0)
+    got = stack.terms(DenseCode(None), latents, 4, None, 0)
     assert got.tolist() == pytest.approx([2 * 0.36 / (2 * 1) + 2.5])
     with pytest.raises(ValueError, match="pairs, found a batch of 3"):
-        stack.terms(stacks.DenseCode(None), latents[:3], 3, None, 0)
+        stack.terms(DenseCode(None), latents[:3], 3, None, 0)
 
 
 @pytest.mark.parametrize("architecture", list(KINDS))

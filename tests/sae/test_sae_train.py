@@ -17,7 +17,7 @@ import torch
 from lib.dna import planted
 from lib.models import adapter
 from lib.models import sequence as sq
-from lib.sae import evaluate, format
+from lib.sae import evaluate, format, logs
 from lib.sae import train as training
 from lib.sae.stack import Run
 from lib.sae.train import Sweep, TrainConfig, train
@@ -387,7 +387,7 @@ def test_wandb_gets_one_step_at_a_time(tools, tmp_path):
     result = train(PAIR, SETTINGS, stream(), log="wandb", log_folder=tmp_path / "w")
     _, wandb = tools
     assert [step for step, _ in wandb.sent] == [0, 5, 10, 15, 19] and wandb.finished
-    keys = {f"{run}/{key}" for run in "ab" for key in training.LOGGED}
+    keys = {f"{run}/{key}" for run in "ab" for key in logs.LOGGED}
     assert all(values.keys() == keys for _, values in wandb.sent)
     assert [(s, v["b/l0"]) for s, v in wandb.sent] == wanted(result)["b"]
     assert wandb.settings["dir"] == str(tmp_path / "w") and wandb.settings["config"]["runs"][1]["name"] == "b"
@@ -415,7 +415,7 @@ def never(start):
 
 @pytest.mark.parametrize("tool", ["tensorboard", "wandb"])
 def test_a_log_that_is_not_installed_is_refused_before_the_first_batch(tool, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, training.LOGS[tool], None)  # so also where it is installed
+    monkeypatch.setitem(sys.modules, logs.LOGS[tool], None)  # so also where it is installed
     with pytest.raises(ImportError, match=f"log '{tool}' needs the package {tool}, which is not installed: pip install {tool}"):
         train(PAIR, SETTINGS, never, log=tool, log_folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -437,7 +437,7 @@ def test_tensorboard_itself_reads_the_curve_once(tmp_path):
     result = train(PAIR, SETTINGS, stream(), tmp_path / "resume", "tensorboard", tmp_path / "log")
     for name, points in wanted(result).items():
         events = reader.EventAccumulator(str(tmp_path / "log" / name)).Reload()
-        assert sorted(events.Tags()["scalars"]) == sorted(training.LOGGED)
+        assert sorted(events.Tags()["scalars"]) == sorted(logs.LOGGED)
         assert [(e.step, np.float32(e.value)) for e in events.Scalars("l0")] == [(s, np.float32(v)) for s, v in points]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.stage import io
+from lib.stage import durable, io, locks
+from lib.stage.claims import CLAIM_COLUMNS
 
 STAGE = "01_extraction"
 
@@ -80,7 +82,7 @@ def test_killed_anywhere_in_the_commit_leaves_the_old_output_or_none(root, monke
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", dying(os.replace))
-            patch.setattr(io.shutil, "rmtree", dying(io.shutil.rmtree))
+            patch.setattr(shutil, "rmtree", dying(shutil.rmtree))
             patch.setattr(io, "recover", dying(io.recover))
             try:
                 write("new")
@@ -99,7 +101,7 @@ def test_killed_anywhere_in_the_commit_leaves_the_old_output_or_none(root, monke
         assert hidden(root) == []
         for path in ("outputs", "figures"):
             subprocess.run(["rm", "-rf", root / path], check=True)
-        io._LOCKS.clear()
+        locks.let_go_of_all()
         if done:
             break
     assert done and survived > 4
@@ -115,7 +117,7 @@ def test_a_killed_stage_is_tidied_at_the_next_start(root):
 
 def test_figures_belong_to_one_stage_and_are_swapped_whole(root):
     write("old")
-    io.atomic_write(root / "figures/toy/stale.pdf", "drawn by an earlier version")
+    durable.atomic_write(root / "figures/toy/stale.pdf", "drawn by an earlier version")
     write("new")
     assert [p.name for p in (root / "figures/toy").iterdir()] == ["f.txt"]
     with pytest.raises(ValueError, match=f"figures/toy belongs to {STAGE}"):
@@ -160,7 +162,7 @@ def test_claims_record_their_verdicts(root):
     stage.claim("with_another_seed", None, None, None, 0, 0, False, of="pairs", rule="above 0", because="one seed")
     stage.finish()
     claims = io.read_table("toy", STAGE, "claims")
-    assert list(claims.columns) == io.CLAIM_COLUMNS
+    assert list(claims.columns) == CLAIM_COLUMNS
     assert list(claims.verdict) == ["holds", "does not hold", "could not be tested"]
     assert list(claims.of) == ["windows", "motifs", "pairs"] and claims.note[2] == "because one seed"
 
@@ -186,7 +188,7 @@ def test_json_and_yaml_take_numpy_and_write_missing_as_null(root):
 
 
 def test_data_path(root, monkeypatch):
-    io.atomic_write(root / "data/x.bed", "")
+    durable.atomic_write(root / "data/x.bed", "")
     assert io.data_path("data/x.bed") == root / "data/x.bed"
     assert io.data_path(str(root / "data")) == root / "data"
     monkeypatch.setenv("DATA_DIR", str(root / "data"))
@@ -198,19 +200,8 @@ def test_data_path(root, monkeypatch):
         io.data_path("$DATA_DIR/x.bed")
     monkeypatch.delenv("DATA_DIR")
     monkeypatch.setattr(io, "ROOT", root / "project")
-    io.atomic_write(root / "shared/data/z.bed", "")
+    durable.atomic_write(root / "shared/data/z.bed", "")
     assert io.data_path("$DATA_DIR/z.bed").read_text() == ""
-
-
-def test_atomic_write_keeps_the_old_file_when_it_cannot_write(root, monkeypatch):
-    io.atomic_write(root / "a.txt", "old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-    monkeypatch.setattr(io.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        io.atomic_write(root / "a.txt", "new")
-    assert [(p.name, p.read_text()) for p in root.iterdir()] == [("a.txt", "old")]
 
 
 def test_importing_io_is_quick():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lib.stage import io, stops
+from lib.stage.claims import verdict
 from lib.stats import estimates
 
 STAGE = "02_layer_hunting"
@@ -27,7 +28,7 @@ ALARMS = pd.DataFrame({
     (0, False, "", "", "does not hold"),
 ])  # fmt: skip
 def test_the_verdict_of_a_claim(value, holds, stopped, because, said):
-    assert io.verdict(value, holds, stopped, because) == said
+    assert verdict(value, holds, stopped, because) == said
 
 
 def claimed(root, *arguments, **words) -> pd.Series:
