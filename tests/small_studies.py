@@ -4,7 +4,8 @@ from pathlib import Path
 
 import yaml
 
-STAGES = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "08_dna", "09_paper_figures")
+STAGES = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_explanations",
+          "07_replication", "08_dna", "09_paper_figures")
 
 #: study -> stage -> what differs from smoke.
 STUDIES: dict[str, dict[str, dict]] = {
@@ -16,7 +17,8 @@ STUDIES: dict[str, dict[str, dict]] = {
         "03_sae_training": {"layer_sites": ["resid_post.2"], "run_architectures": ["topk"], "run_expansions": [2],
                             "run_sparsities": [16.0], "steps": 20, "n_seeds": 1},
         "04_annotation": {"truth_path": "", "exon_path": "", "promoter_path": "", "min_instances": 100000, "n_finalists": 1},
-        "05_validation": {"truth_path": "", "truth_variants_path": "", "external_phenotype_path": "", "n_null": 1, "n_boot": 50},
+        "05_validation": {"truth_variants_path": "", "external_phenotype_path": "", "n_null": 1, "n_boot": 50},
+        "06_explanations": {"truth_path": ""},
         "08_dna": {"variants_path": "", "label_column": "", "truth_path": ""},
     },
     # a model without a language-model head, a dictionary of 64 latents, and groups that hold more than half of it
@@ -27,8 +29,9 @@ STUDIES: dict[str, dict[str, dict]] = {
         "03_sae_training": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38", "layer_sites": ["resid_post.2"],
                             "run_architectures": ["topk"], "run_expansions": [1], "run_sparsities": [16.0], "steps": 30},
         "04_annotation": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38"},
-        "05_validation": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38", "external_phenotype_path": "", "together": 0.001,
-                          "least_moved": 1, "n_null": 1, "n_boot": 50},
+        "05_validation": {"external_phenotype_path": "", "together": 0.001, "least_moved": 1, "n_null": 1, "n_boot": 50},
+        "06_explanations": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38"},
+        "07_replication": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38"},
         "08_dna": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38"},
     },
 }  # fmt: skip

@@ -7,11 +7,11 @@ from contextlib import suppress
 from lib.check.study import Study, Unknown
 from lib.stage import inputs, io
 
-E, H, T, A, V, X = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation",
-                    "08_dna")  # fmt: skip
+E, H, T, A, V, P, R, X = ("01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation",
+                          "06_explanations", "07_replication", "08_dna")  # fmt: skip
 #: name -> the stages that have to say the same, the first of them rules
 SAME = {
-    "model_path": (E, H, T, A, V, X),
+    "model_path": (E, H, T, A, P, R, X),
     "genome_path": (E, H, A, X),
     "vcf_path": (E, H),
     "loci_path": (E, H),
@@ -24,7 +24,9 @@ OPTIONAL = {
     E: ("external_vcf_path",),
     H: ("phenotype_path", "genetic_path", "people_path", "external_phenotype_path"),
     A: ("truth_path", "exon_path", "promoter_path", "variant_path", "gwas_path"),
-    V: ("truth_path", "truth_variants_path", "external_phenotype_path", "second_model_path", "second_sae_path"),
+    V: ("truth_variants_path", "external_phenotype_path"),
+    P: ("truth_path",),
+    R: ("second_model_path", "second_sae_path"),
     X: ("truth_path", "exon_path", "variants_path"),
 }
 
@@ -110,8 +112,8 @@ def sites(study: Study) -> None:
             if site not in stored:
                 study.fault(T, "layer_sites", f"a list with {site!r}", wanted)
     with suppress(Unknown):
-        if study(V, "patch_site") not in stored:
-            study.fault(V, "patch_site", repr(study(V, "patch_site")), wanted)
+        if study(P, "patch_site") not in stored:
+            study.fault(P, "patch_site", repr(study(P, "patch_site")), wanted)
     if not any(site.startswith("resid_post.") for site in stored):
         study.fault(E, "sites", f"{', '.join(stored)}", "at least one resid_post.k: 02 chooses among those")
 
@@ -138,9 +140,9 @@ def second_cohort(study: Study) -> None:
 def second_model(study: Study) -> None:
     """The second model comes with its dictionary and site, or not at all."""
     names = ("second_model_path", "second_sae_path", "second_site")
-    given, absent = ([name for name in names if bool(study(V, name)) is there] for there in (True, False))
+    given, absent = ([name for name in names if bool(study(R, name)) is said] for said in (True, False))
     if given and absent:
-        study.fault(V, given[0], f"{study(V, given[0])!r} without {' and '.join(absent)}", 'all three, or "" for all three')
+        study.fault(R, given[0], f"{study(R, given[0])!r} without {' and '.join(absent)}", 'all three, or "" for all three')
 
 
 def arms(study: Study) -> None:
@@ -151,7 +153,7 @@ def arms(study: Study) -> None:
 
 def counts(study: Study) -> None:
     """Counts of a part are not above those of the whole, and lengths fit the windows."""
-    for stage, part, whole in ((V, "n_checked", "n_sequences"), (V, "least_matched", "n_matched"), (H, "matched_repeats", "n_repeats")):
+    for stage, part, whole in ((P, "n_checked", "n_sequences"), (V, "least_matched", "n_matched"), (H, "matched_repeats", "n_repeats")):
         with suppress(Unknown):
             if study(stage, part) > study(stage, whole):
                 study.fault(stage, part, str(study(stage, part)), f"at most {whole}, {study(stage, whole)}")
@@ -159,8 +161,8 @@ def counts(study: Study) -> None:
         if study(E, "overlap_bp") >= study(E, "window_bp"):
             study.fault(E, "overlap_bp", str(study(E, "overlap_bp")), f"less than window_bp, {study(E, 'window_bp')}")
     with suppress(Unknown):
-        if study(V, "ism_span") > study(E, "window_bp"):
-            study.fault(V, "ism_span", str(study(V, "ism_span")), f"at most window_bp of 01_extraction, {study(E, 'window_bp')}")
+        if study(P, "ism_span") > study(E, "window_bp"):
+            study.fault(P, "ism_span", str(study(P, "ism_span")), f"at most window_bp of 01_extraction, {study(E, 'window_bp')}")
     with suppress(Unknown):
         if study(X, "radius_bp") > study(X, "window_bp"):
             study.fault(X, "radius_bp", str(study(X, "radius_bp")), f"at most window_bp, {study(X, 'window_bp')}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lib.check.agreement import E, H, T, V
+from lib.check.agreement import E, H, P, R, T
 from lib.check.study import Study, Unknown
 from lib.models import adapter, files, sense
 from lib.models.adapter import Adapter
@@ -49,7 +49,7 @@ def check(study: Study, model: Adapter) -> None:
 def sites(study: Study, model: Adapter) -> None:
     """Every site that a stage names is one of the model's."""
     known = [site.name for site in model.sites()]
-    for stage, name in ((E, "sites"), (T, "sae_site"), (T, "layer_sites"), (V, "patch_site")):
+    for stage, name in ((E, "sites"), (T, "sae_site"), (T, "layer_sites"), (P, "patch_site")):
         with suppress(Unknown):
             value = study(stage, name)
             for site in [value] if isinstance(value, str) else value:
@@ -62,14 +62,14 @@ def patching(study: Study, model: Adapter) -> None:
     known = [site.name for site in model.sites()]
     stored = [site for site in study(E, "sites") if site in known]
     blocks = [site for site in stored if site.startswith("resid_post.")]
-    chosen, later = study(T, "sae_site"), study(V, "patch_site")
+    chosen, later = study(T, "sae_site"), study(P, "patch_site")
     if chosen != "best" and not chosen.startswith("resid_post.") and chosen in known:
         study.fault(T, "sae_site", repr(chosen), f"a site of the residual stream, where 05 restarts: {', '.join(blocks)}")
     if chosen == "best" and blocks:
         chosen = max(blocks, key=known.index)
     if chosen in known and later in known and known.index(later) < known.index(chosen):
         after = [site for site in stored if known.index(site) >= known.index(chosen)]
-        study.fault(V, "patch_site", repr(later), f"a site not before {chosen}, the last that may be chosen: {', '.join(after)}")
+        study.fault(P, "patch_site", repr(later), f"a site not before {chosen}, the last that may be chosen: {', '.join(after)}")
 
 
 def head(study: Study, model: Adapter) -> None:
@@ -87,20 +87,20 @@ def frames(study: Study, model: Adapter) -> None:
 
 def second(study: Study, model: Adapter) -> None:
     """The second model, its site and its dictionary."""
-    if not study(V, "second_model_path"):
+    if not study(R, "second_model_path"):
         return
-    folder = study.path(V, "second_model_path")
-    with study.reading(V, "second_model_path", folder):
+    folder = study.path(R, "second_model_path")
+    with study.reading(R, "second_model_path", folder):
         other = adapter.load(folder)
     known = [site.name for site in other.sites()]
-    if study(V, "second_site") not in known:
-        study.fault(V, "second_site", repr(study(V, "second_site")), f"one of the second model's: {', '.join(known)}")
+    if study(R, "second_site") not in known:
+        study.fault(R, "second_site", repr(study(R, "second_site")), f"one of the second model's: {', '.join(known)}")
         raise Unknown
     from lib.sae import format
 
-    dictionary = study.path(V, "second_sae_path")
-    with study.reading(V, "second_sae_path", dictionary):
-        format.load(dictionary, study(V, "second_site"), other.identity)
+    dictionary = study.path(R, "second_sae_path")
+    with study.reading(R, "second_sae_path", dictionary):
+        format.load(dictionary, study(R, "second_site"), other.identity)
 
 
 def widths(study: Study, model: Adapter) -> None:

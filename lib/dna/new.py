@@ -213,7 +213,9 @@ def choose(given: Given, seen: Seen, background: pd.DataFrame, text: str, size: 
         "02_layer_hunting": _hunting(given, seen) | genome | model,
         "03_sae_training": model | held_out | _training(seen, stored, background, test + validation, window_bp),
         "04_annotation": model | genome | held_out | _annotation(given),
-        "05_validation": model | _validation(seen, stored, window_bp),
+        "05_validation": _validation(seen),
+        "06_explanations": model | _explanations(stored, window_bp),
+        "07_replication": model,
         "08_dna": model | genome | _variants(given, test, size),
         "09_paper_figures": {"data_label": (f"model {Path(given.model).name}", "said on every figure; add what your data are")},
     }
@@ -297,8 +299,17 @@ def _annotation(given: Given) -> Choices:
     }
 
 
-def _validation(seen: Seen, stored: list[str], window_bp: int) -> Choices:
-    n_people, long = len(seen.genotypes.samples), window_bp > 300
+def _validation(seen: Seen) -> Choices:
+    n_people = len(seen.genotypes.samples)
+    return {
+        "truth_variants_path": ("", "nothing is planted in real data"),
+        "external_phenotype_path": ("", "no second cohort"),
+        "least_moved": (min(21, max(2, n_people // 5)), f"of {n_people} people; counts below 21 are not published"),
+    }
+
+
+def _explanations(stored: list[str], window_bp: int) -> Choices:
+    long = window_bp > 300
     less = {
         "n_patch_units": (40, "windows here are long"),
         "n_steer_units": (4, "windows here are long"),
@@ -308,9 +319,6 @@ def _validation(seen: Seen, stored: list[str], window_bp: int) -> Choices:
     }
     return {
         "truth_path": ("", "nothing is planted in real data"),
-        "truth_variants_path": ("", "nothing is planted in real data"),
-        "external_phenotype_path": ("", "no second cohort"),
-        "least_moved": (min(21, max(2, n_people // 5)), f"of {n_people} people; counts below 21 are not published"),
         "patch_site": (stored[-1], "the last stored site, not before the dictionary's"),
         **(less if long else {"ism_span": (window_bp, "the whole window")}),
     }

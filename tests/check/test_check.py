@@ -49,8 +49,9 @@ WRONG = [
     ("03_sae_training", "run_architectures", "[topk, topk, topk, topk, topk, topk, topk, topk, topk9]"),
     ("04_annotation", "test_contigs", "[chr1]"), ("04_annotation", "fimo_p", "0.0"), ("04_annotation", "f1_floor", "1.5"),
     ("04_annotation", "exon_path", "exons.bed"), ("04_annotation", "n_shifts", "true"),
-    ("05_validation", "patch_site", "resid_post.0"), ("05_validation", "least_moved", "500"), ("05_validation", "n_checked", "5000"),
-    ("05_validation", "ism_span", "4000"), ("05_validation", "second_site", "resid_post.1"), ("05_validation", "hit_p", "2.0"),
+    ("06_explanations", "patch_site", "resid_post.0"), ("05_validation", "least_moved", "500"), ("05_validation", "bar", "0.7"),
+    ("06_explanations", "n_checked", "5000"), ("06_explanations", "ism_span", "4000"),
+    ("07_replication", "second_site", "resid_post.1"), ("06_explanations", "hit_p", "2.0"),
     ("08_dna", "window_bp", "2500"), ("08_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"),
     ("08_dna", "model_path", "params/demo/other"), ("09_paper_figures", "seed", "first"),
 ]  # fmt: skip
@@ -108,7 +109,7 @@ def test_a_good_study_has_no_fault(root):
 
 
 def test_all_faults_come_at_once(root, capsys):
-    for stage, name, text in (("01_extraction", "window_bp", "010"), ("03_sae_training", "steps", "0"), ("05_validation", "patch_site", "x")):
+    for stage, name, text in (("01_extraction", "window_bp", "010"), ("03_sae_training", "steps", "0"), ("06_explanations", "patch_site", "x")):
         put(root, stage, name, text)
     (root.parent / "data/phenotype.tsv").write_text("sample\tphenotype\n" + "".join(f"{p}\t2\n" for p in own_data.PEOPLE[:3]))
     assert check.main(["own"]) == 1

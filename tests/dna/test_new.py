@@ -45,7 +45,7 @@ def test_what_is_written_passes_the_check(root, model, capsys):
     assert {p.stem for p in (root / "params/own").glob("*.yaml")} == {p.stem for p in (root / "notebooks").glob("*.py")}
     first, third = values(root, "01_extraction"), values(root, "03_sae_training")
     assert first["sites"] == [f"resid_post.{k}" for k in range(4)] and third["sae_site"] == "resid_post.2"
-    assert values(root, "05_validation")["patch_site"] == "resid_post.3"
+    assert values(root, "06_explanations")["patch_site"] == "resid_post.3"
     held_out = third["validation_contigs"] + third["test_contigs"]
     assert len(held_out) == len(set(held_out)) and set(held_out) < set(own_data.CONTIGS)
     assert first["window_bp"] == values(root, "08_dna")["window_bp"]
