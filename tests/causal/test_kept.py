@@ -37,8 +37,8 @@ def test_all_comes_back_to_the_bit(whole, tmp_path):
         for part in ("score", "folds", "fold_auroc", "inner_auroc", "log_odds", "inner_log_odds"):
             assert same(getattr(arm.run, part), getattr(other.run, part)), part
         assert [len(repeat) for repeat in other.run.probes] == [3, 3]
-        pairs = zip([arm.final, *sum(arm.run.probes, [])], [other.final, *sum(other.run.probes, [])], strict=True)
-        assert all(same(a.coef, b.coef) and same(a.intercept, b.intercept) and a.C == b.C for a, b in pairs)
+        one, two = ([a.final, *(probe for repeat in a.run.probes for probe in repeat)] for a in (arm, other))
+        assert all(same(a.coef, b.coef) and same(a.intercept, b.intercept) and a.C == b.C for a, b in zip(one, two, strict=True))
 
 
 def test_what_is_computed_from_it_is_the_same(whole, tmp_path):

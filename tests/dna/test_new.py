@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lib.dna import background, check, new, reference
-from lib.stage import io, params
+from lib.stage import io
 from tests import own_data
 
 DATA = Path(os.environ.get("DATA_DIR") or own_data.REPO.parent / "shared/data")
