@@ -25,8 +25,9 @@
 # **Rule, written before the test was opened.** *Needed*: the lower 95 % bound of the fall of AUROC is above 0 (bias-corrected
 # bootstrap, paired, inside classes, families of people whole); its p is below 0.05 after correction for every set of
 # its kind (step-down maxT: the largest standardised falls of the joint bootstrap) and for the four kinds (Bonferroni); the fall is
-# beyond the 99th percentile of rate-matched latents (but those established already) and of directions dealt out at random; it has the same sign in 4 of 5 folds,
-# and in the second cohort where there is one. *Necessary*: needed, and the fall is at least `bar`. *Strongly*: its lower bound is.
+# beyond the 99th percentile of rate-matched latents (but those established already) and of directions dealt out at random; it has the same
+# sign in 4 of 5 folds, and in the second cohort where there is one. *Necessary*: needed, and the fall is at
+# least `bar`. *Strongly*: its lower bound is.
 #
 # **What is tested, four kinds.** Latents; families of latents, as 04 named them from sequence alone; redundancy groups, latents that
 # move together over people; and closures, a family with the whole groups in which it moves most: where an allele breaks a SMAD site,
@@ -51,8 +52,8 @@ n_matched = 100                  # [1, 1e4] rate-matched latents, and random dir
 n_null = 20                       # [0, 1e4] phenotypes without any effect, each through the whole rule
 least_moved = 21                  # [1, 1e6] a latent is tested if it is off its reference value in at least this many people
 least_matched = 10               # [1, 1e4] rate-matched latents below which that null cannot speak
-together = 0.35                   # [0, 1] mean |correlation| of activity over people at which latents are one redundancy group; chosen on the demo
-n_claimed = 10                    # [1, 1000] latents of largest fall that are refitted without here, steered in 06 and looked for elsewhere in 07
+together = 0.35                   # [0, 1] mean |correlation| of activity over people at which latents are one group; chosen on the demo
+n_claimed = 10                    # [1, 1000] latents of largest fall: refitted without here, steered in 06, looked for elsewhere in 07
 n_tokens = 20000                  # [100, 1e9] tokens on which firing rates are counted
 seed = 0  # [0, 4e9] of all that is drawn at random
 
@@ -113,7 +114,8 @@ for arm, run in runs.items():
 moved = people.changes(sae, site)
 movers = (moved != 0).any(1).sum(0)  # people in whom a latent is not what it is on the reference
 moving = np.flatnonzero(movers >= least_moved)
-f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in somebody, {len(moving)} in at least {least_moved} people: these are tested"
+(f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in somebody, "
+ f"{len(moving)} in at least {least_moved} people: these are tested")
 
 # %% [markdown]
 # What 06 and 07 read instead of fitting it again: the changes, the target of each arm, its probes of every repeat and fold with
@@ -133,7 +135,8 @@ stage.write_json("settings.json", {"bar": bar, "least_moved": least_moved, "toge
 # %%
 named = io.read_table(study, "04_annotation", "features")
 sets = by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, together)
-pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"latents in a family": sum(map(len, sets["family"].values()))})
+n_sets = {f"{kind}: sets": len(members) for kind, members in sets.items()}
+pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values()))})
 
 # %% [markdown]
 # ## The test
@@ -141,12 +144,14 @@ pd.Series({f"{kind}: sets": len(members) for kind, members in sets.items()} | {"
 # Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic
 # ones, most of whose length no probe reads. Rate-matched: of a latent, all latents within 10 % of its firing rate, at most
 # `n_matched`; fewer than `least_matched` cannot speak, and the latent is not called needed. Of a set, sets of
-# as many latents, each near a member in rate and norm; a set too large for its null cannot be tested. Nulls and the fall they bound are of the first repeat. Two steps for sets: those that
-# pass with every latent as a possible control are established; their latents are then no controls for the others, or one
-# cause would hide the next (`rate_matched_99_all` has the first step). All of it is `judge` of `lib/causal/rule.py`.
+# as many latents, each near a member in rate and norm; a set too large for its null cannot be tested. Nulls and the fall they bound
+# are of the first repeat. Two steps for sets: those that pass with every latent as a possible control are established; their latents are
+# then no controls for the others, or one cause would hide the next (`rate_matched_99_all` has the first step). All of it is `judge` of
+# `lib/causal/rule.py`.
 
 # %%
-sampled = np.sort(np.random.default_rng(seed).choice(len(people.acts.tokens["unit"]), min(n_tokens, len(people.acts.tokens["unit"])), replace=False))
+n_stored = len(people.acts.tokens["unit"])
+sampled = np.sort(np.random.default_rng(seed).choice(n_stored, min(n_tokens, n_stored), replace=False))
 active = evaluate.latents_of(sae, people.acts.acts[site], sampled)
 fired = np.asarray((active > 0).sum(0)).ravel()
 rate = fired / len(sampled)
@@ -174,7 +179,8 @@ counts["largest"] = necessary.groupby(["arm", "kind"], sort=False).delta.max().r
 counts
 
 # %%
-shown = ["arm", "kind", "name", "latents", "delta", "low", "high", "p_max_t", "rate_matched_99", "random_99", "same_sign", "share", "needed", "necessary"]
+shown = ["arm", "kind", "name", "latents", "delta", "low", "high", "p_max_t", "rate_matched_99", "random_99", "same_sign", "share"]
+shown += ["needed", "necessary"]
 top = necessary.sort_values("delta", ascending=False).groupby(["arm", "kind"], sort=False).head(4)
 top[shown].sort_values(["arm", "kind", "delta"], ascending=[True, True, False]).round(4)
 
@@ -186,7 +192,8 @@ top[shown].sort_values(["arm", "kind", "delta"], ascending=[True, True, False]).
 
 # %%
 modes = {mode: people.changes(sae, site, mode, seed) for mode in ablation.MODES[1:]}
-largest = {arm: {kind: beside.largest(necessary[necessary.arm == arm], kind, n_claimed) for kind in ("latent", "family", "closure")} for arm in arms}
+of_arm = {arm: necessary[necessary.arm == arm] for arm in arms}
+largest = {arm: {kind: beside.largest(of_arm[arm], kind, n_claimed) for kind in ("latent", "family", "closure")} for arm in arms}
 totals = pd.DataFrame([beside.total(e, seed) for e in evidence.values()])
 modes_table = beside.stacked([beside.by_mode(e, modes, largest[arm]) for arm, e in evidence.items()])
 alone = beside.stacked([beside.sufficiency(e, largest[arm]["closure"]) for arm, e in evidence.items()])
@@ -197,7 +204,8 @@ refits = beside.stacked(again)
 for name, table in {"totals": totals, "modes": modes_table, "sufficiency": alone, "refits": refits, "set_curves": curves}.items():
     stage.write_table(name, table)
 print(totals.round(3).to_string(index=False), "\n", refits.round(4).to_string(index=False))
-modes_table.pivot_table(index=["arm", "kind", "name"], columns="mode", values="delta", sort=False).round(4).groupby(["arm", "kind"], sort=False).head(2)
+wide = modes_table.pivot_table(index=["arm", "kind", "name"], columns="mode", values="delta", sort=False).round(4)
+wide.groupby(["arm", "kind"], sort=False).head(2)
 
 # %% [markdown]
 # ## Phenotypes that nothing causes
@@ -212,18 +220,21 @@ for i in range(n_null):
     tables.append(beside.null_verdicts(i, y, probed(X, y, 1), like, limits))
 nulls = beside.stacked(tables or [pd.DataFrame(columns=beside.NULL_COLUMNS)])
 stage.write_table("null_phenotypes", nulls)
-nulls.groupby("kind", sort=False).agg(phenotypes=("draw", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
-                                      necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
+by_kind_of_set = nulls.groupby("kind", sort=False)
+by_kind_of_set.agg(phenotypes=("draw", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
+                   necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
 
 # %% [markdown]
 # ## Verdicts
 #
-# Plausible and faithful are counted apart; `catalogue.csv` has both columns, the second for the first arm ("stopped", where an alarm or a no-go stops its claims).
+# Plausible and faithful are counted apart; `catalogue.csv` has both columns, the second for the first arm ("stopped", where an
+# alarm or a no-go stops its claims).
 
 # %%
 alarmed, no_go = stops.of_arms(alarms), stops.of_dictionary(chosen)
 stopped = {arm: stops.joined(alarmed[arm], no_go) for arm in arms}  # what is said here rests on the dictionary, but for rival explanations
-needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(sets):g}, beyond both nulls' 99th percentiles, and above 0 in four fifths of the folds"
+needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(sets):g}, beyond both nulls' 99th percentiles, "
+         "and above 0 in four fifths of the folds"
          + (" and in the second cohort" if external_phenotype_path else ""))
 
 # %%
@@ -231,32 +242,36 @@ for arm in arms:
     for kind in sets:
         of_kind = necessary[(necessary.arm == arm) & (necessary.kind == kind)]
         e, null_99, note = necessity.strongest(of_kind)
-        stage.claim(f"[{arm}] some {kind} is needed", e.value, e.low, e.high, n_people, null_99, of_kind.needed.any(), note, of="people", rule=needs,
-                    stopped=stopped[arm], because=necessity.untested(of_kind, kind))
+        stage.claim(f"[{arm}] some {kind} is needed", e.value, e.low, e.high, n_people, null_99, of_kind.needed.any(), note,
+                    of="people", rule=needs, stopped=stopped[arm], because=necessity.untested(of_kind, kind))
 
 # %%
 for arm in arms:
     latents = necessary[(necessary.arm == arm) & (necessary.kind == "latent")]
-    stage.claim(f"[{arm}] 25 latents are necessary, each with a fall of {bar} or more", int(latents.necessary.sum()), None, None, len(latents), 25, latents.necessary.sum() >= 25,
+    count = int(latents.necessary.sum())
+    stage.claim(f"[{arm}] 25 latents are necessary, each with a fall of {bar} or more", count, None, None, len(latents), 25, count >= 25,
                 "a count of latents", of="latents", rule="at least 25", stopped=stopped[arm], because=necessity.untested(latents, "latent"))
     total = totals[totals.arm == arm].iloc[0]
     most = 0.5 + (total.auroc_full - 0.5) / 4
-    stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated, total.low, total.high, total.n,
-                round(most, 4), total.full_low > 0.5 and total.high <= most, f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; "
-                "null: three quarters of the way to 0.5", of="people", rule="the full AUROC's interval lies above 0.5, and the interval left at or below the null", stopped=stopped[arm])
-    stage.headline(**{f"{arm} {kind} necessary": int(necessary[(necessary.arm == arm) & (necessary.kind == kind)].necessary.sum()) for kind in sets})
+    stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated,
+                total.low, total.high, total.n, round(most, 4), total.full_low > 0.5 and total.high <= most,
+                f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; "
+                "null: three quarters of the way to 0.5", of="people", stopped=stopped[arm],
+                rule="the full AUROC's interval lies above 0.5, and the interval left at or below the null")
+    own = of_arm[arm]
+    stage.headline(**{f"{arm} {kind} necessary": int(own[own.kind == kind].necessary.sum()) for kind in sets})
 
 # %%
 if n_null:
     wrong = nulls.groupby("draw")[["needed", "necessary"]].sum() > 0
     e = estimates.share(int(wrong.needed.sum()), len(wrong))
     stage.claim("phenotypes without effects in which anything is called needed", *e, 0.05, e.value <= 0.05,
-                f"share of phenotypes; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls left out; Wilson interval",
+                f"share of phenotypes; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls left out; "
+                "Wilson interval",
                 of="phenotypes", rule="at most 0.05", stopped=no_go, because="" if e.n else "no set of latents can be tested")
 
 # %%
-own = necessary[necessary.arm == arms[0]]
-catalogue = rule.catalogue(named, own, sets, len(decoder), bool(stopped[arms[0]]))
+catalogue = rule.catalogue(named, of_arm[arms[0]], sets, len(decoder), bool(stopped[arms[0]]))
 stage.write_table("catalogue", catalogue)
 pd.crosstab(catalogue.plausible, catalogue.faithful.replace("", "no evidence"))
 
@@ -286,16 +301,18 @@ axes[0].legend(loc="upper left");
 
 # %%
 sound = necessary[necessary.necessary & ~necessary.arm.isin([arm for arm in arms if stopped[arm]])]
-lines = [f"# Decision: {'something is necessary' if len(sound) else 'nothing is necessary'} at a fall of {bar}, in the arms that nothing stops", "",
+what = "something is necessary" if len(sound) else "nothing is necessary"
+lines = [f"# Decision: {what} at a fall of {bar}, in the arms that nothing stops", "",
          "Written by 05_validation from `necessity.csv`; the rule is in the notebook.", "",
          "| arm | AUROC | kind | tested | needed | necessary | strongly | largest fall (95 %) |", "|---|---|---|---|---|---|---|---|"]
 for (arm, kind), tested in necessary.groupby(["arm", "kind"], sort=False):
     best = tested.loc[tested.delta.idxmax()]
-    lines.append(f"| {arm} | {best.auroc_full:.3f} | {kind} | {len(tested)} | {tested.needed.sum()} | {tested.necessary.sum()} | {tested.strongly_necessary.sum()} | "
-                 f"{best['name']} {best.delta:.4f} ({best.low:.4f} to {best.high:.4f}) |")
+    lines.append(f"| {arm} | {best.auroc_full:.3f} | {kind} | {len(tested)} | {tested.needed.sum()} | {tested.necessary.sum()} | "
+                 f"{tested.strongly_necessary.sum()} | {best['name']} {best.delta:.4f} ({best.low:.4f} to {best.high:.4f}) |")
 lines += ["", *[f"- {arm}: {'claims stopped by ' + stopped[arm] if stopped[arm] else 'no alarm fired'}" for arm in arms]]
 if n_null:
-    lines.append(f"- {n_null} phenotypes without effects: {int(nulls.necessary.sum())} necessary, {int(nulls.needed.sum())} needed of {int(nulls.tested.sum())} tests")
+    n_necessary, n_needed, n_tested = nulls[["necessary", "needed", "tested"]].sum().astype(int)
+    lines.append(f"- {n_null} phenotypes without effects: {n_necessary} necessary, {n_needed} needed of {n_tested} tests")
 stage.write_text("decisions.md", "\n".join(lines) + "\n")
 
 # %% [markdown]
@@ -309,24 +326,27 @@ if truth_variants_path:
     variants = io.read_csv(inputs.find(study, truth_variants_path))
     causal = set(variants.loc[variants.causal.astype(bool), "destroys_site"])
     motif = truth.motif_read(io.read_table(study, "04_annotation", "associations"))
-    scored = truth.of_causal(arms[0], necessary[necessary.arm == arms[0]], sets, motif, causal)
+    scored = truth.of_causal(arms[0], of_arm[arms[0]], sets, motif, causal)
     stage.write_table("planted", scored)
     print(scored.round(3).to_string(index=False))
 
 # %%
 if len(scored):
     for row in scored[scored.kind == "closure"].itertuples():
-        stage.claim(f"[{row.arm}] {row.score} of planted causal motifs among necessary closures is at least 0.8", row.value, row.low, row.high, row.n, 0.8, row.value >= 0.8,
-                    f"{row.k} of {row.n}, Wilson interval; causal: {row.motifs}; the demo's motifs and `together` were chosen on its seed 0, demo-1 is another seed",
+        stage.claim(f"[{row.arm}] {row.score} of planted causal motifs among necessary closures is at least 0.8",
+                    row.value, row.low, row.high, row.n, 0.8, row.value >= 0.8,
+                    f"{row.k} of {row.n}, Wilson interval; causal: {row.motifs}; "
+                    "the demo's motifs and `together` were chosen on its seed 0, demo-1 is another seed",
                     of="motifs" if row.score == "recall" else "sets", rule="at least 0.8", stopped=stopped[row.arm],
                     because="" if row.n else "no closure is necessary" if row.score == "precision" else "no motif is causal")
 
 # %%
 if len(scored):
-    latents = necessary[(necessary.arm == arms[0]) & (necessary.kind == "latent")].assign(latent=lambda t: t.name.astype(int)).merge(motif.reset_index(), on="latent")
+    latents = of_arm[arms[0]].query("kind == 'latent'").assign(latent=lambda t: t.name.astype(int)).merge(motif.reset_index(), on="latent")
     match = ablation.causal_match(latents.delta.to_numpy(), latents.motif.to_numpy(), sorted(causal), 1000, seed)
-    stage.claim(f"[{arms[0]}] ablating latents of causal motifs costs more than ablating latents of other motifs", match["auroc"], None, None, match["n"],
-                round(match["null_95"], 4), match["p"] <= 0.05, f"AUROC of the fall; null: 95 % of motifs dealt out anew, p {match['p']:.3f}", of="latents",
+    stage.claim(f"[{arms[0]}] ablating latents of causal motifs costs more than ablating latents of other motifs", match["auroc"],
+                None, None, match["n"], round(match["null_95"], 4), match["p"] <= 0.05,
+                f"AUROC of the fall; null: 95 % of motifs dealt out anew, p {match['p']:.3f}", of="latents",
                 rule="permutation p at most 0.05", stopped=stopped[arms[0]],
                 because="" if np.isfinite(match["auroc"]) else "latents of causal motifs, or of others, are missing among those tested")
 

@@ -111,8 +111,8 @@ check = patching.check(attributed[:, chosen_latents], exact, seed=seed)
 patched = pd.DataFrame({"latent": chosen_latents, "attribution": attributed[:, chosen_latents].mean(0), "exact": exact.mean(0)})
 stage.write_table("patching", patched.merge(named[["latent", "concept", "family"]], on="latent", how="left"))
 stage.claim(f"[{arm}] attribution patching ranks latents as exact patching does", *check.spearman, 0.8, check.trusted,
-            f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} windows, probe at {patch_site}; bootstrap over latents",
-            of="latents", rule="Spearman at least 0.8", stopped=stopped,
+            f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} windows, probe at {patch_site}; "
+            "bootstrap over latents", of="latents", rule="Spearman at least 0.8", stopped=stopped,
             because="" if check.spearman.n > 2 else f"{check.spearman.n} latents are attributed anything, too few to rank")
 check
 
@@ -133,14 +133,16 @@ still = patching.run_clean(model, [subjects.texts[u] for u in few.unit], site)
 sd = steering.latent_sd(sae, clean.acts)
 steered = largest[sd[largest] > 0]
 doses = steering.steer(model, sae, still, patch_site, weight[part_of.loc[few.unit]], steered, sd, n_controls=5, seed=seed)
-stage.write_table("steering_doses", doses.groupby(["latent", "direction", "draw", "eps"], as_index=False)[["change", "kl", "norm", "beyond"]].mean())
+means = doses.groupby(["latent", "direction", "draw", "eps"], as_index=False)[["change", "kl", "norm", "beyond"]].mean()
+stage.write_table("steering_doses", means)
 response = steering.summarise(doses)
 stage.write_table("steering", response)
 steep = steering.against_controls(response)
 e = estimates.share(int(steep.over.sum()), len(steep))
 stage.claim(f"[{arm}] steering a latent of large fall moves the score more than every control of equal norm", *e, 1 / 11, e.low > 1 / 11,
-            f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not independent; by chance 1 in 11",
-            of="latents", rule="the interval lies above 1 in 11", stopped=stopped, because="" if e.n else "no latent tested varies on these windows")
+            f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not "
+            "independent; by chance 1 in 11", of="latents", rule="the interval lies above 1 in 11", stopped=stopped,
+            because="" if e.n else "no latent tested varies on these windows")
 steep.round(4)
 
 # %%
@@ -150,7 +152,8 @@ for _, group in doses[doses.latent.isin(steered[:3])].groupby("latent", sort=Fal
         for _, draw in group[group.direction == direction].groupby("draw"):
             mean = draw.groupby("eps")[["change", "kl"]].mean()
             for ax, column in zip(axes, ("change", "kl"), strict=True):
-                ax.plot(mean.index, mean[column], color=colour, lw=1.2 if direction == "latent" else 0.5, zorder=2 if direction == "latent" else 1)
+                own = direction == "latent"
+                ax.plot(mean.index, mean[column], color=colour, lw=1.2 if own else 0.5, zorder=2 if own else 1)
 axes[0].set(xlabel="dose (sd of the latent)", ylabel="change of score (log odds)")
 axes[1].set(xlabel="dose (sd of the latent)", ylabel="collateral (nats per token)");
 
@@ -194,25 +197,30 @@ stage.write_table("agreement", agreement)
 explanations.set_index("method").T.round(3)
 
 # %%
+points = "the interval lies above 0.5, and p is at most 0.0125"
 for row in explanations.itertuples():
     stop = stopped if row.method == "SAE latents" else alarmed[arm]  # the others read model and probe alone
-    stage.claim(f"[{arm}] {row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n, round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125,
-                f"{what}; AUROC of |value| per base, mean over windows; bootstrap over windows; null: 95 % of site masks rolled inside their window, "
-                f"p {row.p:.4f}, four methods (Bonferroni)", of="windows", rule="the interval lies above 0.5, and p is at most 0.0125", stopped=stop,
+    stage.claim(f"[{arm}] {row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n,
+                round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125, f"{what}; AUROC of |value| per base, mean over windows; "
+                f"bootstrap over windows; null: 95 % of site masks rolled inside their window, p {row.p:.4f}, four methods (Bonferroni)",
+                of="windows", rule=points, stopped=stop,
                 because="" if row.n else "no window explained is part site, part not")
-    stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion, row.deletion_low, row.deletion_high,
-                len(twins[0].values), 0.0, row.deletion_low > 0, "area between the curves, in units of the whole replacement; bootstrap over windows; one of "
-                "four methods, not corrected", of="windows", rule="the interval lies above 0", stopped=stop)
+    stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion,
+                row.deletion_low, row.deletion_high, len(twins[0].values), 0.0, row.deletion_low > 0, "area between the curves, in units "
+                "of the whole replacement; bootstrap over windows; one of four methods, not corrected",
+                of="windows", rule="the interval lies above 0", stopped=stop)
 if no_attention:
     stage.claim(f"[{arm}] attention rollout is larger inside sites than outside", None, None, None, 0, None, False, of="windows",
-                rule="the interval lies above 0.5, and p is at most 0.0125", stopped=alarmed[arm], because=no_attention)
+                rule=points, stopped=alarmed[arm], because=no_attention)
 
 # %%
 figure, axes = style.axes(1, 3, height=2.2, sharey=True)
-for ax, (value, low, high, chance, title) in zip(axes, [("auroc", "low", "high", "null", f"AUROC, {what}"), ("deletion", "deletion_low", "deletion_high", None, "deletion area"),
-                                                      ("sanity", "sanity_low", "sanity_high", "sanity_null", "|rank r| with random weights")], strict=True):
+panels = [("auroc", "low", "high", "null", f"AUROC, {what}"), ("deletion", "deletion_low", "deletion_high", None, "deletion area"),
+          ("sanity", "sanity_low", "sanity_high", "sanity_null", "|rank r| with random weights")]
+for ax, (value, low, high, chance, title) in zip(axes, panels, strict=True):
     for i, row in explanations.iterrows():
-        ax.errorbar(row[value], i, xerr=[[row[value] - row[low]], [row[high] - row[value]]], fmt="o", color=style.COLOURS.get(row.method, style.COLOURS["SAE"]), capsize=2)
+        colour, bar = style.COLOURS.get(row.method, style.COLOURS["SAE"]), [[row[value] - row[low]], [row[high] - row[value]]]
+        ax.errorbar(row[value], i, xerr=bar, fmt="o", color=colour, capsize=2)
         if chance:
             ax.plot(row[chance], i, "|", color="0.3", ms=9)
     ax.set(xlabel=title)

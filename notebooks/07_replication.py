@@ -85,22 +85,26 @@ target = again.Target(y, fitted.groups, run, seed=seed)
 # %%
 seeds = {name: format.load(training / folder, site, identity) for name, folder in chosen["seeds"].items()}
 first, *others = seeds
-moved = {name: fitted.moved if chosen["seeds"][name] == chosen["folder"] else subjects.changes(other, site) for name, other in seeds.items()}
+own = {name: folder == chosen["folder"] for name, folder in chosen["seeds"].items()}
+moved = {name: fitted.moved if own[name] else subjects.changes(other, site) for name, other in seeds.items()}
 costs = {name: again.cost(moved[name], other.W_dec.detach().numpy(), target) for name, other in seeds.items()}
+
+# %%
 replicated = pd.DataFrame()
 rule_of_seeds = "the interval lies above the share with permuted decoders"
 if not others:
-    stage.claim(f"[{arm}] latents of largest fall come again in other seeds, with their fall, more often than by chance", None, None, None, 0, None, False,
-                of="latents", rule=rule_of_seeds, stopped=stopped, because="03 trained one seed")
+    stage.claim(f"[{arm}] latents of largest fall come again in other seeds, with their fall, more often than by chance",
+                None, None, None, 0, None, False, of="latents", rule=rule_of_seeds, stopped=stopped, because="03 trained one seed")
 else:
     matches = [replication.partners(sae, seeds[name]) for name in others]
     by_chance = [replication.partners(sae, seeds[name], permuted=seed) for name in others]
-    measured = [one.table for one in costs.values()]
-    replicated = replication.with_effect(claimed, [t.delta.to_numpy() for t in measured], [t.low.to_numpy() for t in measured], matches, by_chance, seed=seed)
+    deltas, lows = ([one.table[column].to_numpy() for one in costs.values()] for column in ("delta", "low"))
+    replicated = replication.with_effect(claimed, deltas, lows, matches, by_chance, seed=seed)
     stage.write_table("replication_seeds", replicated)
     e, by_luck = estimates.share(int(replicated.replicated.sum()), len(replicated)), float(replicated.null_permuted.mean())
-    stage.claim(f"[{arm}] latents of largest fall come again in two thirds of {len(seeds)} seeds, with their fall, more often than by chance", *e, round(by_luck, 4),
-                e.low > by_luck, "share; Wilson interval; null: permuted decoders", of="latents", rule=rule_of_seeds, stopped=stopped,
+    stage.claim(f"[{arm}] latents of largest fall come again in two thirds of {len(seeds)} seeds, "
+                "with their fall, more often than by chance", *e, round(by_luck, 4), e.low > by_luck,
+                "share; Wilson interval; null: permuted decoders", of="latents", rule=rule_of_seeds, stopped=stopped,
                 because="" if e.n else "no latent can be tested")
 replicated.round(4)
 
@@ -127,7 +131,8 @@ else:
     e = estimates.share(int(seen.sum()), len(seen) * len(others))
     stage.claim(closures_again, *e, 1.0, e.value == 1,
                 "share of closures and seeds with that fall and a lower bound above 0: "
-                + "; ".join(f"{name}: {k} of {len(others)}" for name, k in seen.items()) + "; Wilson interval", of="pairs", rule="all of them", stopped=stopped)
+                + "; ".join(f"{name}: {k} of {len(others)}" for name, k in seen.items()) + "; Wilson interval",
+                of="pairs", rule="all of them", stopped=stopped)
     print(table[["family", "seed", "latents", "delta", "low", "high"]].round(4).to_string(index=False))
 
 # %% [markdown]
@@ -141,15 +146,17 @@ halves = replication.split_half(y, run.score[0], change, fitted.groups, n_splits
 stage.write_table("replication_halves", halves)
 half = halves[halves.latent < 0].set_index("measure")
 ranked = half.loc["rank_correlation"]
-stage.claim(f"[{arm}] falls rank alike in two halves of the cohort", ranked.value, ranked.low, ranked.high, int(ranked.n), 0.0, ranked.low > 0,
-            f"Spearman over latents, central 95 % of {n_splits} splits; Pearson, which the few large ones carry, gives {half.value['spearman_brown']:.2f} "
-            f"(Spearman-Brown); of the largest in one half {half.value.get('carried', np.nan):.2f} fall in the other", of="latents",
-            rule="the central 95 % of splits lies above 0", stopped=stopped, because="" if ranked.n > 1 else "fewer than two latents move anybody")
+stage.claim(f"[{arm}] falls rank alike in two halves of the cohort", ranked.value, ranked.low, ranked.high, int(ranked.n), 0.0,
+            ranked.low > 0, f"Spearman over latents, central 95 % of {n_splits} splits; Pearson, which the few large ones carry, "
+            f"gives {half.value['spearman_brown']:.2f} (Spearman-Brown); "
+            f"of the largest in one half {half.value.get('carried', np.nan):.2f} fall in the other", of="latents",
+            rule="the central 95 % of splits lies above 0", stopped=stopped,
+            because="" if ranked.n > 1 else "fewer than two latents move anybody")
 half.round(3)
 
 # %% [markdown]
-# **Reading.** `carried`: of as many latents as are asked about, chosen in one half, the share whose fall is above 0 in the other. The halves
-# share the probes: this is the noise of those tested, not of those trained on.
+# **Reading.** `carried`: of as many latents as are asked about, chosen in one half, the share whose fall is above 0 in the other. The
+# halves share the probes: this is the noise of those tested, not of those trained on.
 #
 # ## At other layers
 #
@@ -158,12 +165,13 @@ half.round(3)
 # %%
 n_stored = len(subjects.acts.tokens["unit"])
 sampled = np.sort(np.random.default_rng(seed).choice(n_stored, min(n_tokens, n_stored), replace=False))
-profiles, deltas, rates = {}, {}, {}
+profiles, deltas, rates, how = {}, {}, {}, (settings["n_folds"], 1, settings["C_grid"], settings["seed"])
 for where, held in chosen["layers"].items():
     own = where == site
     other = sae if own else format.load(training / held["sae"], where, identity)
-    of_layer = run if own else validate.repeated(subjects.features(where), y, fitted.groups, settings["n_folds"], 1, settings["C_grid"], settings["seed"])
-    cost = again.cost(fitted.moved if own else subjects.changes(other, where), other.W_dec.detach().numpy(), again.Target(y, fitted.groups, of_layer, seed=seed))
+    of_layer = run if own else validate.repeated(subjects.features(where), y, fitted.groups, *how)
+    moves = fitted.moved if own else subjects.changes(other, where)
+    cost = again.cost(moves, other.W_dec.detach().numpy(), again.Target(y, fitted.groups, of_layer, seed=seed))
     profiles[where], deltas[where] = cost.change[0], cost.table.delta.to_numpy()
     rates[where] = np.asarray((evaluate.latents_of(other, subjects.acts.acts[where], sampled) > 0).mean(0)).ravel()
 if len(profiles) > 1:
@@ -188,7 +196,8 @@ untrained = adapter.load(io.data_path(model_path), random_init=True, seed=seed)
 others = {"twin of random weights": (untrained, format.load(training / "twin", site, untrained.identity), site)}
 if second_model_path:
     second = adapter.load(io.data_path(second_model_path))
-    others[second_model_path.rsplit("/", 1)[-1]] = second, format.load(io.data_path(second_sae_path), second_site, second.identity), second_site
+    second_sae = format.load(io.data_path(second_sae_path), second_site, second.identity)
+    others[second_model_path.rsplit("/", 1)[-1]] = second, second_sae, second_site
 ours = across.on_bases(model, sae, site, sequences)
 rows = [{"model": name} | across.compare_models(ours, across.on_bases(*other, sequences), 1000, seed) for name, other in others.items()]
 models = pd.DataFrame(rows)
@@ -196,8 +205,8 @@ stage.write_table("replication_models", models)
 models.round(3)
 
 # %% [markdown]
-# **Reading.** `share`: pairs of correlation 0.5 or more, of the smaller number of latents; a second model says something if it is above both
-# its null and the twin.
+# **Reading.** `share`: pairs of correlation 0.5 or more, of the smaller number of latents; a second model says something if it is above
+# both its null and the twin.
 
 # %%
 stage.finish()

@@ -4,10 +4,10 @@
     python tests/content.py compare before.json after.json [--map moves.txt]
 
 A part is a column of a CSV or Parquet table, a dataset or attribute of an HDF5 file, a tensor of a safetensors file, a
-value of a JSON or YAML file, a text, or a picture; of claims, which are one pool whatever stage records them, a part is a claim. What tells of the run and not of the result is left out: manifests,
-executed notebooks, wall times, progress, and which code made a store. `tests/expected/<study>.json` is the list that a change
-which moves walls is compared with. `--map`: lines `old path -> new path` (or `old prefix/ -> new prefix/`), of
-files that moved. Exit status 1 when anything differs.
+value of a JSON or YAML file, a text, or a picture; of claims, which are one pool whatever stage records them, a part is a
+claim. What tells of the run and not of the result is left out: manifests, executed notebooks, wall times, progress, and which
+code made a store. `tests/expected/<study>.json` is the list that a change which moves walls is compared with.
+`--map`: lines `old path -> new path` (or `old prefix/ -> new prefix/`), of files that moved. Exit status 1 when anything differs.
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ def grades(table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents:
     return out
 
 
-def catalogue(features: pd.DataFrame, table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents: int, stopped: bool) -> pd.DataFrame:
+def catalogue(
+    features: pd.DataFrame, table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents: int, stopped: bool
+) -> pd.DataFrame:  # fmt: skip
     """The features with `faithful`, what `grades` says ("stopped" for what a stop takes away), and each latent's own fall.
 
     features: a row a latent, in their order. table: rows of `judge` of one arm; of: its sets. New columns delta, delta_low,

@@ -35,7 +35,8 @@ def test_a_closure_comes_again_under_its_name_only():
     _, other, (a, b) = seed_of(np.random.default_rng(5).permutation(LATENTS))
     row = target.measure(own.change[:, :2].sum(1, keepdims=True)).drop(columns="latent")
     asked = pd.concat([row.assign(name=name, kind="closure", latents=2) for name in ("SMAD", "TAL")], ignore_index=True)
-    named = pd.DataFrame({"seed": ["s1", "s1", "s2", "s2"], "latent": [a, 7, a, b], "family": ["SMAD", "ETS", "SMAD", "TAL"], "q": [0.01, 0.01, 0.2, 0.2]})
+    rows = [("s1", a, "SMAD", 0.01), ("s1", 7, "ETS", 0.01), ("s2", a, "SMAD", 0.2), ("s2", b, "TAL", 0.2)]
+    named = pd.DataFrame(rows, columns=["seed", "latent", "family", "q"])
     table = again.closures(asked, "s0", {"s1": other, "s2": other}, named, target, 5, 0.9)
     # s1 names one of the two latents, and its twin comes along; in s2 no name holds, and ETS was not asked about
     assert table[["family", "seed", "latents"]].values.tolist() == [["SMAD", "s0", 2], ["TAL", "s0", 2], ["SMAD", "s1", 2]]

@@ -7,7 +7,7 @@ import pytest
 from lib.causal import beside, rule
 from lib.outcome import probe, validate
 from lib.outcome.null import null_target
-from tests.causal.test_rule import LATENTS, N, N_FOLDS, SETTINGS, Y, noise, signal, world
+from tests.causal.test_rule import LATENTS, N_FOLDS, SETTINGS, N, Y, noise, signal, world
 
 
 def planted():
@@ -37,7 +37,7 @@ def test_nothing_is_left_when_every_latent_is_ablated():
 
 
 def test_modes_by_hand():
-    activity, weight, evidence = planted()
+    _, _, evidence = planted()
     same = np.zeros_like(evidence.moved)
     names = {"latent": ["0", "2"], "closure": ["A"], "family": []}
     table = beside.by_mode(evidence, {"reference": evidence.moved, "as it is": same}, names)
@@ -88,7 +88,7 @@ def test_a_refit_finds_what_is_redundant_and_the_frozen_probe_does_not():
 
 
 def test_a_target_without_effect_is_seldom_needed_and_the_planted_one_is():
-    activity, weight, evidence = planted()
+    activity, _, evidence = planted()
     X = np.concatenate([activity, np.zeros((N, LATENTS))], axis=1)
 
     def verdicts(y):

@@ -45,7 +45,8 @@ def test_what_is_computed_from_it_is_the_same(whole, tmp_path):
     kept.write(tmp_path / "kept.h5", whole)
     again = kept.read(tmp_path / "kept.h5")
     decoder = np.random.default_rng(1).standard_normal((5, 3))
-    changes = [ablation.repeated_change(k.moved, decoder, k.arms["a.b - c"].run.probes, k.arms["a.b - c"].run.folds) for k in (whole, again)]
+    runs = [(k.moved, k.arms["a.b - c"].run) for k in (whole, again)]
+    changes = [ablation.repeated_change(moved, decoder, run.probes, run.folds) for moved, run in runs]
     assert np.array_equal(*changes) and np.abs(changes[0]).max() > 0
 
 
