@@ -294,7 +294,7 @@ def test_check_by_hand():
 
 
 def test_units_are_drawn_with_the_reference_of_their_windows(cohort):
-    _, tokens, units, _ = cohort
+    _, _, units, _ = cohort
     part = patching.sample_units(units, 1, seed=0)
     drawn = part[~part.is_reference]
     assert len(drawn) == 1 and part.unit.tolist() == sorted(part.unit)
