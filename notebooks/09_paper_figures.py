@@ -35,7 +35,7 @@ from lib.figures import annotation, causal, dictionaries, extraction, labels, nu
 from lib.stage import io, stops
 
 stage = io.open_stage(study, "09_paper_figures")
-STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "08_dna"]
+STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_explanations", "07_replication", "08_dna"]
 read = {name: io.read_table(study, name, "claims") for name in STAGES}
 about, arms, chosen, rule = (io.read_json(study, name, file) for name, file in (
     ("01_extraction", "study.json"), ("02_layer_hunting", "arms.json"), ("03_sae_training", "chosen.json"), ("05_validation", "rule.json")))
@@ -129,8 +129,8 @@ causal.necessity(stage, io.read_table(study, "05_validation", "necessity"), rule
 # what they name moves the score (bootstrap over windows). Last: AUROC of labelled variants by size of change, bootstrap over genes.
 
 # %%
-causal.explanations(stage, *(io.read_table(study, name, table) for name, table in (("05_validation", "agreement"), ("05_validation", "explanations"),
-                                                                                     ("08_dna", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
+causal.explanations(stage, *(io.read_table(study, name, table) for name, table in (
+    ("06_explanations", "agreement"), ("06_explanations", "explanations"), ("08_dna", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
 
 # %% [markdown]
 # ## The claims

@@ -4,10 +4,10 @@
     python tests/content.py compare before.json after.json [--map moves.txt]
 
 A part is a column of a CSV or Parquet table, a dataset or attribute of an HDF5 file, a tensor of a safetensors file, a
-value of a JSON or YAML file, a text, or a picture. What tells of the run and not of the result is left out: manifests,
-executed notebooks, wall times, progress, and which code made a store. `tests/expected/<study>.json` is the list that a change
-which moves walls is compared with. `--map`: lines `old path -> new path` (or `old prefix/ -> new prefix/`), of
-files that moved. Exit status 1 when anything differs.
+value of a JSON or YAML file, a text, or a picture; of claims, which are one pool whatever stage records them, a part is a
+claim. What tells of the run and not of the result is left out: manifests, executed notebooks, wall times, progress, and which
+code made a store. `tests/expected/<study>.json` is the list that a change which moves walls is compared with.
+`--map`: lines `old path -> new path` (or `old prefix/ -> new prefix/`), of files that moved. Exit status 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,31 @@ import pandas as pd
 import yaml
 from safetensors import safe_open
 
+CLAIMS = "claims.csv"
 OF_THE_RUN = {"manifest.json", "progress.md", "timings.csv"}
 OF_THE_CODE = {"computed_by"}  # attributes of a store
 
 
 def content(root: Path, study: str) -> dict[str, dict[str, str]]:
     """File below `outputs/<study>` or `figures/<study>` -> part -> hash."""
-    return {path.relative_to(root).as_posix(): {part: _hash(value) for part, value in parts(path)}
-            for path in files(root, study)}
+    held = files(root, study)
+    listed = {path.relative_to(root).as_posix(): {part: _hash(value) for part, value in parts(path)}
+              for path in held if path.name != CLAIMS}
+    for pool in ("outputs", "figures"):
+        tables = [path for path in held if path.name == CLAIMS and path.relative_to(root).parts[0] == pool]
+        if tables:
+            listed[f"{pool}/{study}/*/{CLAIMS}"] = {part: _hash(value) for part, value in claims(tables)}
+    return listed
+
+
+def claims(tables: list[Path]) -> Iterator[tuple[str, bytes]]:
+    """Every claim of some tables with what it says, but for the stage that it is of; one that is there twice is numbered."""
+    seen: Counter[str] = Counter()
+    for path in tables:
+        for row in _frame(path).drop(columns="stage", errors="ignore").to_dict("records"):
+            seen[row["claim"]] += 1
+            name = f"claim {row['claim']}" + (f" ({seen[row['claim']]})" if seen[row["claim"]] > 1 else "")
+            yield name, json.dumps(row, sort_keys=True).encode()
 
 
 def files(root: Path, study: str) -> list[Path]:
@@ -61,15 +79,16 @@ def parts(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _table(path: Path) -> Iterator[tuple[str, bytes]]:
-    if path.suffix == ".parquet":
-        frame = pd.read_parquet(path)
-    elif not path.read_text().strip():
-        frame = pd.DataFrame()
-    else:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = _frame(path)
     yield "rows", str(len(frame)).encode()
     for name in frame:
         yield f"column {name}", "\n".join(map(str, frame[name])).encode()
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.read_text().strip() else pd.DataFrame()
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, bytes]]:

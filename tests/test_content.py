@@ -62,3 +62,23 @@ def test_a_file_that_moved_is_found_through_the_map(two):
     (two / "moves.txt").write_text("# stages\noutputs/toy/01_first/ -> outputs/toy/02_second/\n")
     before, after = content(two / "before", "toy"), content(two / "after", "toy")
     assert differences(before, after, read_moves(two / "moves.txt")) == []
+
+
+def test_claims_are_one_pool_whatever_stage_records_them(two):
+    rows = [{"claim": "a falls", "value": 0.5, "verdict": "holds"}, {"claim": "b falls", "value": 0.1, "verdict": "does not hold"},
+            {"claim": "a falls", "value": 0.4, "verdict": "stopped"}]
+    for name, stages in (("before", [rows, []]), ("after", [rows[:1], rows[1:]])):
+        said = []
+        for stage, some in zip(("01_first", "02_second"), stages):
+            folder = two / name / "outputs/toy" / stage
+            folder.mkdir(exist_ok=True)
+            pd.DataFrame(some, columns=list(rows[0])).to_csv(folder / "claims.csv", index=False)
+            said.append(pd.DataFrame(some).assign(stage=stage))
+        (two / name / "figures/toy").mkdir(parents=True)
+        pd.concat(said).to_csv(two / name / "figures/toy/claims.csv", index=False)
+    assert changed(two) == []
+    table = pd.DataFrame(rows[1:]).assign(value=[0.2, 0.4])
+    table.to_csv(two / "after/outputs/toy/02_second/claims.csv", index=False)
+    assert changed(two) == ["changed: outputs/toy/*/claims.csv: claim b falls"]
+    table[:1].assign(value=0.1).to_csv(two / "after/outputs/toy/02_second/claims.csv", index=False)
+    assert changed(two) == ["gone: outputs/toy/*/claims.csv: claim a falls (2)"]

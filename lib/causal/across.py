@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from lib.causal import patching
 from lib.causal.replication import FEWEST, POOR, SAME, UNPAIRED
+from lib.models.adapter import Adapter
+from lib.sae import evaluate
+from lib.sae.model import SAE
 
 Latents = np.ndarray | sparse.csr_matrix
 
@@ -194,6 +199,33 @@ def _firing(latents: sparse.csr_matrix, halves: list[np.ndarray]) -> np.ndarray:
 def _beside_null(name: str, value: float, null: np.ndarray) -> dict[str, float]:
     p = (1 + (null >= value).sum()) / (1 + len(null))
     return {name: float(value), f"{name}_null_95": float(np.quantile(null, 0.95)), f"{name}_p": float(p)}
+
+
+@dataclass(frozen=True)
+class OnBases:
+    """One model on sequences that lie end to end: latents [token, latent], acts [token, d], spans [token, 2] on that axis."""
+
+    latents: Latents
+    acts: np.ndarray
+    spans: np.ndarray
+    n_bases: int
+
+
+def on_bases(adapter: Adapter, sae: SAE, site: str, sequences: Sequence[str]) -> OnBases:
+    """Run a model over sequences up to a site, and its dictionary over their tokens."""
+    clean = patching.run_clean(adapter, sequences, site)
+    start = np.concatenate([[0], np.cumsum([len(text) for text in sequences])])
+    spans = [np.stack([e.start[e.keep], e.end[e.keep]], 1) + at for e, at in zip(clean.encoded, start[:-1], strict=True)]
+    x = clean.acts.numpy()
+    return OnBases(evaluate.latents_of(sae, x, np.arange(len(x))), x, np.concatenate(spans), int(start[-1]))
+
+
+def compare_models(a: OnBases, b: OnBases, n_random: int, seed: int, most: int = 5000) -> dict[str, float]:
+    """cka of the activations on the first `most` bases that both cover, n_bases of these, and the summary of `across_models`."""
+    _, summary = across_models(a.latents, a.spans, b.latents, b.spans, a.n_bases, n_random, seed)
+    (x, covered_x), (y, covered_y) = (onto_bases(m.acts, m.spans, a.n_bases) for m in (a, b))
+    both = np.flatnonzero(covered_x & covered_y)[:most]
+    return {"cka": debiased_cka(x[both].toarray(), y[both].toarray()), "n_bases": len(both)} | summary
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:

@@ -212,6 +212,20 @@ def latent_attribution(scorers: Sequence[WindowScore], sequences: Sequence[str],
     return Attribution("SAE latents", values, time.perf_counter() - started)
 
 
+def explain(
+    scorers: Sequence[WindowScore], sequences: Sequence[str], sae: SAE, span: int, n_steps: int
+) -> tuple[list[Attribution], str]:
+    """All four methods on the same sequences, and why there is no attention rollout, or ""."""
+    out = [
+        mutagenesis(scorers, sequences, span), integrated_gradients(scorers, sequences, n_steps),
+        latent_attribution(scorers, sequences, sae),
+    ]  # fmt: skip
+    try:
+        return [*out, attention_rollout(scorers, sequences)], ""
+    except NotImplementedError as error:  # a model without attention
+        return out, str(error)
+
+
 # ---- bases ------------------------------------------------------------------------------------------------------
 
 

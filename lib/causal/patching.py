@@ -54,6 +54,24 @@ class Target:
     error: Tensor | None = None
 
 
+def sample_units(units: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """At most n units that are not the reference, drawn at random, and the reference units of their windows; by unit.
+
+    units: unit, window, is_reference. Where nobody differs from the reference, it alone: the first n units' windows.
+    """
+    others = units[~units["is_reference"]]
+    pool = others.sample(min(n, len(others)), random_state=seed)
+    windows = pool["window"] if len(pool) else units["window"].head(n)
+    return pd.concat([pool, units[units["is_reference"] & units["window"].isin(windows)]]).sort_values("unit")
+
+
+def tokens_of(tokens: dict[str, np.ndarray], part: pd.DataFrame) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """The tokens (unit, ref_start) of some units and these units, both numbered anew from 0 in the order of `part`."""
+    starts = [tokens["ref_start"][tokens["unit"] == u] for u in part["unit"]]
+    unit = np.repeat(np.arange(len(part)), [len(s) for s in starts])
+    return {"unit": unit, "ref_start": np.concatenate(starts)}, part.assign(unit=np.arange(len(part)))
+
+
 def reference_target(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> Target:
     """The reference haplotype's token over the same base; tables as in `ablation.align_to_reference`."""
     return Target(ablation.align_to_reference(tokens, units))

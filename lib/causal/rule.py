@@ -136,6 +136,21 @@ def grades(table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents:
     return out
 
 
+def catalogue(
+    features: pd.DataFrame, table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], n_latents: int, stopped: bool
+) -> pd.DataFrame:  # fmt: skip
+    """The features with `faithful`, what `grades` says ("stopped" for what a stop takes away), and each latent's own fall.
+
+    features: a row a latent, in their order. table: rows of `judge` of one arm; of: its sets. New columns delta, delta_low,
+    delta_high, p_max_t, NaN for a latent that was not tested.
+    """
+    graded = grades(table, of, n_latents)
+    own = table[table["kind"] == LATENT].assign(latent=lambda t: t["name"].astype(int))
+    own = own[["latent", "delta", "low", "high", "p_max_t"]].rename(columns={"low": "delta_low", "high": "delta_high"})
+    faithful = graded.mask(graded != "", "stopped") if stopped else graded
+    return features.assign(faithful=faithful).merge(own, on="latent", how="left")
+
+
 def _judged(evidence: Evidence, kind: str, settings: Settings) -> pd.DataFrame:
     """`judge` on the sets of one kind, in two steps unless they are single latents."""
     members = list(evidence.sets[kind].values())

@@ -15,7 +15,7 @@ from lib.stage import inputs, io, params
 
 E, H, T, A = "01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation"
 #: The stages of the written rule, of explanations and of the second model.
-RULE, EXPLAINED, SECOND = "05_validation", "05_validation", "05_validation"
+RULE, EXPLAINED, SECOND = "05_validation", "06_explanations", "07_replication"
 #: What readers raise for input that they cannot use.
 REFUSALS = (ValueError, OSError, KeyError, EOFError, zlib.error)
 

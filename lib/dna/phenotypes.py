@@ -9,6 +9,7 @@ import pandas as pd
 
 from lib.dna.genotypes import Genotypes
 from lib.dna.reference import Reference
+from lib.outcome.null import highest
 
 
 def simulate_phenotype(dosage: np.ndarray, beta: np.ndarray, case_share: float, seed: int) -> pd.DataFrame:
@@ -39,14 +40,8 @@ def _affected(
     genetic: np.ndarray, case_share: float, seed: int, shift: np.ndarray | float = 0
 ) -> pd.DataFrame:
     """The `case_share` of highest liability = genetic + shift + logistic noise, all log odds. genetic: [person]."""
-    n_people = len(genetic)
-    n_cases = round(case_share * n_people)
-    if not 0 < n_cases < n_people:
-        raise ValueError(f"case_share {case_share} of {n_people} people gives {n_cases} cases")
-    liability = genetic + shift + np.random.default_rng(seed).logistic(size=n_people)
-    phenotype = np.zeros(n_people, dtype=int)
-    phenotype[np.argsort(-liability, kind="stable")[:n_cases]] = 1
-    return pd.DataFrame({"phenotype": phenotype, "genetic": genetic, "liability": liability})
+    liability = genetic + shift + np.random.default_rng(seed).logistic(size=len(genetic))
+    return pd.DataFrame({"phenotype": highest(liability, case_share), "genetic": genetic, "liability": liability})
 
 
 ARMS = ("additive", "nod2", "structure", "null")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lib.annotate import association
 from lib.annotate.ladder import profile
+from lib.stats import estimates
 
 
 def recovery(read: pd.DataFrame, best: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, methods: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -88,3 +89,42 @@ def _on_sites(hits: pd.DataFrame, sites: pd.DataFrame) -> dict[tuple[str, str], 
     found = found[2 * shared >= shorter].drop_duplicates(["index", "concept_site"])
     total = hits["concept"].value_counts()
     return {pair: n / total[pair[0]] for pair, n in found.groupby(["concept", "concept_site"]).size().items()}
+
+
+def motif_read(associations: pd.DataFrame) -> pd.Series:
+    """The planted motif whose sites each latent reads best on validation, among those with q below 0.05: latent -> motif.
+
+    associations: method, kind, concept ("site MOTIF +"), latent, q, f1_validation, as of 04.
+    """
+    sites = associations[(associations["method"] == "SAE") & (associations["kind"] == "true site") & (associations["q"] < 0.05)]
+    sites = sites.sort_values("f1_validation", ascending=False).drop_duplicates("latent")
+    return sites.set_index("latent")["concept"].str.removeprefix("site ").str[:-2].rename("motif")
+
+
+def of_causal(
+    arm: str, table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], motif: pd.Series, causal: set[str]
+) -> pd.DataFrame:  # fmt: skip
+    """Are the necessary sets those of causal motifs? arm, kind, score (recall over motifs, precision over sets), value, low,
+    high (Wilson), k, n, motifs; last, the share of latents of necessary closures that read a site, whose site is causal.
+
+    table: rows of `rule.judge` of that arm; of: kind -> name -> latents; motif: from `motif_read`. A set is right
+    if the motif that most of its latents read is causal; a tie with another motif is not right.
+    """
+    necessary, names, rows = table[table["necessary"]], ", ".join(sorted(causal)), []
+    for kind, sets in of.items():
+        some = necessary.loc[necessary["kind"] == kind, "name"]
+        reads = [set(motif.reindex(sets[name]).mode()) for name in some]
+        right = [motifs for motifs in reads if motifs and motifs <= causal]
+        for score, k, n in (("recall", len(set().union(*right)), len(causal)), ("precision", len(right), len(reads))):
+            rows.append((arm, kind, score, *_share(k, n), names))
+    closed = [of["closure"][name] for name in necessary.loc[necessary["kind"] == "closure", "name"]]
+    own = motif.reindex(np.unique(np.concatenate([np.zeros(0, int), *closed]))).dropna()
+    what = "latents of necessary closures that read a true site"
+    rows.append((arm, what, "precision", *_share(int(own.isin(causal).sum()), len(own)), names))
+    return pd.DataFrame(rows, columns=["arm", "kind", "score", "value", "low", "high", "k", "n", "motifs"])
+
+
+def _share(k: int, n: int) -> tuple[float, float, float, int, int]:
+    """value, low, high, k, n."""
+    e = estimates.share(k, n)
+    return e.value, e.low, e.high, k, e.n

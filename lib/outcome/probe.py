@@ -169,6 +169,11 @@ def choose_C(
     return grid[best], float(means[best]), scores[best]
 
 
+def final(X: np.ndarray, y: np.ndarray, grid: list[float], seed: int, groups: np.ndarray | None = None, metric: Metric = BINARY) -> Probe:
+    """The probe fitted on everybody, of the C that inner cross-validation chooses; for subjects that no fold holds."""
+    return fit(X, y, choose_C(X, y, grid, seed, groups, metric)[0], metric)
+
+
 def _shape(y: np.ndarray, metric: Metric) -> tuple[int, ...]:
     """Of a score: (person,), or (class, person)."""
     return (int(y.max()) + 1, len(y)) if metric.target == "class" else (len(y),)

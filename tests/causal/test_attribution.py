@@ -10,6 +10,7 @@ import torch
 from lib.causal import attribution
 from lib.models import adapter as models
 from lib.models import sequence as sq
+from lib.sae.model import SAE, SAEConfig
 from tests import helpers
 
 SITE = "resid_post.1"
@@ -168,8 +169,6 @@ def test_integrated_gradients_of_many_are_those_of_each(esm):
 
 
 def test_latents_their_bias_and_the_error_add_up_to_the_score(esm):
-    from lib.sae.model import SAE, SAEConfig
-
     sae = SAE(SAEConfig("topk", 16, 40, 4)).eval()
     sae.b_dec.data += torch.randn(16, generator=torch.Generator().manual_seed(0))
     texts, W = (
@@ -243,3 +242,22 @@ def test_written_file_holds_everything(tmp_path):
     slower = [replace(a, seconds=a.seconds + 1.5) for a in both]
     attribution.write(tmp_path / "b.h5", slower, {"site": SITE})
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_all_methods_at_once_are_each_alone(esm, monkeypatch):
+    texts = [helpers.random_dna(20, 5), helpers.random_dna(20, 6)]
+    scorers = [attribution.WindowScore(esm, SITE, DIRECTION)] * 2
+    torch.manual_seed(0)
+    sae = SAE(SAEConfig("topk", 16, 40, 4)).eval()
+    got, why_not = attribution.explain(scorers, texts, sae, 8, 20)
+    alone = [attribution.mutagenesis(scorers, texts, 8), attribution.integrated_gradients(scorers, texts, 20),
+             attribution.latent_attribution(scorers, texts, sae), attribution.attention_rollout(scorers, texts)]  # fmt: skip
+    assert why_not == "" and [a.method for a in got] == [a.method for a in alone]
+    assert all(np.array_equal(a.values, b.values, equal_nan=True) for a, b in zip(got, alone))
+
+    def without_attention(*arguments):
+        raise NotImplementedError("this model has no attention")
+
+    monkeypatch.setattr(attribution, "attention_rollout", without_attention)
+    got, why_not = attribution.explain(scorers, texts, sae, 8, 20)
+    assert len(got) == 3 and why_not == "this model has no attention"

@@ -291,3 +291,24 @@ def test_check_by_hand():
     assert np.isnan(two.spearman.value) and two.spearman.n == 2 and not two.trusted
     with pytest.raises(ValueError, match="the same units and latents"):
         patching.check(np.ones((2, 4)), np.ones((2, 5)))
+
+
+def test_units_are_drawn_with_the_reference_of_their_windows(cohort):
+    _, _, units, _ = cohort
+    part = patching.sample_units(units, 1, seed=0)
+    drawn = part[~part.is_reference]
+    assert len(drawn) == 1 and part.unit.tolist() == sorted(part.unit)
+    assert part[part.is_reference].window.tolist() == drawn.window.tolist()  # of that window alone
+    assert patching.sample_units(units, 9, seed=0).unit.tolist() == list(range(6))
+    alone = patching.sample_units(units[units.is_reference], 1, seed=0)  # nobody differs
+    assert alone.unit.tolist() == [0]
+
+
+def test_tokens_of_some_units_are_numbered_anew(cohort):
+    _, tokens, units, targets = cohort
+    some, part = patching.tokens_of(tokens, units.loc[[3, 5]])
+    assert part.unit.tolist() == [0, 1] and part.window.tolist() == [1, 1]
+    for new, old in ((0, 3), (1, 5)):
+        assert np.array_equal(some["ref_start"][some["unit"] == new], tokens["ref_start"][tokens["unit"] == old])
+    every, _ = patching.tokens_of(tokens, units)
+    assert np.array_equal(patching.reference_target(every, units).row, targets["reference"].row)

@@ -433,3 +433,20 @@ def test_neighbouring_sites_of_the_demo_model_share_their_dimensions():
     x, y = acts.values()
     shuffled = np.random.default_rng(1).permutation(y)
     assert across.debiased_cka(x, y) > 0.5 and abs(across.debiased_cka(x, shuffled)) < 0.05
+
+
+def test_a_model_is_itself_on_the_same_sequences():
+    model = adapter.load(io.ROOT / "params/demo/model")
+    letters = np.random.default_rng(0).choice(list("ACGT"), (16, 150))
+    texts, site = ["".join(row) for row in letters], "resid_post.2"
+    torch.manual_seed(0)
+    sae = SAE(SAEConfig(d_in=model.d_model, d_sae=48, architecture="topk", k=8))
+    one = across.on_bases(model, sae, site, texts)
+    assert one.n_bases == 16 * 150 and one.latents.shape == (len(one.acts), 48) and len(one.spans) == len(one.acts)
+    batch = model.encode(texts)
+    assert np.array_equal(one.spans, np.stack([batch.start, batch.end], axis=1) + 150 * np.asarray(batch.unit)[:, None])
+    same = across.compare_models(one, one, 50, 0, most=300)
+    assert same["n_bases"] == 300 and same["cka"] == pytest.approx(1) and same["mean"] == pytest.approx(1)
+    twin = adapter.load(io.ROOT / "params/demo/model", random_init=True, seed=0)
+    other = across.compare_models(one, across.on_bases(twin, sae, site, texts), 50, 0, most=300)
+    assert other["cka"] < 0.9 and list(other)[:2] == ["cka", "n_bases"]

@@ -1,0 +1,215 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 · What moves the score?
+#
+# **Question.** 05 asked which latents the prediction needs, in closed form, at the dictionary's own site. What else moves the score,
+# and does it say the same? Three answers: patching, where the probe reads a later site; steering, the other way round; and
+# the bases that four methods of attribution name.
+#
+# **Claims.** Attribution patching ranks latents as exact patching does (it fails below a Spearman correlation of 0.8). Steering a latent
+# of large fall moves the score more than every control of equal norm (it fails unless the share's interval lies above 1 in 11).
+# Each method is larger inside sites than outside, and what it names, deleted, moves the score faster than a random order (each fails
+# unless its interval lies above 0.5, or 0). All are of the first arm.
+#
+# Reads 00 to 05, and fits one probe, at `patch_site`. Leaves `patching.csv`, `steering.csv`, `steering_doses.csv`, `explanations.csv`,
+# `timings.csv`, `agreement.csv`, `attributions.h5`, `attribution_windows.csv`.
+
+# %% tags=["parameters"]
+study = "demo"
+patch_site = "resid_post.3"       # later site whose probe is read when the forward restarts from the cached layer
+n_patch_units = 64                # [2, 1e5] units patched
+n_exact = 200                     # [2, 1e5] latents patched exactly, to check attribution patching
+n_steer_units = 16                # [1, 1e4] units steered
+n_sequences = 100                 # [2, 1e5] reference units on which explanations are compared
+n_checked = 30                    # [1, 1e5] of these, the units for deletion, insertion and the model of random weights
+ism_span = 128                    # [1, 1e6] central letters of a unit that are mutated in silico
+ig_steps = 20                     # [1, 1e4] first number of steps of integrated gradients; doubled until it converges
+seed = 0  # [0, 4e9] of all that is drawn at random
+
+# %%
+import numpy as np
+import pandas as pd
+
+from lib.causal import attribution, beside, explain, kept, necessity, patching, steering
+from lib.causal import subjects as stored
+from lib.corpus import corpus as corpora
+from lib.figures import causal, style
+from lib.models import adapter
+from lib.outcome import probe
+from lib.sae import format
+from lib.stage import io, stops
+from lib.stats import estimates
+
+stage = io.open_stage(study, "06_explanations")
+
+# %%
+corpus = corpora.load(study)
+kind, words = corpus.module, corpus.words
+settings = io.read_json(study, "02_layer_hunting", "settings.json")  # the probes are those of 02
+rule = io.read_json(study, "05_validation", "rule.json") | io.read_json(study, "05_validation", "settings.json")
+chosen = io.read_json(study, "03_sae_training", "chosen.json")
+site, arm = chosen["site"], rule["arms"][0]
+model = adapter.load(corpus.model_path(), expect=io.read_json(study, "01_extraction", "model.json"))
+sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"]), site, model.identity)
+patching.check_order(model, site, patch_site)
+named = io.read_table(study, "04_annotation", "features")
+necessary = necessity.verdicts([io.read_table(study, "05_validation", "necessity")])
+largest = np.array(beside.largest(necessary[necessary.arm == arm], "latent", rule["n_claimed"]), dtype=int)  # latents of largest fall
+alarmed, no_go = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms")), stops.of_dictionary(chosen)
+stopped = stops.joined(alarmed[arm], no_go)  # what is said of latents rests on the dictionary; rival explanations do not
+
+# %% [markdown]
+# What 01 read, 05 fitted, and where sites are: all that is known of subjects here comes from this cell.
+
+# %%
+subjects = stored.read(corpus)
+fitted = kept.read(io.private_path(study, "05_validation", "kept.h5"))
+y, units, n_parts = fitted.arms[arm].y, subjects.units, len(subjects.readout.parts)
+part_of = units.set_index("unit").locus.map({name: i for i, name in enumerate(subjects.readout.parts)})  # unit -> which of them it belongs to
+
+
+# %% [markdown]
+# ## A probe further on: patching from the cached layer
+#
+# The closed form needs a probe on the dictionary's own site. Where the probe reads a later site, the forward restarts
+# from the stored layer. Attribution patching screens all latents at once; it is used only if it ranks the top latents
+# as exact patching does (Spearman at least 0.8).
+
+# %%
+further = probe.final(subjects.features(patch_site), y, settings["C_grid"], settings["seed"], fitted.groups)
+weight = further.coef.reshape(n_parts, -1)
+part = patching.sample_units(units, n_patch_units, seed)
+clean = patching.run_clean(model, [subjects.texts[u] for u in part.unit], site)
+target = patching.reference_target(*patching.tokens_of(subjects.acts.tokens, part))
+w = weight[part_of.loc[part.unit]]
+attributed, _ = patching.attribution_change(model, sae, clean, patch_site, w, target)
+chosen_latents = patching.top_latents(attributed, n_exact)
+exact = patching.exact_change(model, sae, clean, patch_site, w, chosen_latents, target)
+check = patching.check(attributed[:, chosen_latents], exact, seed=seed)
+patched = pd.DataFrame({"latent": chosen_latents, "attribution": attributed[:, chosen_latents].mean(0), "exact": exact.mean(0)})
+stage.write_table("patching", patched.merge(named[["latent", "concept", "family"]], on="latent", how="left"))
+stage.claim(f"[{arm}] attribution patching ranks latents as exact patching does", *check.spearman, 0.8, check.trusted,
+            f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} windows, probe at {patch_site}; "
+            "bootstrap over latents", of="latents", rule="Spearman at least 0.8", stopped=stopped,
+            because="" if check.spearman.n > 2 else f"{check.spearman.n} latents are attributed anything, too few to rank")
+check
+
+# %% [markdown]
+# **Reading.** The correlation of the two means over units, with its interval over latents. Below 0.8 the screen does not rank, and only
+# the column `exact` may be read.
+
+# %% [markdown]
+# ## Steering
+#
+# The other way round: push every token along a latent's decoder row, from -8 to 8 of its standard deviations, and read the
+# score. Controls of equal norm: random directions, and the rows of other latents. Doses that take the tokens' norm beyond
+# its clean 99th percentile do not count; collateral is the divergence of the model's own output.
+
+# %%
+few = part[part.is_reference].head(n_steer_units)
+still = patching.run_clean(model, [subjects.texts[u] for u in few.unit], site)
+sd = steering.latent_sd(sae, clean.acts)
+steered = largest[sd[largest] > 0]
+doses = steering.steer(model, sae, still, patch_site, weight[part_of.loc[few.unit]], steered, sd, n_controls=5, seed=seed)
+means = doses.groupby(["latent", "direction", "draw", "eps"], as_index=False)[["change", "kl", "norm", "beyond"]].mean()
+stage.write_table("steering_doses", means)
+response = steering.summarise(doses)
+stage.write_table("steering", response)
+steep = steering.against_controls(response)
+e = estimates.share(int(steep.over.sum()), len(steep))
+stage.claim(f"[{arm}] steering a latent of large fall moves the score more than every control of equal norm", *e, 1 / 11, e.low > 1 / 11,
+            f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not "
+            "independent; by chance 1 in 11", of="latents", rule="the interval lies above 1 in 11", stopped=stopped,
+            because="" if e.n else "no latent tested varies on these windows")
+steep.round(4)
+
+# %%
+figure, axes = style.axes(1, 2, height=2.1)
+for ax, column in zip(axes, ("change", "kl"), strict=True):
+    causal.doses(means, ax, column, steered[:3])
+style.legend(figure, axes, ncols=3)
+
+# %% [markdown]
+# **Reading.** Blue: the three latents of largest fall; grey: random directions and other latents' rows of equal norm. A
+# straight blue line steeper than the grey ones is a direction that the probe reads; collateral says what else it moved.
+#
+# ## Explanations compared
+#
+# Same windows, same score (a window's pull on the prediction), same bases, same seqlet caller: in-silico mutagenesis (exact),
+# integrated gradients, the latents' own contributions, and attention rollout, which does not know the score. A
+# method is worth something if it points at sites, if deleting what it names moves the score, and if it says
+# something else on a model of random weights.
+
+# %%
+weights = fitted.arms[arm].final.coef.reshape(n_parts, -1)
+candidates = units[units.is_reference & ~pd.Series(subjects.texts).str.contains("N").to_numpy()]
+picked = candidates.sample(min(n_sequences, len(candidates)), random_state=seed)
+sequences = [subjects.texts[u] for u in picked.unit]
+untrained = adapter.load(corpus.model_path(), random_init=True, seed=seed)
+
+
+def explained_by(model, sequences):
+    scorers = [attribution.WindowScore(model, site, weights[part_of[u]]) for u in picked.unit.head(len(sequences))]
+    return scorers, *attribution.explain(scorers, sequences, sae, ism_span, ig_steps, kind.ALPHABET)
+
+
+scorers, explained, no_attention = explained_by(model, sequences)
+_, twins, _ = explained_by(untrained, sequences[:n_checked])
+attribution.write(stage.path("attributions.h5"), explained, {"site": site, "arm": arm, "sequences": str(len(sequences))})
+stage.write_table("attribution_windows", picked[["contig", "start", "end", "locus"]])
+print({a.method: f"{a.seconds:.1f} s" for a in explained})
+
+# %%
+sites, what = kind.sites(corpus, picked, sequences)
+explanations = explain.compare(explained, twins, scorers, sequences, picked, sites, 1000, 1000, seed, kind.shuffled)
+agreement = explain.agreement(explained, 1000, seed)
+stage.write_table("explanations", explanations.drop(columns="seconds"))
+stage.write_table("timings", explanations[["method", "seconds"]].assign(windows=len(sequences), bases=ism_span))
+stage.write_table("agreement", agreement)
+explanations.set_index("method").T.round(3)
+
+# %%
+points = "the interval lies above 0.5, and p is at most 0.0125"
+for row in explanations.itertuples():
+    stop = stopped if row.method == "SAE latents" else alarmed[arm]  # the others read model and probe alone
+    stage.claim(f"[{arm}] {row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n,
+                round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125, f"{what}; AUROC of |value| per base, mean over windows; "
+                f"bootstrap over windows; null: 95 % of site masks rolled inside their window, p {row.p:.4f}, four methods (Bonferroni)",
+                of=words["units"], rule=points, stopped=stop,
+                because="" if row.n else "no window explained is part site, part not")
+    stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion,
+                row.deletion_low, row.deletion_high, len(twins[0].values), 0.0, row.deletion_low > 0, "area between the curves, in units "
+                "of the whole replacement; bootstrap over windows; one of four methods, not corrected",
+                of=words["units"], rule="the interval lies above 0", stopped=stop)
+if no_attention:
+    stage.claim(f"[{arm}] attention rollout is larger inside sites than outside", None, None, None, 0, None, False, of=words["units"],
+                rule=points, stopped=alarmed[arm], because=no_attention)
+
+# %%
+figure, axes = style.axes(1, 3, height=2.2)
+causal.inside_sites(explanations, axes[0], what)
+causal.deletion(explanations, axes[1])
+causal.sanity(explanations, axes[2])
+agreement.round(3)
+
+# %% [markdown]
+# **Reading.** Dots with 95 % bootstrap intervals over windows; upright bars: the null. Right of the bar in the left panel
+# points at sites; right of 0 in the middle names bases that the score depends on; near the bar on the right depends on what
+# the model has learnt.
+
+# %%
+stage.finish()
