@@ -255,13 +255,12 @@ stage.claim("stored activations are those of each unit alone in float32, within 
 audit
 
 # %%
-figure, axis = style.axes(1, 2, height=1.9)
-axis[0].bar(["person-haplotype\nwindows", "units"], [cohort.n_person_haplotype_windows, cohort.n_units],
-            color=[style.COLOURS["random dictionary"], style.COLOURS["SAE"]])
-axis[0].set(yscale="log", ylabel="sequences for the model (count)")
-axis[1].plot(quality.site, quality.norm_median, "o-", color=style.COLOURS["SAE"])
-axis[1].set(ylabel="median norm\n(activation units)", ylim=(0, None))
-axis[1].tick_params(axis="x", rotation=30)
+from lib.figures import extraction
+
+figure, axes = style.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
+extraction.sequences(extraction.counts(cohort.n_person_haplotype_windows, len(units)), axes[0])
+extraction.knowledge(extraction.losses(pd.DataFrame([known["losses"]])), axes[1], labels.loss(about))
+extraction.norms(quality, axes[2]);
 
 # %%
 stage.headline(units=len(units), person_haplotype_windows=cohort.n_person_haplotype_windows,

@@ -364,14 +364,11 @@ tracks.write_tracks(stage, catalogue, own["test"], tokens["test"], genome, n_tra
 catalogue.head(12)
 
 # %%
+from lib.figures import annotation
+
 figure, ax = style.axes(1, 1, height=2.3)
-kind = "true site" if planted is not None else "motif"
-for method in methods:
-    values = np.sort(best[(best.kind == kind) & (best.method == method)].f1)[::-1]
-    ax.plot(np.arange(1, len(values) + 1), values, color=style.COLOURS[method], label=method, ls=style.LINES.get(method, "-"))
-ax.axhline(f1_floor, color="0.7", lw=0.6)
-ax.set(xlabel=f"{kind} concepts, ranked", ylabel="test F1 of the best unit", ylim=(0, 1))
-ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+annotation.concepts(best, ax, "true site" if planted is not None else "motif", f1_floor)
+style.legend(figure, [ax], ncols=5)
 stage.finish()
 
 # %% [markdown]
