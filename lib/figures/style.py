@@ -113,7 +113,7 @@ def put_stop(ax: plt.Axes, stop: str) -> None:
 
 def untested(ax: plt.Axes, why: str) -> None:
     """A panel without a drawing: the reason in its place."""
-    said = textwrap.fill(f"could not be tested: {why}", 26)
+    said = textwrap.fill(f"could not be tested: {why}", 26, break_on_hyphens=False)
     ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", fontsize=6, color="0.3")
     ax.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)  # of this panel, where axes are shared
 

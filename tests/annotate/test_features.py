@@ -187,6 +187,15 @@ def test_strands_count_once_and_families_are_counted():
     assert table.loc["k-mer", ["found", "profiles_found", "median_f1"]].tolist() == [1, 1, 0.4]
 
 
+def test_shares_of_a_ladder_with_their_wilson_intervals():
+    table = pd.DataFrame({"method": ["SAE", "PCA"], "concepts": [10, 4], "found": [5, 0]})
+    shares = ladder.shares(table)
+    # Wilson, z = 1.96: centre (p + z²/2n) / (1 + z²/n); of 5 in 10 it is 1/2, half width 0.2634; of 0 in 4 the upper end is z²/(n + z²)
+    assert shares["value"].tolist() == [0.5, 0.0]
+    assert shares["low"].tolist() == pytest.approx([0.23659, 0.0], abs=1e-5) and shares["high"].tolist() == pytest.approx([0.76341, 0.48990], abs=1e-5)
+    assert ladder.shares(table.iloc[:0]).empty and list(table.columns) == ["method", "concepts", "found"]
+
+
 def test_recovery_reads_either_strand_and_the_family_of_the_same_unit():
     best, read = claims()
     planted = pd.DataFrame({"motif": ["A", "A", "B"], "family": ["fa", "fa", "fb"], "strand": ["+", "-", "+"], "contig": "c",
