@@ -23,7 +23,8 @@ def drawn(draw, table: pd.DataFrame, *rest, **named) -> plt.Axes:
         opened.extend([file] * bool(set(mode) & set("wax+")))
         return real(file, mode, *more, **other)
 
-    with mock.patch("builtins.open", watched), mock.patch.object(plt.Figure, "savefig", side_effect=AssertionError("a panel saves nothing")):
+    saved = mock.patch.object(plt.Figure, "savefig", side_effect=AssertionError("a panel saves nothing"))
+    with mock.patch("builtins.open", watched), saved:
         assert draw(table, ax, *rest, **named) is ax
     assert not [name for name in opened if str(name) != os.devnull]
     for one, copy in zip(tables, before, strict=True):
@@ -38,7 +39,8 @@ def points(ax: plt.Axes) -> list[tuple[float, float]]:
 
 def ends(ax: plt.Axes) -> list[tuple[float, float]]:
     """Lower and upper end of each interval, in the order drawn."""
-    return [tuple(np.round(s[:, 1], 9).tolist()) for bars in ax.containers if hasattr(bars, "has_yerr") for s in bars.lines[2][0].get_segments()]
+    segments = [s for bars in ax.containers if hasattr(bars, "has_yerr") for s in bars.lines[2][0].get_segments()]
+    return [tuple(np.round(s[:, 1], 9).tolist()) for s in segments]
 
 
 def lines(ax: plt.Axes) -> dict[str, list[float]]:

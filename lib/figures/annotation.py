@@ -55,8 +55,9 @@ def claimed_share(ladder: pd.DataFrame, ax: plt.Axes, kind: str) -> plt.Axes:
     methods = list(dict.fromkeys(ladder["method"]))  # of all kinds, so that panels side by side have the same rows
     of_kind = of_kind.set_index("method").reindex(methods)
     at = np.arange(len(methods))
+    error = np.abs(np.stack([of_kind["value"] - of_kind["low"], of_kind["high"] - of_kind["value"]]))
     ax.barh(at, of_kind["value"], color=[style.COLOURS[m] for m in methods], height=0.7,
-            xerr=np.abs(np.stack([of_kind["value"] - of_kind["low"], of_kind["high"] - of_kind["value"]])), error_kw={"elinewidth": 0.7})  # fmt: skip
+            xerr=error, error_kw={"elinewidth": 0.7})  # fmt: skip
     ax.set_yticks(at, methods)
     ax.invert_yaxis()
     ax.set(xlabel=f"share of {int(of_kind['concepts'].max())}", xlim=(0, max(0.05, 1.1 * of_kind["high"].max())))
@@ -93,8 +94,8 @@ def layer_concepts(cells: pd.DataFrame, ax: plt.Axes, kind: str) -> plt.Axes:
             continue
         cell = at.loc[(concept, site)]
         colour = "white" if cell["f1"] > 0.6 else "black"
-        strong = bool(cell["claimed"]) and cell["low"] > cell["best_null"]
-        ax.text(j, i - 0.14, f"{cell['f1']:.2f}", ha="center", va="center", fontsize=5.5, color=colour, fontweight="bold" if strong else None)
+        weight = "bold" if cell["claimed"] and cell["low"] > cell["best_null"] else None
+        ax.text(j, i - 0.14, f"{cell['f1']:.2f}", ha="center", va="center", fontsize=5.5, color=colour, fontweight=weight)
         ends = "–".join(f"{cell[end]:.2f}".removeprefix("0") for end in ("low", "high"))
         ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=4, color=colour)
     ax.set_xticks(range(len(sites)), [site.removeprefix("resid_post.") for site in sites])
@@ -114,7 +115,8 @@ def decoder_map(plane: pd.DataFrame, ax: plt.Axes, n_families: int = 8) -> plt.A
     ax.scatter(plane["x"], plane["y"], s=4, color="0.85", lw=0, label="no claim", rasterized=True)
     other = known[~known["family"].isin(common)]
     ax.scatter(other["x"], other["y"], s=6, color="0.5", lw=0, label="other claims")
-    palette = [*dict.fromkeys(style.COLOURS[m] for m in ("topk", "gated", "batchtopk", "jumprelu", "PCA", "standard", "matryoshka", "random twin"))]
+    lent = ("topk", "gated", "batchtopk", "jumprelu", "PCA", "standard", "matryoshka", "random twin")
+    palette = [style.COLOURS[method] for method in lent]
     for family, colour in zip(common, palette, strict=False):
         part = known[known["family"] == family]
         ax.scatter(part["x"], part["y"], s=11, color=colour, lw=0, label=f"{family} ({len(part)})")

@@ -15,7 +15,8 @@ from lib.figures import style
 ABLATED = {"latent": ("SAE", "o"), "family": ("gated", "s"), "closure": ("jumprelu", "D")}
 SHORT = {"integrated gradients": "IG", "attention rollout": "rollout"}
 #: What a table of doses calls its directions: colour and a name for the legend, drawn in this order.
-DIRECTIONS = {"shuffled decoder": ("0.8", "another latent's row"), "random": ("0.6", "random direction"), "latent": (style.COLOURS["SAE"], "latent")}
+DIRECTIONS = {"shuffled decoder": ("0.8", "another latent's row"), "random": ("0.6", "random direction"),
+              "latent": (style.COLOURS["SAE"], "latent")}  # fmt: skip
 DOSED = {"change": "change of score (log odds)", "kl": "collateral (nats per token)"}
 
 

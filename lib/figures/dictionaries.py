@@ -37,7 +37,8 @@ def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axe
 
 def density(latents: pd.DataFrame, ax: plt.Axes, dead_share: float) -> plt.Axes:
     """How often latents fire on test tokens. latents: frequency; dead_share: of latents that never fire, as the sweep counted it."""
-    ax.set(xlabel="log10 share of test tokens", ylabel=f"latents (of {len(latents)})", title=f"firing frequency; never fire: {dead_share:.1%}")
+    ax.set(xlabel="log10 share of test tokens", ylabel=f"latents (of {len(latents)})")
+    ax.set_title(f"firing frequency; never fire: {dead_share:.1%}")
     alive = latents.loc[latents["frequency"] > 0, "frequency"]
     if alive.empty:
         style.untested(ax, "no latent fires")

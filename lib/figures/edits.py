@@ -19,8 +19,9 @@ def variants(separation: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
         style.intervals(ax, rows.assign(at=at), "at", style.COLOURS[method], method, style.MARKERS.get(method, "^"))
     ax.axhline(0.5, color="0.7", lw=0.6)
-    ax.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
-                                          for k, r in groups], fontsize=6)  # fmt: skip
+    kinds = [kind.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") for kind, _ in groups]
+    regions = ["" if region == "all" else f"\n{region}" for _, region in groups]
+    ax.set_xticks(range(len(groups)), [kind + region for kind, region in zip(kinds, regions, strict=True)], fontsize=6)
     ax.set(xlim=(-0.5, len(groups) - 0.5), ylim=(min(0.4, separation["low"].min() - 0.08), None))
     ax.legend(loc="lower center", fontsize=5.5, ncols=3, columnspacing=0.7, handlelength=1.2, handletextpad=0.3)  # below every interval
     return ax

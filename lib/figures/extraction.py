@@ -19,7 +19,8 @@ def counts(windows: int, units: int) -> pd.DataFrame:
 def losses(knowledge: pd.DataFrame) -> pd.DataFrame:
     """The losses of knowledge.csv, one row each, as `knowledge` draws them: site ("model, in sites"), loss; none without a head."""
     row = knowledge.iloc[0]
-    places = {"model": {"in sites": "site", "background": "background"}, "Markov-5": {"in sites": "markov_site", "background": "markov_background"}}
+    places = {"model": {"in sites": "site", "background": "background"},
+              "Markov-5": {"in sites": "markov_site", "background": "markov_background"}}  # fmt: skip
     if "site" not in row:
         places = {"model": {"real": "real", "shuffled": "shuffled"}}
     rows = [{"site": f"{method}, {place}", "loss": row[column]} for method, of in places.items() for place, column in of.items()]

@@ -24,7 +24,8 @@ COLOURS = {
     "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "rate-matched": "#56B4E9", "shuffled sequence": "#009E73",
-    "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",
+    "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7",
+    "raw embedding": "#E69F00",
 }  # fmt: skip
 MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
            "jumprelu": "v", "matryoshka": "p", "random twin": "*", "raw neurons": "^", "random dictionary": "x", "PCA": "D",

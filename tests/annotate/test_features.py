@@ -301,6 +301,18 @@ def test_top_windows_are_ordered_by_their_largest_activation():
         shown.top_windows(latents, tokens, units.assign(is_reference=[True, False, True]), 2)
 
 
+def test_cards_are_of_the_best_motif_of_each_family_base_by_base():
+    units, tokens, latents = background()
+    tokens = tokens.assign(start=np.tile(range(0, 10, 2), 3), end=np.tile(range(2, 12, 2), 3))
+    known = pd.DataFrame({"latent": [1, 0, 0], "kind": "motif", "concept": ["A +", "B +", "C +"], "family": ["f", "f", "g"],
+                          "q": [0.01, 0.01, 0.2], "f1": [0.9, 0.8, 0.7]})  # fmt: skip
+    table = shown.cards(known, latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2)
+    assert set(table["latent"]) == {1} and "".join(table["base"]) == "CCCCCCCCCC" + "ACGTACGTAC"  # the rest: same family, or q too large
+    assert table.loc[table["rank"] == 0, "activation"].tolist() == [0, 0, 5, 5, 0, 0, 0, 0, 0, 0]
+    assert table.loc[table["rank"] == 1, "position"].tolist() == list(range(10))
+    assert shown.cards(known.assign(q=1.0), latents, tokens, units, [""] * 3, 3, 2).empty
+
+
 def test_tracks_of_plausible_latents(genome, tmp_path):
     _, tokens, latents = background()
 

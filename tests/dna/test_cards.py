@@ -7,7 +7,8 @@ import pytest
 from lib.dna import cards, motifs
 from tests.panels import drawn, says, says_why
 
-WINDOWS = pd.DataFrame({"latent": 7, "rank": [0] * 4 + [1] * 4, "contig": "c", "position": [10, 11, 12, 13, 50, 51, 52, 53], "base": list("ACGTTCGA"),
+WINDOWS = pd.DataFrame({"latent": 7, "rank": [0] * 4 + [1] * 4, "contig": "c", "position": [10, 11, 12, 13, 50, 51, 52, 53],
+                        "base": list("ACGTTCGA"),
                         "activation": [0.0, 3.0, 1.0, 0.0, 0.0, 2.0, 0.0, 0.0]})  # fmt: skip
 
 

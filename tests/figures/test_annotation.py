@@ -7,11 +7,13 @@ import pytest
 from lib.figures import annotation
 from tests.panels import drawn, lines, named, says, says_why
 
-BEST = pd.DataFrame({"method": ["SAE", "SAE", "k-mer", "k-mer", "SAE"], "kind": ["motif"] * 4 + ["interval"], "concept": ["a", "b", "a", "b", "c"],
+BEST = pd.DataFrame({"method": ["SAE", "SAE", "k-mer", "k-mer", "SAE"], "kind": ["motif"] * 4 + ["interval"],
+                     "concept": ["a", "b", "a", "b", "c"],
                      "family": "f", "latent": [1, 2, 3, 4, 5], "f1": [0.2, 0.9, 0.4, 0.3, 0.6]})  # fmt: skip
 LADDER = pd.DataFrame({"kind": ["motif", "motif", "interval"], "method": ["SAE", "PCA", "SAE"], "concepts": [10, 10, 4], "found": [6, 2, 1],
                        "value": [0.6, 0.2, 0.25], "low": [0.3, 0.1, 0.05], "high": [0.8, 0.5, 0.7]})  # fmt: skip
-CELLS = pd.DataFrame({"site": ["resid_post.0", "resid_post.1", "resid_post.1"], "kind": ["motif", "motif", "interval"], "concept": ["a", "a", "c"],
+CELLS = pd.DataFrame({"site": ["resid_post.0", "resid_post.1", "resid_post.1"], "kind": ["motif", "motif", "interval"],
+                      "concept": ["a", "a", "c"],
                       "f1": [0.3, 0.9, 0.5], "low": [0.2, 0.8, 0.4], "high": [0.4, 1.0, 0.6], "claimed": [True, True, False],
                       "best_null": [0.5, 0.7, 0.1]})  # fmt: skip
 
@@ -38,10 +40,12 @@ def test_shares_claimed_with_their_intervals():
 
 
 def test_precision_against_recall_of_every_pair():
-    curves = pd.DataFrame({"method": ["SAE"] * 4 + ["random dictionary"] * 2, "latent": [1, 1, 2, 2, 9, 9], "concept": ["a", "a", "b", "b", "a", "a"],
+    curves = pd.DataFrame({"method": ["SAE"] * 4 + ["random dictionary"] * 2, "latent": [1, 1, 2, 2, 9, 9],
+                           "concept": ["a", "a", "b", "b", "a", "a"],
                            "recall": [0.1, 0.9] * 3, "precision": [1.0, 0.8, 1.0, 0.7, 0.6, 0.5]})  # fmt: skip
     ax = drawn(annotation.precision_recall, curves)
-    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.6, 0.5], [1.0, 0.8], [1.0, 0.7]] and named(ax) == ["random dictionary", "SAE"]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.6, 0.5], [1.0, 0.8], [1.0, 0.7]]
+    assert named(ax) == ["random dictionary", "SAE"]
 
 
 def test_layer_concepts_are_bold_where_claimed_above_the_best_null():
@@ -58,7 +62,8 @@ def test_a_layer_without_a_concept_leaves_its_cell_open():
 
 
 def test_the_map_colours_the_commonest_families():
-    plane = pd.DataFrame({"x": range(5), "y": range(5), "plausible": [True, True, True, True, False], "family": ["f", "f", "g", "h", np.nan]})
+    plane = pd.DataFrame({"x": range(5), "y": range(5), "plausible": [True, True, True, True, False],
+                          "family": ["f", "f", "g", "h", np.nan]})  # fmt: skip
     ax = drawn(annotation.decoder_map, plane, n_families=2)
     assert named(ax)[:3] == ["no claim", "other claims", "f (2)"] and len(named(ax)) == 4
     assert [len(dots.get_offsets()) for dots in ax.collections] == [5, 1, 2, 1]
@@ -69,7 +74,8 @@ def test_the_map_colours_the_commonest_families():
 @pytest.mark.parametrize("draw, table, rest, why", [
     (annotation.concepts, BEST, ("", 0.5), annotation.NO_CONCEPT), (annotation.claimed_share, LADDER, ("",), annotation.NO_CONCEPT),
     (annotation.layer_concepts, CELLS, ("",), annotation.NO_CONCEPT),
-    (annotation.precision_recall, pd.DataFrame(columns=["method", "latent", "concept", "recall", "precision"]), (), "no latent is claimed for a concept"),
+    (annotation.precision_recall, pd.DataFrame(columns=["method", "latent", "concept", "recall", "precision"]), (),
+     "no latent is claimed for a concept"),
     (annotation.decoder_map, pd.DataFrame(columns=["x", "y", "plausible", "family"]), (), "the dictionary has no latent"),
 ])  # fmt: skip
 def test_an_empty_table_says_why(draw, table, rest, why):

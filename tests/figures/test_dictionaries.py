@@ -7,7 +7,8 @@ from lib.figures import dictionaries
 from tests.panels import drawn, ends, lines, named, points, says, says_why
 
 SWEEP = pd.DataFrame({"run": ["t16", "t16", "g"], "architecture": ["topk", "topk", "gated"], "split": ["validation", "test", "test"],
-                      "explained_variance": [0.97, 0.96, 0.92], "low": [0.96, 0.95, 0.91], "high": [0.98, 0.97, 0.93], "l0": [16.0, 17.0, 12.0]})  # fmt: skip
+                      "explained_variance": [0.97, 0.96, 0.92], "low": [0.96, 0.95, 0.91], "high": [0.98, 0.97, 0.93],
+                      "l0": [16.0, 17.0, 12.0]})  # fmt: skip
 CONTROLS = pd.DataFrame({"control": ["random dictionary", "PCA", "random twin"], "explained_variance": [0.2, 0.8, 0.9], "l0": 16.0})
 
 
@@ -33,7 +34,8 @@ def test_density_counts_latents_that_fire_and_says_how_many_do_not():
 
 
 def test_training_curves_are_drawn_as_they_are():
-    curves = pd.DataFrame({"architecture": ["topk"] * 4 + ["gated"] * 2, "run": ["a", "a", "b", "b", "c", "c"], "tokens": [0, 1_000_000] * 3,
+    curves = pd.DataFrame({"architecture": ["topk"] * 4 + ["gated"] * 2, "run": ["a", "a", "b", "b", "c", "c"],
+                           "tokens": [0, 1_000_000] * 3,
                            "explained_variance": [0.1, 0.8, 0.2, 0.9, -3.0, 0.7]})  # fmt: skip
     ax = drawn(dictionaries.training, curves)
     assert [line.get_ydata().tolist() for line in ax.lines] == [[0.1, 0.8], [0.2, 0.9], [-3.0, 0.7]]

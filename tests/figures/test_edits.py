@@ -6,7 +6,8 @@ import pytest
 from lib.figures import edits
 from tests.panels import drawn, ends, named, points, says, says_why
 
-TABLE = pd.DataFrame({"variants": ["all", "all", "substitutions in sites"], "region": ["all", "all", "coding"], "method": ["SAE", "raw embedding", "SAE"],
+TABLE = pd.DataFrame({"variants": ["all", "all", "substitutions in sites"], "region": ["all", "all", "coding"],
+                      "method": ["SAE", "raw embedding", "SAE"],
                       "value": [0.7, 0.6, 0.55], "low": [0.6, 0.5, 0.45], "high": [0.8, 0.7, 0.65]})  # fmt: skip
 
 

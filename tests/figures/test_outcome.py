@@ -10,7 +10,8 @@ def layers_table(*arms: str) -> pd.DataFrame:
     row = {"low": 0.5, "high": 0.7, "n": 90}
     kinds = [("resid_post.0", "layer", 0.6), ("resid_post.1", "layer", 0.62), ("dosage", "baseline", 0.64), ("4-mer", "baseline", 0.55),
              ("true genetic score", "oracle", 0.9), ("layer chosen inside folds", "nested", 0.61)]  # fmt: skip
-    return pd.DataFrame([row | {"arm": arm, "predictor": name, "kind": kind, "value": value} for arm in arms for name, kind, value in kinds])
+    return pd.DataFrame([row | {"arm": arm, "predictor": name, "kind": kind, "value": value}
+                         for arm in arms for name, kind, value in kinds])  # fmt: skip
 
 
 def test_layers_of_one_arm_with_their_intervals_and_bands():
@@ -24,7 +25,8 @@ def test_layers_of_one_arm_with_their_intervals_and_bands():
 
 
 def test_an_alarm_is_said_in_the_panel_of_its_arm():
-    assert [t.get_text() for t in drawn(outcome.layers, layers_table("b"), "b", "alarm: population").texts] == ["stopped by alarm: population"]
+    ax = drawn(outcome.layers, layers_table("b"), "b", "alarm: population")
+    assert [t.get_text() for t in ax.texts] == ["stopped by alarm: population"]
 
 
 def test_an_arm_without_a_layer_says_so():
@@ -32,7 +34,8 @@ def test_an_arm_without_a_layer_says_so():
 
 
 def test_calibration_before_and_after():
-    table = pd.DataFrame({"arm": ["a", "a", "a", "b"], "scaling": ["before", "before", "after Platt", "before"], "predicted": [0.2, 0.8, 0.7, 0.5],
+    table = pd.DataFrame({"arm": ["a", "a", "a", "b"], "scaling": ["before", "before", "after Platt", "before"],
+                          "predicted": [0.2, 0.8, 0.7, 0.5],
                           "observed": [0.1, 0.9, 0.75, 0.5], "low": 0.05, "high": 0.95, "n": 30})  # fmt: skip
     ax = drawn(outcome.calibration, table, "a")
     assert points(ax) == [(0.2, 0.1), (0.8, 0.9), (0.7, 0.75)] and named(ax) == ["before", "after Platt"]
