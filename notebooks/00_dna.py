@@ -234,11 +234,11 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in ("simulate", "genome_path", "truth_path", "truth_variants_path", "exon_path", "loci_path", "background_path",
                                                "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
+about = labels.of_data({"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}, io.data_path(model_path))
 made = corpus.Corpus(
     study, "00_dna", "lib.dna.kind", model_path, door.WORDS, {"validation": validation_contigs, "test": test_contigs},
-    labels.of_data({"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}, io.data_path(model_path)), targets,
-    sources | ({"true site": "simulation"} if truth_path else {}), bool(external_vcf_path), bool(external_phenotype_path),
-    settings | {"starts": starts is not None, "person_haplotype_windows": cohort.n_person_haplotype_windows})
+    about | {"readings": cohort.n_person_haplotype_windows}, targets, sources | ({"true site": "simulation"} if truth_path else {}),
+    bool(external_vcf_path), bool(external_phenotype_path), settings | {"starts": starts is not None})
 corpus.save(stage, made)
 stage.headline(**summary)
 stage.finish()

@@ -41,7 +41,7 @@ import pandas as pd
 
 from lib.acts import extract, store, work
 from lib.corpus import corpus as corpora
-from lib.figures import style
+from lib.figures import extraction, labels, style
 from lib.models import adapter, conformance
 from lib.stage import io
 from lib.stats import estimates
@@ -153,10 +153,9 @@ stage.claim("stored activations are those of each unit alone in float32, within 
 audit
 
 # %%
-figure, axis = style.axes(1, 1, height=1.9)
-axis.plot(quality.site, quality.norm_median, "o-", color=style.COLOURS["SAE"])
-axis.set(ylabel="median norm\n(activation units)", ylim=(0, None))
-axis.tick_params(axis="x", rotation=30)
+figure, axes = style.axes(1, 2, height=2.0, width_ratios=[1.25, 0.9])
+extraction.knowledge(extraction.losses(pd.DataFrame([known["losses"]])), axes[0], labels.loss(corpus.about))
+extraction.norms(quality, axes[1]);
 
 # %%
 stage.headline(units=len(units), tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(gap.value, 3) for k, gap in known["gaps"].items()})
@@ -164,4 +163,4 @@ work.forget(study, "01_extraction")
 stage.finish()
 
 # %% [markdown]
-# **Reading.** Activations grow from block to block in a residual stream; a jump of orders of magnitude would be a fault.
+# **Reading.** Left: the model against its control, where it has a head; lower is better. Right: activations grow from block to block in a residual stream; a jump of orders of magnitude would be a fault.

@@ -52,7 +52,7 @@ import pandas as pd
 
 from lib.acts import pool
 from lib.corpus import corpus as corpora
-from lib.figures import style
+from lib.figures import outcome, style
 from lib.models import adapter
 from lib.outcome import attention as attention_
 from lib.outcome import calibration, probe, validate, views
@@ -302,15 +302,8 @@ for arm, y in targets.items():
 # %%
 figure, axes = style.panels(len(arms), 2.2, sharey=True)
 for ax, arm in zip(axes, arms, strict=True):
-    t = table[table.arm == arm]
-    style.intervals(ax, t[t.kind == "layer"], "predictor", style.COLOURS["model"], "layer")
-    style.intervals(ax, t[t.kind == "composition-matched"], "predictor", "0.4", "composition-matched", "s")
-    for name in (*surface, "random twin", "label shuffle"):
-        row = t[t.predictor == name].iloc[0]
-        style.band(ax, row.value, row.low, row.high, style.colour(name), name)
-    ax.set(title=arm, ylabel="AUROC" if ax is axes[0] else "")
-    ax.tick_params(axis="x", rotation=30)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3);
+    outcome.layers(table, ax, arm, stopped[arm])
+style.legend(figure, axes[:1], ncols=4)
 
 # %% [markdown]
 # **Reading.** Dots: mean out-of-fold AUROC of a layer over repeats; squares: the same layer without composition; bars:
@@ -321,12 +314,8 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # %%
 figure, axes = style.panels(len(arms), 2.0, sharey=True)
 for ax, arm in zip(axes, arms, strict=True):
-    ax.axline((0.5, 0.5), slope=1, color="0.6", lw=0.8, ls="--")
-    for name, colour, marker in (("before", "0.4", "s"), ("after Platt", style.COLOURS["model"], "o")):
-        mine = curves[(curves.arm == arm) & (curves.scaling == name)].rename(columns={"observed": "value"})
-        style.intervals(ax, mine, "predicted", colour, name, marker)
-    ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases" if ax is axes[0] else "", xlim=(0, 1), ylim=(0, 1))
-axes[0].legend(loc="upper left")
+    outcome.calibration(curves, ax, arm)
+style.legend(figure, axes, ncols=2)
 stage.finish()
 
 # %% [markdown]

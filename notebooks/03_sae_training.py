@@ -60,7 +60,7 @@ import torch
 from lib.acts import store
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
-from lib.figures import labels, style
+from lib.figures import dictionaries, labels, style
 from lib.models import adapter
 from lib.sae import data, evaluate, format, stability
 from lib.sae.model import random_dictionary
@@ -332,15 +332,7 @@ verdict
 
 # %%
 figure, ax = style.axes(1, 1, height=2.3)
-for architecture, group in sweep[sweep.split == "test"].groupby("architecture"):
-    style.intervals(ax, group.rename(columns={"explained_variance": "value"}), "l0", style.COLOURS[architecture],
-                       style.NAMES[architecture], style.MARKERS[architecture])
-for c in controls[controls.explained_variance > -0.5].itertuples():   # a lower one is in controls.csv
-    ax.plot(c.l0, c.explained_variance, style.MARKERS[c.control], color=style.COLOURS[c.control], label=c.control)
-ax.axhline(0.9, color="0.7", lw=0.6)
-ax.axvline(30, color="0.7", lw=0.6)
-ax.set(xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)", xscale="log")
-ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+dictionaries.pareto(sweep, ax, controls)
 stage.finish()
 
 # %% [markdown]

@@ -60,7 +60,7 @@ from lib.annotate.shown import top_windows
 from lib.annotate.strata import confounder_codes, strata_of
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
-from lib.figures import style
+from lib.figures import annotation, style
 from lib.models import adapter
 from lib.sae import evaluate, format
 from lib.stage import io, stops
@@ -252,13 +252,8 @@ catalogue.head(12)
 
 # %%
 figure, ax = style.axes(1, 1, height=2.3)
-shown = list(corpus.concept_kinds)[-1] if "true site" in corpus.concept_kinds else next(iter(corpus.concept_kinds))
-for method in methods:
-    values = np.sort(best[(best.kind == shown) & (best.method == method)].f1)[::-1]
-    ax.plot(np.arange(1, len(values) + 1), values, color=style.colour(method), label=method, ls=style.LINES.get(method, "-"))
-ax.axhline(f1_floor, color="0.7", lw=0.6)
-ax.set(xlabel=f"{shown} concepts, ranked", ylabel="test F1 of the best unit", ylim=(0, 1))
-ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+annotation.concepts(best, ax, list(corpus.concept_kinds)[-1 if "true site" in corpus.concept_kinds else 0], f1_floor)
+style.legend(figure, [ax], ncols=5)
 stage.finish()
 
 # %% [markdown]

@@ -66,7 +66,7 @@ from lib.dna.labelled import balanced_sample, inside, none, read_clinvar, read_t
 from lib.edits import separation as separation_
 from lib.edits.change import differences, readable, summarise, write_differences
 from lib.edits.separation import evidence
-from lib.figures import style
+from lib.figures import edits, style
 from lib.models import adapter
 from lib.sae import evaluate, format
 from lib.sae.model import random_dictionary
@@ -301,16 +301,7 @@ if separation.empty:
 
 # %%
 figure, ax = style.axes(1, 1, height=2.2)
-groups = list(separation.groupby(["variants", "region"], sort=False).groups)
-for i, name in enumerate(scores if groups else []):
-    mine = separation[separation.method == name].reset_index(drop=True)
-    style.intervals(ax, mine.assign(at=np.arange(len(mine)) + 0.15 * (i - 1)), "at", style.COLOURS[name], name,
-                       style.MARKERS.get(name, "o"))
-ax.set_xticks(range(len(groups)), [f"{k}\n{r}" for k, r in groups])
-ax.axhline(0.5, color="0.7", lw=0.6)
-ax.set(ylabel="AUROC, labelled variants")
-if groups:
-    ax.legend()
+edits.variants(separation, ax)
 stage.finish()
 
 # %% [markdown]

@@ -14,12 +14,13 @@
 # ---
 
 # %% [markdown]
-# # 07 · What do we claim?
+# # 09 · What do we claim?
 #
-# Eleven figures and one table of claims, drawn from the tables that the earlier notebooks left. Nothing is computed
-# here but layout: every number has a row in a CSV beside its figure, and every claim its interval, n and null.
+# Eleven figures and one table of claims, drawn from the tables that the earlier notebooks left, by the functions that drew
+# them there. Nothing is computed here but layout, and Wilson intervals of counts that a table holds: every number has a row
+# in a CSV beside its figure, and every claim its interval, n and null.
 #
-# The label under every figure says what was simulated and what came from files, as 01 and 02 wrote it down. What an alarm
+# The label under every figure says what was simulated and what came from files, as the front door wrote it down. What an alarm
 # of 02 or a no-go of 03 stops, the figures say in red. A table that holds nothing leaves a panel that says why.
 
 # %% tags=["parameters"]
@@ -30,66 +31,106 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 # %%
 import pandas as pd
 
-from lib.dna import cards
-from lib.figures import annotation, causal, dictionaries, extraction, labels, numbers, outcome
-from lib.stage import io, stops
+from lib.annotate import ladder as ladder_
+from lib.corpus import corpus as corpora
+from lib.figures import annotation, causal, dictionaries, edits, extraction, labels, numbers, outcome, style
+from lib.stage import io, params, stops
 
 stage = io.open_stage(study, "09_paper_figures")
-STAGES = ["01_extraction", "02_layer_hunting", "03_sae_training", "04_annotation", "05_validation", "06_explanations", "07_replication", "08_dna"]
-read = {name: io.read_table(study, name, "claims") for name in STAGES}
-about, arms, chosen, rule = (io.read_json(study, name, file) for name, file in (
-    ("01_extraction", "study.json"), ("02_layer_hunting", "arms.json"), ("03_sae_training", "chosen.json"), ("05_validation", "rule.json")))
+corpus = corpora.load(study)
+kind, stages = corpus.module, params.stages(study)["09_paper_figures"]
+chosen, rule = io.read_json(study, "03_sae_training", "chosen.json"), io.read_json(study, "05_validation", "rule.json")
 alarmed, no_go = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms")), stops.of_dictionary(chosen)
-label = labels.text(about, arms, data_label)
+label = labels.text(corpus, data_label)
 label
 
 # %% [markdown]
 # ## Figure 1 · What is read, and whether the model knows it
-# Left: units against person-haplotype windows. Right: activation norms by block (median, n tokens in the CSV).
+# Left: units against the readings that a loop over subjects would cost. Middle: the model against its control. Right: activation
+# norms by block (median, n tokens in the CSV).
 
 # %%
-headline = io.read_manifest(study, "01_extraction")["headline"]
-extraction.overview(stage, headline, io.read_table(study, "01_extraction", "qc"),
-                 io.read_table(study, "01_extraction", "knowledge"), label, labels.loss(about));
+n_units = io.read_manifest(study, "01_extraction")["headline"]["units"]
+counts = extraction.counts(corpus.about.get("readings", n_units), n_units, corpus.words.get("reading", "readings"))
+losses = extraction.losses(io.read_table(study, "01_extraction", "knowledge"))
+quality = io.read_table(study, "01_extraction", "qc")
+figure, axes = style.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
+extraction.sequences(counts, axes[0])
+extraction.knowledge(losses, axes[1], labels.loss(corpus.about))
+extraction.norms(quality, axes[2])
+style.letters(axes)
+style.save(stage, "fig1_overview", figure, label, quality, losses, counts);
 
 # %% [markdown]
-# ## Figure 2 · Layers against genotype dosage
-# Mean out-of-fold AUROC of the repeats, bars 95 % bootstrap over people. Dosage is the compulsory baseline; dotted, the true genetic score,
-# known only because the phenotype is simulated.
+# ## Figure 2 · Layers against what the surface gives
+# Mean out-of-fold AUROC of the repeats, bars 95 % bootstrap over subjects. The first baseline is compulsory (of DNA: dosage); dotted, the
+# true score, known only where the target is simulated.
 
 # %%
-outcome.layers(stage, io.read_table(study, "02_layer_hunting", "layers"), label, alarmed);
+layers = io.read_table(study, "02_layer_hunting", "layers")
+hunted = list(dict.fromkeys(layers.arm))
+figure, axes = style.panels(len(hunted), 2.2, sharey=True)
+for ax, arm in zip(axes, hunted, strict=True):
+    outcome.layers(layers, ax, arm, alarmed[arm])
+style.letters(axes)
+style.legend(figure, axes[:1], ncols=4)
+style.save(stage, "fig2_layers", figure, label, layers);
 
 # %% [markdown]
 # ## Figure 3 · Explained variance against sparsity
-# Test chromosomes, bars 95 % bootstrap over units; PCA and a random dictionary at the chosen run's L0.
+# Test split, bars 95 % bootstrap over units; PCA and a random dictionary at the chosen run's L0.
 
 # %%
-dictionaries.pareto(stage, io.read_table(study, "03_sae_training", "sweep"), io.read_table(study, "03_sae_training", "controls"), label);
+sweep, controls = (io.read_table(study, "03_sae_training", name) for name in ("sweep", "controls"))
+figure, ax = style.axes(1, 1, height=2.3)
+dictionaries.pareto(sweep, ax, controls)
+on_test = sweep[sweep.split == "test"].rename(columns={"explained_variance": "value"})
+style.save(stage, "fig3_sae_pareto", figure, label, on_test.assign(control=""), controls);
 
 # %% [markdown]
 # ## Figure 4 · How often latents fire
 # Test tokens. A mass at the left would be dead or nearly dead latents; at the right, latents that mean nothing.
 
 # %%
-dictionaries.density(stage, io.read_table(study, "03_sae_training", "latents"), io.read_table(study, "03_sae_training", "curves"), label);
+latents = io.read_table(study, "03_sae_training", "latents")
+figure, axes = style.axes(1, 2, height=2.0)
+dictionaries.density(latents, axes[0], on_test.set_index("run").dead_share[chosen["run"]])
+dictionaries.training(io.read_table(study, "03_sae_training", "curves"), axes[1])
+style.letters(axes)
+style.save(stage, "fig4_density", figure, label, latents);
 
 # %% [markdown]
 # ## Figure 5 · Concepts found, against the same search over nulls
 # Test F1 of the unit chosen on validation, per concept, ranked; every rival and null was searched alike.
 
 # %%
-annotation.concepts(stage, io.read_table(study, "04_annotation", "best_latents"), label, no_go,
-                 f1_floor=io.read_json(study, "04_annotation", "settings.json")["f1_floor"]);
+best = io.read_table(study, "04_annotation", "best_latents")
+f1_floor = io.read_json(study, "04_annotation", "settings.json")["f1_floor"]
+kinds = annotation.kinds(best, 3)  # the CSV holds the others too
+figure, axes = style.axes(1, len(kinds), height=2.7, squeeze=False, sharey=True)
+for ax, kind in zip(axes[0], kinds, strict=True):
+    annotation.concepts(best, ax, kind, f1_floor)
+style.letters(axes[0])
+style.legend(figure, axes[0][:1], ncols=5)
+columns = ["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]
+style.save(stage, "fig5_concepts", figure, label, best[columns], stop=no_go);
 
 # %% [markdown]
 # ## Figure 6 · The trained dictionary against its nulls
 # At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts that the unit chosen on
-# validation is claimed for, bars Wilson 95 %. k-mers and raw neurons are rivals, not only nulls. Right: precision and
+# validation is claimed for, bars Wilson 95 %. words and raw neurons are rivals, not only nulls. Right: precision and
 # recall of the best pairs on test windows as the threshold falls.
 
 # %%
-annotation.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"), io.read_table(study, "04_annotation", "precision_recall"), label, no_go);
+ladder = ladder_.shares(io.read_table(study, "04_annotation", "ladder"))
+curves = io.read_table(study, "04_annotation", "precision_recall")
+kinds = annotation.kinds(ladder, 10)
+figure, axes = style.axes(1, len(kinds) + 1, height=2.4, squeeze=False, width_ratios=[1] * len(kinds) + [1.15])
+for ax, kind in zip(axes[0], kinds, strict=False):
+    annotation.claimed_share(ladder, ax, kind)
+annotation.precision_recall(curves, axes[0][-1])
+style.letters(axes[0])
+style.save(stage, "fig6_nulls", figure, label, ladder, curves, stop=no_go);
 
 # %% [markdown]
 # ## Figure 7 · Concepts, layer by layer
@@ -97,15 +138,27 @@ annotation.against_nulls(stage, io.read_table(study, "04_annotation", "ladder"),
 # lower bound is above the best null or rival at that layer.
 
 # %%
-annotation.layer_concepts(stage, io.read_table(study, "04_annotation", "layer_concepts"), label, no_go);
+cells = io.read_table(study, "04_annotation", "layer_concepts")
+kinds = annotation.kinds(cells, 5)
+tallest = max(3, *(cells[cells.kind == kind].concept.nunique() for kind in kinds))
+figure, axes = style.axes(1, len(kinds), height=0.8 + 0.23 * tallest, squeeze=False)
+for ax, kind in zip(axes[0], kinds, strict=True):
+    annotation.layer_concepts(cells, ax, kind)
+style.letters(axes[0])
+if len(cells):
+    figure.colorbar(ax.images[0], ax=ax, label="test F1", shrink=0.6)
+style.save(stage, "fig7_layer_concepts", figure, label, cells, stop=no_go);
 
 # %% [markdown]
 # ## Figure 8 · Feature cards
-# Latents with the best motif match, one per family, on reference sequence only: the bases around the peaks, as a logo
-# of the top windows aligned at their peak, and the JASPAR profile that the match names. Plausible is not faithful.
+# Latents with the best match, one per family, on reference units only, drawn as the kind draws them (of DNA: a logo of the top windows
+# aligned at their peak, and the JASPAR profile that the match names). Plausible is not faithful.
 
 # %%
-cards.cards(stage, io.read_table(study, "04_annotation", "cards"), io.read_table(study, "04_annotation", "features"), label, no_go);
+windows, features = (io.read_table(study, "04_annotation", name) for name in ("cards", "features"))
+named = features.set_index("latent").loc[list(dict.fromkeys(windows.latent))]
+if hasattr(kind, "cards"):
+    style.save(stage, "fig8_feature_cards", kind.cards(windows, named), f"{label}; reference only", windows, stop=no_go)
 
 # %% [markdown]
 # ## Figure 9 · Decoder directions
@@ -113,24 +166,45 @@ cards.cards(stage, io.read_table(study, "04_annotation", "cards"), io.read_table
 # of the best claimed concept.
 
 # %%
-annotation.decoder_map(stage, io.read_table(study, "04_annotation", "decoder_map"), label, no_go);
+plane = io.read_table(study, "04_annotation", "decoder_map")
+figure, ax = style.axes(1, 1, height=2.8)
+annotation.decoder_map(plane, ax)
+style.save(stage, "fig9_decoder_map", figure, label, plane, stop=no_go);
 
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs
 # Fall of AUROC when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
-# moves with it). Bars 95 % BCa interval over people; ticks, the larger of the nulls; dotted, the bar of *necessary*.
+# moves with it). Bars 95 % BCa interval over subjects; ticks, the larger of the nulls; dotted, the bar of *necessary*.
 
 # %%
-causal.necessity(stage, io.read_table(study, "05_validation", "necessity"), rule["arms"], rule["bar"], label, alarmed, no_go);
+falls = causal.largest_falls(io.read_table(study, "05_validation", "necessity"), rule["arms"])
+figure, axes = style.panels(len(rule["arms"]), 2.5, sharey=True)
+for ax, arm in zip(axes, rule["arms"], strict=True):
+    causal.necessity(falls, ax, arm, rule["bar"], alarmed[arm])
+style.letters(axes)
+style.legend(figure, axes, ncols=3)
+style.save(stage, "fig10_necessity", figure, label, falls, stop=no_go);
 
 # %% [markdown]
 # ## Figure 11 · Explanations and variants
 # Explanations on the same windows: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
-# what they name moves the score (bootstrap over windows). Last: AUROC of labelled variants by size of change, bootstrap over genes.
+# what they name moves the score (bootstrap over units). Last, of a study with labelled edits: AUROC by size of change, bootstrap over groups.
 
 # %%
-causal.explanations(stage, *(io.read_table(study, name, table) for name, table in (
-    ("06_explanations", "agreement"), ("06_explanations", "explanations"), ("08_dna", "separation"))), label, stops.joined(alarmed[rule["arms"][0]], no_go));
+scores = io.read_table(study, "06_explanations", "explanations")
+figure, axes = style.axes(2, 2, height=4.2)
+causal.agreement(io.read_table(study, "06_explanations", "agreement"), axes[0][0])
+causal.inside_sites(scores, axes[0][1])
+causal.deletion(scores, axes[1][0])
+tables = [scores]
+if separations := [name for name in stages if name.startswith("08_") and io.stage_path(study, name, "claims.csv").with_name("separation.csv").exists()]:
+    tables.append(io.read_table(study, separations[0], "separation"))
+    edits.variants(tables[-1], axes[1][1])
+else:
+    causal.sanity(scores, axes[1][1])
+style.letters(axes.flat)
+style.save(stage, "fig11_explanations_variants", figure, label, *tables,
+           stop=stops.joined(alarmed[rule["arms"][0]], no_go))
 
 # %% [markdown]
 # ## The claims
@@ -138,9 +212,10 @@ causal.explanations(stage, *(io.read_table(study, name, table) for name, table i
 # because. What does not hold stays in.
 
 # %%
-claims = pd.concat([t.assign(stage=name) for name, t in read.items()], ignore_index=True)
+read = {name: io.read_table(study, name, "claims") for name in stages}
+claims = pd.concat([table.assign(stage=name) for name, table in read.items()], ignore_index=True)
 claims.to_csv(stage.figure_path("claims.csv"), index=False, lineterminator="\n")
-stage.figure_path("numbers.tex").write_text(numbers.numbers(study, {s: io.read_manifest(study, s)["headline"] for s in STAGES}))
-stage.headline(figures=11, claims=len(claims), hold=int((claims.verdict == "holds").sum()))
+stage.figure_path("numbers.tex").write_text(numbers.numbers(study, {name: io.read_manifest(study, name)["headline"] for name in stages}))
+stage.headline(figures=len(list(stage.figure_path("x").parent.glob("fig*.pdf"))), claims=len(claims), hold=int((claims.verdict == "holds").sum()))
 stage.finish()
 claims[["stage", "claim", "value", "low", "high", "n", "of", "null", "verdict"]].round(3)

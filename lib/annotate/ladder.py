@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from statsmodels.stats.proportion import proportion_confint
 
 from lib.annotate import association, pairs
 from lib.annotate.concepts import Concepts
@@ -103,6 +104,12 @@ def ladder(read: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     whole = ["profiles_found", "families_found", "latents_claimed"]
     columns = ["kind", "method", "concepts", "found", *whole, "median_f1", "best_f1", "n_tests"]
     return table.astype(dict.fromkeys(whole, int))[columns]
+
+
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    """A ladder with the share of its concepts that are found: value, and its 95 % Wilson interval as low and high."""
+    low, high = proportion_confint(table["found"], table["concepts"], method="wilson")
+    return table.assign(value=table["found"] / table["concepts"], low=low, high=high)
 
 
 def best_concepts(read: pd.DataFrame) -> pd.DataFrame:

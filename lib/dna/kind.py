@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -14,9 +15,10 @@ from scipy import sparse
 from lib.corpus.corpus import Corpus
 from lib.dna import alarms as alarms_
 from lib.dna import ancestry, confounders, door, intervals, kmers, motifs, strands
+from lib.dna import cards as cards_
 from lib.dna import knowledge as knowledge_
 from lib.dna.people import read_cohort
-from lib.figures import labels
+from lib.figures import labels, style
 from lib.models import language, shuffle
 from lib.models.adapter import Adapter
 from lib.outcome import views
@@ -131,3 +133,23 @@ def sites(corpus: Corpus, windows: pd.DataFrame, texts: list[str]) -> tuple[pd.D
     if truth:
         return io.read_csv(inputs.find(corpus.study, truth)), "true sites"
     return intervals.motif_hits(windows, texts, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
+
+
+# ---- of figures -----------------------------------------------------------------------------------------------------
+
+
+def cards(windows: pd.DataFrame, features: pd.DataFrame) -> plt.Figure:
+    """Figure 8: a row a latent: its track, a logo of its top windows, and the profile that names it.
+
+    windows: cards.csv of 04; features: its latents' rows of the catalogue, by latent.
+    """
+    figure, axes = style.axes(max(1, len(features)), 3, height=max(1.0, 0.95 * len(features)), squeeze=False, width_ratios=[2.2, 1.2, 1.0])
+    for i, (latent, feature) in enumerate(features.iterrows()):
+        own = windows[windows.latent == latent]
+        cards_.track(own, axes[i][0], feature)
+        cards_.logo(cards_.window_bits(own), axes[i][1], "" if i else "top windows, bits", flank=10)
+        cards_.logo(cards_.profile_bits(feature.concept), axes[i][2], feature.concept)
+    if features.empty:
+        cards_.track(windows, axes[0][0])
+        axes[0][1].axis("off"), axes[0][2].axis("off")
+    return figure

@@ -1,98 +1,126 @@
-"""Figures 10 and 11: what the prediction needs, and how explanations compare."""
+"""Figures 10 and 11: what the prediction needs, how explanations compare; and what steering moves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
-from string import ascii_lowercase
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib.figures import style as fs
-from lib.figures.style import legend, put_label, put_stop, untested
+from lib.figures import style
+
+#: What is ablated: colour (of style.COLOURS) and marker.
+ABLATED = {"latent": ("SAE", "o"), "family": ("gated", "s"), "closure": ("jumprelu", "D")}
+SHORT = {"integrated gradients": "IG", "attention rollout": "rollout"}
+#: What a table of doses calls its directions: colour and a name for the legend, drawn in this order.
+DIRECTIONS = {"shuffled decoder": ("0.8", "another latent's row"), "random": ("0.6", "random direction"),
+              "latent": (style.COLOURS["SAE"], "latent")}  # fmt: skip
+DOSED = {"change": "change of score (log odds)", "kl": "collateral (nats per token)"}
 
 
-def necessity(
-    stage, table: pd.DataFrame, arms: list[str], bar: float, label: str, stopped: dict[str, str] | None = None, stop: str = "", n_shown: int = 8
-) -> plt.Figure:  # fmt: skip
-    """Fig. 10: fall of AUROC per ablated latent, family and closure, largest first, with nulls and the bar. stopped: arm -> by what."""
-    figure, axes = fs.panels(len(arms), 2.5, sharey=True)
-    drawn = []
-    for ax, arm, letter in zip(axes, arms, ascii_lowercase, strict=False):
-        at, ticks = 0, []
-        for kind, colour, marker in (("latent", "SAE", "o"), ("family", "gated", "s"), ("closure", "jumprelu", "D")):
-            mine = table[(table["arm"] == arm) & (table["kind"] == kind)].sort_values("delta", ascending=False, kind="stable").head(n_shown)
-            place = at + np.arange(len(mine))
-            ticks.append((at + (len(mine) - 1) / 2, {"family": "families"}.get(kind, kind + "s")))
-            for flag, shade, name in ((True, fs.COLOURS[colour], f"{kind}, needed"), (False, "0.7", "not shown to be needed")):
-                part = mine.assign(value=mine["delta"], at=place)[mine["needed"].astype(bool).to_numpy() == flag]
-                if len(part):
-                    fs.intervals(ax, part, "at", shade, name, marker)
-            ax.plot(place, mine[["rate_matched_99", "random_99"]].max(axis=1), "_", color="0.2", ms=5, label="null, 99th percentile")
-            drawn.append(mine)
-            at += len(mine) + 2
-        ax.axhline(bar, color="0.3", lw=0.7, ls=":", label=f"bar, {bar}")
-        ax.axhline(0, color="0.85", lw=0.6)
-        ax.set_xticks(*zip(*ticks, strict=True))
-        ax.set(ylabel="fall of AUROC when ablated")
-        ax.label_outer()
-        ax.tick_params(labelbottom=True)
-        put_stop(ax, (stopped or {}).get(arm, ""))
-        if not (table["arm"] == arm).any():
-            untested(ax, "no latent is off its reference value in enough people")
-        fs.panel(ax, letter, arm)
-    legend(figure, axes, ncols=3)
-    put_label(figure, label, stop)
-    fs.save(figure, stage, "fig10_necessity", pd.concat(drawn))
-    return figure
+def largest_falls(table: pd.DataFrame, arms: Sequence[str], n: int = 8) -> pd.DataFrame:
+    """The rows that `necessity` draws: of each arm the n of largest fall of each kind, largest first."""
+    parts = [table[(table["arm"] == arm) & (table["kind"] == kind)] for arm, kind in product(arms, ABLATED)]
+    return pd.concat([part.sort_values("delta", ascending=False, kind="stable").head(n) for part in parts])
 
 
-def explanations(stage, agreement: pd.DataFrame, scores: pd.DataFrame, separation: pd.DataFrame, label: str, stop: str = "") -> plt.Figure:
-    """Fig. 11: rank agreement of explanations; what they point at and what they move; AUROC of labelled variants."""
-    figure, axes = fs.axes(2, 2, height=4.2)
-    (a, b), (c, d) = axes
-    names = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
-    short = {n: n.replace("integrated gradients", "IG").replace("attention rollout", "rollout") for n in names}
+def necessity(falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str = "") -> plt.Axes:
+    """Fall of AUROC per ablated latent, family and closure of one arm, in the order given, with the larger null and the bar.
+
+    falls: from `largest_falls`; bar: of *necessary*, as 05 set it (rule.json); stop: what stops the arm.
+    """
+    of_arm, at, ticks = falls[falls["arm"] == arm], 0, []
+    ax.set(ylabel="fall of AUROC when ablated", title=arm)
+    ax.label_outer()
+    style.put_stop(ax, stop)
+    if of_arm.empty:
+        style.untested(ax, "no latent is off its reference value in enough people")
+        return ax
+    for kind, (colour, marker) in ABLATED.items():
+        rows = of_arm[of_arm["kind"] == kind]
+        place = at + np.arange(len(rows))
+        ticks.append((at + (len(rows) - 1) / 2, {"family": "families"}.get(kind, kind + "s")))
+        for flag, shade, name in ((True, style.COLOURS[colour], f"{kind}, needed"), (False, "0.7", "not shown to be needed")):
+            part = rows.assign(value=rows["delta"], at=place)[rows["needed"].astype(bool).to_numpy() == flag]
+            if len(part):
+                style.intervals(ax, part, "at", shade, name, marker)
+        ax.plot(place, rows[["rate_matched_99", "random_99"]].max(axis=1), "_", color="0.2", ms=5, label="null, 99th percentile")
+        at += len(rows) + 2
+    ax.axhline(bar, color="0.3", lw=0.7, ls=":", label=f"bar, {bar}")
+    ax.axhline(0, color="0.85", lw=0.6)
+    ax.set_xticks(*zip(*ticks, strict=True))
+    ax.tick_params(labelbottom=True)
+    return ax
+
+
+def doses(table: pd.DataFrame, ax: plt.Axes, column: str, latents: Sequence[int]) -> plt.Axes:
+    """What steering moves, by dose: `column` is "change" of the score or "kl", the collateral. Thick, the rows of `latents`;
+    thin, controls of equal norm. table: steering_doses.csv, one row a latent, direction, draw and eps."""
+    drawn = table[table["latent"].isin(latents)]
+    ax.set(xlabel="dose (sd of the latent)", ylabel=DOSED[column])
+    if drawn.empty:
+        style.untested(ax, "no latent of large fall varies on these windows")
+        return ax
+    for direction, (colour, name) in DIRECTIONS.items():
+        own = direction == "latent"
+        for i, (_, line) in enumerate(drawn[drawn["direction"] == direction].groupby(["latent", "draw"], sort=False)):
+            ax.plot(line["eps"], line[column], color=colour, lw=1.2 if own else 0.5, zorder=2 if own else 1, label=None if i else name)
+    return ax
+
+
+def agreement(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """Rank agreement of explanations. table: first, second, spearman."""
+    ax.set_title("rank agreement")
+    if table.empty:
+        style.untested(ax, "there are no two explanations to compare")
+        return ax
+    names = list(dict.fromkeys([*table["first"], *table["second"]]))
     matrix = np.eye(len(names))
-    for row in agreement.itertuples():
+    for row in table.itertuples():
         i, j = names.index(row.first), names.index(row.second)
         matrix[i, j] = matrix[j, i] = row.spearman
-    a.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     for i, j in product(range(len(names)), repeat=2):
-        a.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
-    a.set_xticks(range(len(names)), short.values(), rotation=30)
-    a.set_yticks(range(len(names)), short.values())
-    fs.panel(a, "a", "rank agreement")
-    for ax, letter, title, value, ends, null in (
-        (b, "b", "inside sites", "auroc", ("low", "high"), "null_95"), (c, "c", "deletion", "deletion", ("deletion_low", "deletion_high"), None)):  # fmt: skip
-        drawn = scores.assign(value=scores[value], low=scores[ends[0]], high=scores[ends[1]], name=scores["method"].map(short))
-        for row in drawn.itertuples():
-            fs.intervals(ax, drawn.loc[[row.Index]], "name", fs.COLOURS[row.method])
-        if null:
-            ax.plot(drawn["name"], drawn[null], "_", color="0.2", ms=9, label="null, 95 %")
-            ax.margins(y=0.2)
-            ax.legend(loc="upper center")  # over integrated gradients, far from the intervals: its sample looks like a null
-        if drawn["value"].isna().all():
-            untested(ax, "no window holds a site and other bases too")
-        ax.axhline(0.5 if null else 0, color="0.7", lw=0.6)
-        ax.set_ylabel("AUROC of |value|" if null else "area over random order\n(RMS of whole replacement)")
-        ax.tick_params(axis="x", rotation=20)
-        fs.panel(ax, letter, title)
-    groups = list(dict.fromkeys(zip(separation["variants"], separation["region"], strict=True)))
-    for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
-        at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
-        fs.intervals(d, rows.assign(at=at), "at", fs.COLOURS[method], method, fs.MARKERS.get(method, "^"))
-    if not groups:
-        untested(d, "no region holds enough labelled variants of each class")
-        groups = [("", "")]
-    d.axhline(0.5, color="0.7", lw=0.6)
-    d.set_xticks(range(len(groups)), [k.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") + ("" if r == "all" else f"\n{r}")
-                                         for k, r in groups], fontsize=6)  # fmt: skip
-    d.set(ylabel="AUROC, labelled variants", xlim=(-0.5, len(groups) - 0.5), ylim=(min(0.35, separation["low"].min() - 0.02), None))
-    if len(separation):
-        d.legend(loc="lower left", fontsize=5.5)
-    fs.panel(d, "d", "variants")
-    put_label(figure, label, stop)
-    fs.save(figure, stage, "fig11_explanations_variants", pd.concat([scores, separation]))
-    return figure
+        ax.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
+    short = [SHORT.get(name, name) for name in names]
+    ax.set_xticks(range(len(names)), short, rotation=30, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), short)
+    return ax
+
+
+def inside_sites(scores: pd.DataFrame, ax: plt.Axes, sites: str = "") -> plt.Axes:
+    """AUROC of an explanation's |value| inside sites, beside its null. scores: explanations.csv; sites: which, in words."""
+    ax.set(title="inside sites", ylabel="AUROC of |value|" + (f",\n{sites}" if sites else ""))
+    return _scores(scores, ax, ("auroc", "low", "high"), "null_95", "null, 95 %", 0.5, "no window holds a site and other bases too")
+
+
+def deletion(scores: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """How much faster than a random order deleting what an explanation names moves the score. scores: explanations.csv."""
+    ax.set(title="deletion", ylabel="area over random order\n(RMS of whole replacement)")
+    return _scores(scores, ax, ("deletion", "deletion_low", "deletion_high"), "", "", 0, "no window was explained")
+
+
+def sanity(scores: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """What of an explanation stays with random weights: |rank correlation|, beside its null. scores: explanations.csv."""
+    ax.set(title="random weights", ylabel="|rank correlation| with\nthe trained model's")
+    return _scores(scores, ax, ("sanity", "sanity_low", "sanity_high"), "sanity_null", "null", 0, "no window was explained twice")
+
+
+def _scores(scores: pd.DataFrame, ax: plt.Axes, columns: tuple[str, str, str], null: str, said: str, chance: float, why: str) -> plt.Axes:
+    """A score of each explanation with its interval; columns: value, low, high; null: a column, or "" for none, called `said`."""
+    if scores[columns[0]].isna().all():
+        style.untested(ax, why)
+        return ax
+    drawn = pd.DataFrame(dict(zip(("value", "low", "high"), (scores[c] for c in columns), strict=True)))
+    drawn = drawn.assign(method=scores["method"], name=[SHORT.get(name, name) for name in scores["method"]])
+    for row in drawn.itertuples():
+        style.intervals(ax, drawn.loc[[row.Index]], "name", style.COLOURS[row.method])
+    if null:
+        ax.plot(drawn["name"], scores[null], "_", color="0.2", ms=9, label=said)
+        ax.margins(y=0.2)
+        ax.legend(loc="upper center")  # over integrated gradients, far from the intervals: its sample looks like a null
+    ax.axhline(chance, color="0.7", lw=0.6)
+    ax.set_xticks(range(len(drawn)), drawn["name"], rotation=30, ha="right", rotation_mode="anchor")
+    return ax

@@ -3,49 +3,65 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from lib.figures import style as fs
-from lib.figures.style import put_label, untested
+from lib.figures import style
+
+WIDTH = 0.38  # of a bar, of two side by side
+METHODS = {"model": style.COLOURS["SAE"], "Markov-5": "0.7"}
 
 
-def overview(stage, headline: dict, quality: pd.DataFrame, knowledge: pd.DataFrame, label: str, loss: str = "cross-entropy") -> plt.Figure:
-    """Fig. 1: sequences to run, losses of the model against its control, activation norms by site.
+def counts(readings: int, units: int, reading: str = "readings") -> pd.DataFrame:
+    """The rows that `sequences` draws: readings of a naive loop over subjects, by their word, and units that the model reads."""
+    return pd.DataFrame({"site": [reading, "units"], "count": [readings, units]})
 
-    loss: what to call the loss on sequence that was not simulated (`labels.loss`); no panel without a head to have one.
-    """
-    figure, (a, b, c) = fs.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
-    counts = [headline["person_haplotype_windows"], headline["units"]]
-    bars = a.bar(["person-\nhaplotype\nwindows", "units, with\nbackground"], counts, color=["0.7", fs.COLOURS["SAE"]])
-    a.bar_label(bars, [f"{n:,}" for n in counts], fontsize=6)
-    a.set(yscale="log", ylabel="sequences (count)", ylim=(1, max(counts) * 4))
-    fs.panel(a, "a", "compute per unit")
-    row, width = knowledge.iloc[0], 0.38
-    if "site" in row:
-        where = ["in sites", "background"]
-        bars = {"model": [row.site, row.background], "Markov-5": [row.markov_site, row.markov_background]}
-        b.set(ylabel="masked cross-entropy\n(nats per base)")
+
+def losses(knowledge: pd.DataFrame) -> pd.DataFrame:
+    """The losses of knowledge.csv, one row each, as `knowledge` draws them: site ("model, in sites"), loss; none without a head."""
+    row = knowledge.iloc[0]
+    places = {"model": {"in sites": "site", "background": "background"},
+              "Markov-5": {"in sites": "markov_site", "background": "markov_background"}}  # fmt: skip
+    if "site" not in row:
+        places = {"model": {"real": "real", "shuffled": "shuffled"}}
+    rows = [{"site": f"{method}, {place}", "loss": row[column]} for method, of in places.items() for place, column in of.items()]
+    table = pd.DataFrame(rows, columns=["site", "loss"])
+    return table.iloc[:0] if table["loss"].isna().any() else table
+
+
+def sequences(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """Sequences to run: those of a naive loop beside those that are read. table: from `counts`."""
+    names = [{"units": "units, with\nbackground"}.get(name, name.replace("-", "-\n").replace(" ", "\n")) for name in table["site"]]
+    bars = ax.bar(names, table["count"], color=["0.7", style.COLOURS["SAE"]])
+    ax.bar_label(bars, [f"{n:,}" for n in table["count"]], fontsize=6)
+    ax.set(yscale="log", ylabel="sequences (count)", ylim=(1, max(table["count"], default=1) * 4), title="compute per unit")
+    return ax
+
+
+def knowledge(table: pd.DataFrame, ax: plt.Axes, loss: str = "cross-entropy") -> plt.Axes:
+    """Losses of the model against its control. table: from `losses`; loss: what to call that on sequence that was not
+    simulated (`labels.loss`)."""
+    named = table["site"].str.split(", ", n=1, expand=True).reindex(columns=[0, 1])
+    places = list(dict.fromkeys(named[1]))
+    ax.set(ylabel="masked cross-entropy\n(nats per base)" if "in sites" in places else f"{loss}\n(nats per token)", title="model knowledge")
+    if table.empty:
+        style.untested(ax, "the weights hold no language-model head")
+        return ax
+    for i, (method, rows) in enumerate(table.groupby(named[0], sort=False)):
+        at = [places.index(place) + i * WIDTH for place in named.loc[rows.index, 1]]
+        bars = ax.bar(at, rows["loss"], WIDTH, color=METHODS[method], label=method)
+        ax.bar_label(bars, [f"{v:.2f}" for v in rows["loss"]], fontsize=6)
+    ax.set_xticks([i + (named[0].nunique() - 1) * WIDTH / 2 for i in range(len(places))], places)
+    ax.set_ylim(0, 1.35 * table["loss"].max())
+    ax.legend(loc="upper left", ncols=2, columnspacing=1, handlelength=1)
+    return ax
+
+
+def norms(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """Median norm of the activations at each site. table: site, norm_median."""
+    ax.plot(table["site"].str.removeprefix("resid_post."), table["norm_median"], "o-", color=style.COLOURS["SAE"])
+    ax.set(xlabel="block (resid_post)", ylabel="median norm\n(activation units)", title="activations")
+    if table.empty:
+        style.untested(ax, "no site was read")
     else:
-        where, bars = ["real", "shuffled"], {"model": [row.real, row.shuffled]}
-        b.set(ylabel=f"{loss}\n(nats per token)")
-    if np.isnan(list(bars.values())).any():
-        bars = {}
-        untested(b, "the weights hold no language-model head")
-    for i, (name, values) in enumerate(bars.items()):
-        drawn = b.bar(np.arange(len(where)) + i * width, values, width, color=[fs.COLOURS["SAE"], "0.7"][i], label=name)
-        b.bar_label(drawn, [f"{v:.2f}" for v in values], fontsize=6)
-    if bars:
-        b.set_xticks(np.arange(len(where)) + (len(bars) - 1) * width / 2, where)
-        b.set_ylim(0, 1.35 * max(map(max, bars.values())))
-        b.legend(loc="upper left", ncols=2, columnspacing=1, handlelength=1)
-    fs.panel(b, "b", "model knowledge")
-    c.plot(quality["site"].str.removeprefix("resid_post."), quality["norm_median"], "o-", color=fs.COLOURS["SAE"])
-    c.set(xlabel="block (resid_post)", ylabel="median norm\n(activation units)", ylim=(0, 1.1 * quality["norm_median"].max()))
-    fs.panel(c, "c", "activations")
-    put_label(figure, label)
-    losses = [{"site": f"{name}, {place}", "loss": v} for name, values in bars.items() for place, v in zip(where, values, strict=True)]
-    table = pd.concat([quality, pd.DataFrame(losses, columns=["site", "loss"]),
-                       pd.DataFrame({"site": ["person-haplotype windows", "units"], "count": counts})])  # fmt: skip
-    fs.save(figure, stage, "fig1_overview", table)
-    return figure
+        ax.set_ylim(0, 1.1 * table["norm_median"].max())
+    return ax

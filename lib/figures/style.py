@@ -1,9 +1,14 @@
-"""The one place for the look of figures: sizes, fonts, colours, and saving a drawing with the numbers drawn."""
+"""The one place for the look of figures: sizes, fonts, colours, and saving a figure with the numbers drawn.
+
+The other modules of this room draw one panel each: given a tidy table and an ax, they return the ax, compute nothing that is
+a result and save nothing. Notebooks lay the panels out; `save` puts the label under a figure.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from string import ascii_lowercase
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -19,7 +24,8 @@ COLOURS = {
     "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "rate-matched": "#56B4E9", "shuffled sequence": "#009E73",
-    "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7", "raw embedding": "#E69F00",
+    "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7",
+    "raw embedding": "#E69F00",
 }  # fmt: skip
 MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
            "jumprelu": "v", "matryoshka": "p", "random twin": "*", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
@@ -79,30 +85,29 @@ def band(ax: plt.Axes, value: float, low: float, high: float, colour: str, label
     return ax
 
 
-def panel(ax: plt.Axes, letter: str, title: str = "") -> plt.Axes:
-    """Letter and title of a panel."""
-    ax.set_title(f"{letter}  {title}" if title else letter)
-    return ax
-
-
-def save(figure: plt.Figure, stage, name: str, data: pd.DataFrame) -> Path:
-    """Vector PDF with embedded fonts, PNG, and the CSV of what was drawn, into figures/<study>/.
-
-    Equal data give equal bytes: no creation date is written.
-    """
-    figure.savefig(stage.figure_path(f"{name}.pdf"), metadata={"CreationDate": None})
-    figure.savefig(stage.figure_path(f"{name}.png"), metadata={"Software": None})
-    path = stage.figure_path(f"{name}.csv")
-    data.to_csv(path, index=False, lineterminator="\n")
-    return path
+def letters(axes) -> None:
+    """a, b, c before the titles of panels, in order; a panel without a title gets none."""
+    for ax, letter in zip(axes, ascii_lowercase, strict=False):
+        if title := ax.get_title(loc="left"):
+            ax.set_title(f"{letter}  {title}", loc="left")
 
 
 STOPPED = "#B00020"
 
 
-def put_label(figure: plt.Figure, text: str, stop: str = "") -> None:
-    said = f"stopped by {stop}\n{text}" if stop else text
+def save(stage, name: str, figure: plt.Figure, label: str, *tables: pd.DataFrame, stop: str = "") -> Path:
+    """Vector PDF with embedded fonts, PNG, and the CSV of what was drawn, into figures/<study>/; `label` under the drawing.
+
+    tables: what was drawn, one below the other in the CSV; stop: what stops all that the figure claims, said in red, or "".
+    Equal data give equal bytes: no creation date is written.
+    """
+    said = f"stopped by {stop}\n{label}" if stop else label
     figure.supxlabel(said, fontsize=5.5, color=STOPPED if stop else "0.45", x=0.99, ha="right")
+    figure.savefig(stage.figure_path(f"{name}.pdf"), metadata={"CreationDate": None})
+    figure.savefig(stage.figure_path(f"{name}.png"), metadata={"Software": None})
+    path = stage.figure_path(f"{name}.csv")
+    pd.concat(tables).to_csv(path, index=False, lineterminator="\n")
+    return path
 
 
 def put_stop(ax: plt.Axes, stop: str) -> None:
@@ -115,7 +120,7 @@ def put_stop(ax: plt.Axes, stop: str) -> None:
 
 def untested(ax: plt.Axes, why: str) -> None:
     """A panel without a drawing: the reason in its place."""
-    said = textwrap.fill(f"could not be tested: {why}", 34)
+    said = textwrap.fill(f"could not be tested: {why}", 26, break_on_hyphens=False)
     ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", fontsize=6, color="0.3")
     ax.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)  # of this panel, where axes are shared
 

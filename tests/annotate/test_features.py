@@ -187,6 +187,15 @@ def test_strands_count_once_and_families_are_counted():
     assert table.loc["k-mer", ["found", "profiles_found", "median_f1"]].tolist() == [1, 1, 0.4]
 
 
+def test_shares_of_a_ladder_with_their_wilson_intervals():
+    table = pd.DataFrame({"method": ["SAE", "PCA"], "concepts": [10, 4], "found": [5, 0]})
+    shares = ladder.shares(table)
+    # Wilson, z = 1.96: centre (p + z²/2n) / (1 + z²/n); of 5 in 10 it is 1/2, half width 0.2634; of 0 in 4 the upper end is z²/(n + z²)
+    assert shares["value"].tolist() == [0.5, 0.0]
+    assert shares["low"].tolist() == pytest.approx([0.23659, 0.0], abs=1e-5) and shares["high"].tolist() == pytest.approx([0.76341, 0.48990], abs=1e-5)
+    assert ladder.shares(table.iloc[:0]).empty and list(table.columns) == ["method", "concepts", "found"]
+
+
 def test_recovery_reads_either_strand_and_the_family_of_the_same_unit():
     best, read = claims()
     planted = pd.DataFrame({"motif": ["A", "A", "B"], "family": ["fa", "fa", "fb"], "strand": ["+", "-", "+"], "contig": "c",
@@ -292,6 +301,18 @@ def test_top_windows_are_ordered_by_their_largest_activation():
     assert got[["latent", "rank", "start", "end", "peak", "activation"]].to_numpy().tolist() == [[1, 0, 10, 20, 12, 5], [1, 1, 0, 10, 6, 3]]
     with pytest.raises(ValueError, match="a subject's own"):
         shown.top_windows(latents, tokens, units.assign(is_reference=[True, False, True]), 2)
+
+
+def test_cards_are_of_the_best_motif_of_each_family_base_by_base():
+    units, tokens, latents = background()
+    tokens = tokens.assign(start=np.tile(range(0, 10, 2), 3), end=np.tile(range(2, 12, 2), 3))
+    known = pd.DataFrame({"latent": [1, 0, 0], "kind": "motif", "concept": ["A +", "B +", "C +"], "family": ["f", "f", "g"],
+                          "q": [0.01, 0.01, 0.2], "f1": [0.9, 0.8, 0.7]})  # fmt: skip
+    table = shown.cards(known, latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2)
+    assert set(table["latent"]) == {1} and "".join(table["base"]) == "CCCCCCCCCC" + "ACGTACGTAC"  # the rest: same family, or q too large
+    assert table.loc[table["rank"] == 0, "activation"].tolist() == [0, 0, 5, 5, 0, 0, 0, 0, 0, 0]
+    assert table.loc[table["rank"] == 1, "position"].tolist() == list(range(10))
+    assert shown.cards(known.assign(q=1.0), latents, tokens, units, [""] * 3, 3, 2).empty
 
 
 def test_tracks_of_plausible_latents(genome, tmp_path):

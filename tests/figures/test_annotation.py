@@ -1,0 +1,82 @@
+"""Figures 5 to 7 and 9: concepts beside their nulls, shares claimed, layers, the plane of decoder rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.figures import annotation
+from tests.panels import drawn, lines, named, says, says_why
+
+BEST = pd.DataFrame({"method": ["SAE", "SAE", "k-mer", "k-mer", "SAE"], "kind": ["motif"] * 4 + ["interval"],
+                     "concept": ["a", "b", "a", "b", "c"],
+                     "family": "f", "latent": [1, 2, 3, 4, 5], "f1": [0.2, 0.9, 0.4, 0.3, 0.6]})  # fmt: skip
+LADDER = pd.DataFrame({"kind": ["motif", "motif", "interval"], "method": ["SAE", "PCA", "SAE"], "concepts": [10, 10, 4], "found": [6, 2, 1],
+                       "value": [0.6, 0.2, 0.25], "low": [0.3, 0.1, 0.05], "high": [0.8, 0.5, 0.7]})  # fmt: skip
+CELLS = pd.DataFrame({"site": ["resid_post.0", "resid_post.1", "resid_post.1"], "kind": ["motif", "motif", "interval"],
+                      "concept": ["a", "a", "c"],
+                      "f1": [0.3, 0.9, 0.5], "low": [0.2, 0.8, 0.4], "high": [0.4, 1.0, 0.6], "claimed": [True, True, False],
+                      "best_null": [0.5, 0.7, 0.1]})  # fmt: skip
+
+
+def test_kinds_with_enough_concepts_get_a_panel():
+    assert annotation.kinds(BEST, 2) == ["motif"] and annotation.kinds(BEST, 1) == ["motif", "interval"]
+    assert annotation.kinds(BEST, 9) == ["motif", "interval"]  # rather all than none
+    assert annotation.kinds(LADDER, 10) == ["motif"] and annotation.kinds(BEST.iloc[:0], 1) == annotation.kinds(LADDER.iloc[:0], 1) == [""]
+
+
+def test_concepts_are_ranked_and_held_against_the_floor_that_04_used():
+    ax = drawn(annotation.concepts, BEST, "motif", f1_floor=0.3)
+    assert lines(ax) == {"SAE": [0.9, 0.2], "k-mer": [0.4, 0.3]}
+    assert [0.3, 0.3] in [list(line.get_ydata()) for line in ax.lines] and says(ax, "motif concepts, ranked (n = 2)")
+    many = pd.DataFrame({"method": "SAE", "kind": "motif", "concept": map(str, range(61)), "f1": np.linspace(0, 1, 61)})
+    assert drawn(annotation.concepts, many, "motif", f1_floor=0.3).get_xscale() == "log"
+
+
+def test_shares_claimed_with_their_intervals():
+    ax = drawn(annotation.claimed_share, LADDER, "motif")
+    assert [bar.get_width() for bar in ax.patches] == [0.6, 0.2] and says(ax, "motif found", "share of 10", "SAE", "PCA")
+    assert np.allclose([s[:, 0] for s in ax.collections[0].get_segments()], [[0.3, 0.8], [0.1, 0.5]])
+    assert drawn(annotation.claimed_share, LADDER, "interval").patches[0].get_width() == 0.25  # PCA's row stays, empty
+
+
+def test_precision_against_recall_of_every_pair():
+    curves = pd.DataFrame({"method": ["SAE"] * 4 + ["random dictionary"] * 2, "latent": [1, 1, 2, 2, 9, 9],
+                           "concept": ["a", "a", "b", "b", "a", "a"],
+                           "recall": [0.1, 0.9] * 3, "precision": [1.0, 0.8, 1.0, 0.7, 0.6, 0.5]})  # fmt: skip
+    ax = drawn(annotation.precision_recall, curves)
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.6, 0.5], [1.0, 0.8], [1.0, 0.7]]
+    assert named(ax) == ["random dictionary", "SAE"]
+
+
+def test_layer_concepts_are_bold_where_claimed_above_the_best_null():
+    ax = drawn(annotation.layer_concepts, CELLS, "motif")
+    assert np.asarray(ax.images[0].get_array()).tolist() == [[0.3, 0.9]]
+    weights = {t.get_text(): t.get_fontweight() for t in ax.texts}
+    assert weights["0.90"] == "bold" and weights["0.30"] != "bold" and ".20–.40" in weights
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1"]
+
+
+def test_a_layer_without_a_concept_leaves_its_cell_open():
+    ax = drawn(annotation.layer_concepts, CELLS, "interval")
+    assert [t.get_text() for t in ax.texts] == ["0.50", ".40–.60"]
+
+
+def test_the_map_colours_the_commonest_families():
+    plane = pd.DataFrame({"x": range(5), "y": range(5), "plausible": [True, True, True, True, False],
+                          "family": ["f", "f", "g", "h", np.nan]})  # fmt: skip
+    ax = drawn(annotation.decoder_map, plane, n_families=2)
+    assert named(ax)[:3] == ["no claim", "other claims", "f (2)"] and len(named(ax)) == 4
+    assert [len(dots.get_offsets()) for dots in ax.collections] == [5, 1, 2, 1]
+    none = drawn(annotation.decoder_map, plane.assign(plausible=False, family=np.nan))
+    assert named(none) == ["no claim", "other claims"]
+
+
+@pytest.mark.parametrize("draw, table, rest, why", [
+    (annotation.concepts, BEST, ("", 0.5), annotation.NO_CONCEPT), (annotation.claimed_share, LADDER, ("",), annotation.NO_CONCEPT),
+    (annotation.layer_concepts, CELLS, ("",), annotation.NO_CONCEPT),
+    (annotation.precision_recall, pd.DataFrame(columns=["method", "latent", "concept", "recall", "precision"]), (),
+     "no latent is claimed for a concept"),
+    (annotation.decoder_map, pd.DataFrame(columns=["x", "y", "plausible", "family"]), (), "the dictionary has no latent"),
+])  # fmt: skip
+def test_an_empty_table_says_why(draw, table, rest, why):
+    assert says_why(drawn(draw, table.iloc[:0], *rest), why)

@@ -1,0 +1,23 @@
+"""Figure 11, last panel: labelled variants."""
+
+import pandas as pd
+import pytest
+
+from lib.figures import edits
+from tests.panels import drawn, ends, named, points, says, says_why
+
+TABLE = pd.DataFrame({"variants": ["all", "all", "substitutions in sites"], "region": ["all", "all", "coding"],
+                      "method": ["SAE", "raw embedding", "SAE"],
+                      "value": [0.7, 0.6, 0.55], "low": [0.6, 0.5, 0.45], "high": [0.8, 0.7, 0.65]})  # fmt: skip
+
+
+def test_variants_stand_in_groups_by_method():
+    ax = drawn(edits.variants, TABLE)
+    assert [y for _, y in points(ax)] == [0.7, 0.55, 0.6] and ends(ax) == [(0.6, 0.8), (0.45, 0.65), (0.5, 0.7)]
+    assert [x for x, _ in points(ax)] == pytest.approx([-0.18, 0.82, 0.0])  # one group a kind and region, methods side by side
+    assert named(ax) == ["SAE", "raw embedding"] and says(ax, "all", "substi- tutions in sites coding")
+    assert ax.get_ylim()[0] < 0.4  # room for the legend below every interval
+
+
+def test_without_labelled_variants_the_panel_says_so():
+    assert says_why(drawn(edits.variants, TABLE.iloc[:0]), "no region holds enough labelled variants of each class")
