@@ -213,11 +213,11 @@ def latent_attribution(scorers: Sequence[WindowScore], sequences: Sequence[str],
 
 
 def explain(
-    scorers: Sequence[WindowScore], sequences: Sequence[str], sae: SAE, span: int, n_steps: int
+    scorers: Sequence[WindowScore], sequences: Sequence[str], sae: SAE, span: int, n_steps: int, alphabet: str = "ACGT"
 ) -> tuple[list[Attribution], str]:
     """All four methods on the same sequences, and why there is no attention rollout, or ""."""
     out = [
-        mutagenesis(scorers, sequences, span), integrated_gradients(scorers, sequences, n_steps),
+        mutagenesis(scorers, sequences, span, alphabet), integrated_gradients(scorers, sequences, n_steps),
         latent_attribution(scorers, sequences, sae),
     ]  # fmt: skip
     try:
