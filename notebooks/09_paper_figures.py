@@ -38,7 +38,7 @@ from lib.stage import io, params, stops
 
 stage = io.open_stage(study, "09_paper_figures")
 corpus = corpora.load(study)
-kind, stages = corpus.module, params.stages(study)["09_paper_figures"]
+stages = params.stages(study)["09_paper_figures"]
 chosen, rule = io.read_json(study, "03_sae_training", "chosen.json"), io.read_json(study, "05_validation", "rule.json")
 alarmed, no_go = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms")), stops.of_dictionary(chosen)
 label = labels.text(corpus, data_label)
@@ -157,8 +157,8 @@ style.save(stage, "fig7_layer_concepts", figure, label, cells, stop=no_go);
 # %%
 windows, features = (io.read_table(study, "04_annotation", name) for name in ("cards", "features"))
 named = features.set_index("latent").loc[list(dict.fromkeys(windows.latent))]
-if hasattr(kind, "cards"):
-    style.save(stage, "fig8_feature_cards", kind.cards(windows, named), f"{label}; reference only", windows, stop=no_go)
+if hasattr(corpus.module, "cards"):
+    style.save(stage, "fig8_feature_cards", corpus.module.cards(windows, named), f"{label}; reference units only", windows, stop=no_go)
 
 # %% [markdown]
 # ## Figure 9 · Decoder directions
