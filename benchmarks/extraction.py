@@ -232,7 +232,9 @@ def units_section(args, folder: Path) -> str:
     naive = made.n_person_haplotype_windows
     bars = [bar(["ibd-1kg"], "person x haplotype x window / units", naive / made.n_units, "at least", UNITS_BAR, True)]
     rows = [[len(genotypes.samples), params["window_bp"], f"{naive:,}", f"{made.n_units:,}"]]
-    return join("Forwards that a study of real genotypes needs: one a unit.", bars, ["people", "window bp", "naive forwards", "units"], rows)
+    return join(
+        "Forwards that a study of real genotypes needs: one a unit.", bars, ["people", "window bp", "naive forwards", "units"], rows
+    )
 
 
 MEMORY = """

@@ -55,7 +55,9 @@ effect_scales = [1.0]                  # [0, 100] published log odds are multipl
 germline_limits = [0.0]                # [0, 1] AUROC above which an arm is too good for germline; 0 compares with the true genetic score; as many as arms
 case_share = 0.5                       # (0, 1) share of people who are cases (only when simulating): a cohort, not a population
 match_published = False                # match published effects to the variants, for simulating and for the polygenic score
-exon_path = "simulated:truth/annotation/exons.bed"  # exons: BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
+exon_path = (
+    "simulated:truth/annotation/exons.bed"  # exons: BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
+)  # exons: BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
 promoter_path = "simulated:truth/annotation/promoters.bed"  # BED of promoters, or of start sites to widen; "" for none
 promoter_flank_bp = 0                  # [0, 1e5] bases added on both sides of a promoter row
 interval_paths = []                    # more BED, bigBed or RepeatMasker .out files; a row's name is its concept; none twice
@@ -215,7 +217,9 @@ for target in targets:
 counted = Counter()
 starts = windows.read_bed(given(promoter_path), genome, "promoter", False, counted) if promoter_path else None
 repeats = door.repeats(plain)
-files = door.Annotation(given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given(variant_path), given(gwas_path))
+files = door.Annotation(
+    given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given(variant_path), given(gwas_path)
+)
 intervals = door.intervals(files, repeats, genome, plain.units, counted)
 stage.write_table("annotation_report", report.table(counted))
 hits = door.hits(plain, validation_contigs, test_contigs, fimo_p)
@@ -232,9 +236,28 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 
 # %%
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
-settings = {name: globals()[name] for name in ("simulate", "genome_path", "truth_path", "truth_variants_path", "exon_path", "loci_path", "background_path",
-                                               "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
-about = labels.of_data({"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}, io.data_path(model_path))
+settings = {
+    name: globals()[name]
+    for name in (
+        "simulate",
+        "genome_path",
+        "truth_path",
+        "truth_variants_path",
+        "exon_path",
+        "loci_path",
+        "background_path",
+        "window_bp",
+        "hit_p",
+        "knowledge_bp",
+        "kmer_k",
+        "composition_k",
+        "word_k",
+        "n_components",
+    )
+}
+about = labels.of_data(
+    {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}, io.data_path(model_path)
+)
 made = corpus.Corpus(
     study, "00_dna", "lib.dna.kind", model_path, door.WORDS, {"validation": validation_contigs, "test": test_contigs},
     about | {"readings": cohort.n_person_haplotype_windows}, targets, sources | ({"true site": "simulation"} if truth_path else {}),

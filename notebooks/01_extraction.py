@@ -103,19 +103,25 @@ for name, read in records.items():
     stage.write_table(prefix + "units", units[name], private=private)
     own_letters = sum(map(len, read.texts)) if read.own is None else extract.own_bases(read.place(), read.own).sum()
     totals.append({"part": name, "units": len(counts)} | counts.drop(columns="computed").sum().to_dict() | {"n_bases": own_letters})
-    audits.append(extract.audit(model, read.texts, read.place(), paths[0], audit_share, seed, own=read.own, frames=frames).assign(part=name))
+    audits.append(
+        extract.audit(model, read.texts, read.place(), paths[0], audit_share, seed, own=read.own, frames=frames).assign(part=name)
+    )
 stage.write_json("model.json", model.identity)
 
 # %%
 if subset_units:
     n = len(records["background"].texts)
-    store.subset(stage.path("activations.h5"), stage.path("subset.h5"), np.sort(np.random.default_rng(seed).choice(n, min(subset_units, n), replace=False)))
+    store.subset(
+        stage.path("activations.h5"),
+        stage.path("subset.h5"),
+        np.sort(np.random.default_rng(seed).choice(n, min(subset_units, n), replace=False)),
+    )
 units = pd.concat(units.values(), ignore_index=True)
 
 # %% [markdown]
 # ## Quality control
 #
-# Norms that explode, one direction that dominates (anisotropy), unknown tokens, uncovered bases: each would be seen here.
+# Norms that explode, one direction that dominates (anisotropy), unknown tokens, uncovered letters: each would be seen here.
 # So would a batch, padding or a copied row that changed what is stored: some units are computed again, each alone and in
 # float32, and compared with their rows. Rounding to float16 alone makes at most 0.00049 of a row's largest value.
 
@@ -158,7 +164,9 @@ extraction.knowledge(extraction.losses(pd.DataFrame([known["losses"]])), axes[0]
 extraction.norms(quality, axes[1]);
 
 # %%
-stage.headline(units=len(units), tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(gap.value, 3) for k, gap in known["gaps"].items()})
+stage.headline(
+    units=len(units), tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(gap.value, 3) for k, gap in known["gaps"].items()}
+)
 work.forget(study, "01_extraction")
 stage.finish()
 

@@ -32,10 +32,35 @@
 # %% tags=["parameters"]
 study = "demo"
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
-layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # sites where the chosen run is trained too, for 04 layer by layer; none twice
-run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated", "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
+layer_sites = [
+    "resid_post.0",
+    "resid_post.1",
+    "resid_post.2",
+    "resid_post.3",
+]  # sites where the chosen run is trained too, for 04 layer by layer; none twice
+run_architectures = [
+    "topk",
+    "topk",
+    "batchtopk",
+    "jumprelu",
+    "matryoshka",
+    "standard",
+    "standard",
+    "gated",
+    "gated",
+]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
 run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # [1, 256] d_sae / d_model; as many as run_architectures
-run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175, 0.02]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
+run_sparsities = [
+    16.0,
+    30.0,
+    16.0,
+    16.0,
+    16.0,
+    0.01,
+    0.015,
+    0.0175,
+    0.02,
+]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
 compared_l0 = [16.0, 30.0]        # (0, 1e4] latents a token at which the architectures stand beside each other; one or more, none twice
 n_seeds = 3                       # [1, 100] trainings of the chosen run, each from another seed
 steps = 800                       # [1, 1e8] optimiser steps; all runs see the same batches
@@ -221,11 +246,22 @@ for site in [name for name in layer_sites if name != sae_site]:
     layers[site]["l0"] = float(q.l0)
     rows.append({"site": site, "explained_variance": e.value, "low": e.low, "high": e.high, "l0": q.l0, "dead_share": q.dead_share,
                  "twin": twin_e.value, "n_units": e.n})
+
+# %%
 by_layer = pd.DataFrame(rows).set_index("site").loc[[site for site in acts.acts if site in layers]].reset_index()
 stage.write_table("layers", by_layer)
-stage.write_json("chosen.json", {"site": sae_site, "run": chosen, "folder": f"{sae_site}/{chosen}", "l0": float(best.l0), "decision": verdict,
-                                 "layers": layers, "seeds": {f"seed {seed}": f"{sae_site}/{chosen}"}
-                                 | {f"seed {seed + i}": f"seeds/{seed + i}" for i in range(1, n_seeds)}})
+stage.write_json(
+    "chosen.json",
+    {
+        "site": sae_site,
+        "run": chosen,
+        "folder": f"{sae_site}/{chosen}",
+        "l0": float(best.l0),
+        "decision": verdict,
+        "layers": layers,
+        "seeds": {f"seed {seed}": f"{sae_site}/{chosen}"} | {f"seed {seed + i}": f"seeds/{seed + i}" for i in range(1, n_seeds)},
+    },
+)
 by_layer.round(4)
 
 # %% [markdown]
@@ -247,6 +283,8 @@ for name, other in others.items():
     partners = stability.match_latents(sae, other, alive[f"seed {seed}"], alive[name])
     latents.loc[partners.latent[partners.shared], "seeds_found"] += 1
 stage.write_table("latents", latents)
+
+# %%
 came_again = "latents of one seed come back with another (share with encoder and decoder cosine above 0.7)"
 same_rule = "every pair of seeds shares more than its permuted null"
 if len(seeds) == 1:
@@ -299,22 +337,36 @@ stage.claim("the dictionary explains more variance than PCA with as many compone
             over_pca.high, over_pca.n, 0, over_pca.low > 0,
             f"EV(SAE, L0 {best.l0:.1f}) - EV(PCA, {basis.shape[1]} components); paired bootstrap over units; one SAE seed",
             of=corpus.words["units"], rule="the interval of the paired difference lies above 0")
+
+# %%
 at_stake = losses["mean ablated"] - losses.original
 kept, rival = recovered.loc["SAE"], recovered.loc["random dictionary"]
 over_random = evaluate.paired_gain(losses.SAE.to_numpy(), losses["random dictionary"].to_numpy(), at_stake.to_numpy(), n_boot, seed)
-stage.claim("the language model loses less on the dictionary's reconstructions than on a random dictionary's",
-            kept.loss_recovered, kept.low, kept.high, int(kept.n_units), round(float(rival.loss_recovered), 4),
-            at_stake.sum() > 0 and over_random.low > 0,
-            f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
-            f"difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
-            of=corpus.words["units"], rule="mean ablation costs loss, and the interval of the paired difference lies above 0", because=no_head)
+stage.claim(
+    "the language model loses less on the dictionary's reconstructions than on a random dictionary's",
+    kept.loss_recovered,
+    kept.low,
+    kept.high,
+    int(kept.n_units),
+    round(float(rival.loss_recovered), 4),
+    at_stake.sum() > 0 and over_random.low > 0,
+    f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
+    f"difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
+    of=corpus.words["units"],
+    rule="mean ablation costs loss, and the interval of the paired difference lies above 0",
+    because=no_head,
+)
+
+# %%
 against_pca = "more than" if over_pca.low > 0 else "less than" if over_pca.high < 0 else "not distinguishably other than"
 of_loss = f"could not be tested, because {no_head}." if no_head else (
     f"{kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,\n"
     f"  {int(kept.n_tokens)} tokens); PCA {recovered.loss_recovered['PCA']:.4f}; random dictionary {rival.loss_recovered:.4f}.")
-stage.write_text("decisions.md", f"""# Decision: {verdict}
+stage.write_text(
+    "decisions.md",
+    f"""# Decision: {verdict}
 
-Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(corpus.split['validation'])}, read on {', '.join(corpus.split['test'])}.
+Study {study}, site {sae_site}, run {chosen}, chosen on {", ".join(corpus.split["validation"])}, read on {", ".join(corpus.split["test"])}.
 
 - Explained variance {best.explained_variance:.4f} (95 % interval {best.low:.4f} to {best.high:.4f}, n = {best.n_units} units).
 - L0 {best.l0:.2f}; dead latents {best.dead_share:.1%} of {best.d_sae} over {best.n_tokens} test tokens.
@@ -324,7 +376,8 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {', '.join(corpus.split[
 - Loss recovered against mean ablation: {of_loss}
 - The intervals are of one seed; stability.csv compares {len(seeds)}.
 - Target 0.95 at L0 20, floor 0.90 at L0 30, on the estimate; fixed beforehand. PCA is no part of the rule.
-""")
+""",
+)
 stage.headline(site=sae_site, run=chosen, EV=round(best.explained_variance, 4), L0=round(best.l0, 2),
                dead=round(best.dead_share, 4), EV_over_PCA=round(over_pca.value, 4),
                loss_recovered=no_head or round(float(kept.loss_recovered), 4), decision=verdict)

@@ -39,10 +39,10 @@ min_instances = 15                   # [1, 1e6] concepts with fewer instances on
 n_shifts = 1000                      # [10, 1e6] circular shifts for the null
 pair_floor = 0.3                     # [0, 1] pairs with a lower F1 on validation are not read; they count as tests
 f1_floor = 0.5                       # [0, 1] a claimed pair has test F1 above this, and q below 0.05
-n_boot = 1000                        # [10, 1e6] bootstrap resamples, over windows or families
+n_boot = 1000                        # [10, 1e6] bootstrap resamples, over units or families
 n_layer_concepts = 16                # [1, 1000] concepts of a kind shown layer by layer
 n_cards = 6                          # [0, 100] latents for feature cards
-card_windows = 5                     # [1, 100] top reference windows on each card
+card_windows = 5                     # [1, 100] top reference units on each card
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
@@ -95,8 +95,12 @@ intervals = corpus.concepts()
 laid, tokens = {}, {}
 for part in search.PARTS:
     tokens[part] = concepts.token_table(acts.tokens, units, split[part])
-    laid[part] = concepts.combine([concepts.lay(tokens[part], intervals[intervals.kind == name].drop(columns="kind"), name, source, min_instances)
-                                   for name, source in corpus.concept_kinds.items()])
+    laid[part] = concepts.combine(
+        [
+            concepts.lay(tokens[part], intervals[intervals.kind == name].drop(columns="kind"), name, source, min_instances)
+            for name, source in corpus.concept_kinds.items()
+        ]
+    )
 laid["validation"], laid["test"] = concepts.shared(laid["validation"], laid["test"])
 stage.write_table("concepts", laid["test"].table)
 kinds = laid["test"].table.kind.unique().tolist()
@@ -118,7 +122,7 @@ print(f"{len(np.unique(strata['test']))} strata of {len(tokens['test']):,} test 
 #
 # The same procedure, blind to which is which. *Random dictionary*: unit directions, the same number active. *Random twin*: the
 # same architecture with random weights and a dictionary trained on it. *Raw neurons* and *PCA*: both signs of each axis. *Words* (of DNA: k-mers):
-# the surface at the token. *Rate-matched*: each latent's own track, its windows dealt out anew. *Label shuffle*: the SAE
+# the surface at the token. *Rate-matched*: each latent's own track, its units dealt out anew. *Label shuffle*: the SAE
 # against concepts permuted within strata. *Shuffled sequence*: the SAE on shuffled units.
 
 # %%
@@ -151,7 +155,7 @@ ladder.round(3)
 # ## Layer by layer
 #
 # The same search at every layer with a dictionary of its own, all nulls beside it (words know no layer). A cell of the
-# heat map is one concept at one layer: test F1 of the latent that was best on validation, with its interval over windows.
+# heat map is one concept at one layer: test F1 of the latent that was best on validation, with its interval over units.
 
 # %%
 at_layer = {site: (read, best, own)}
@@ -181,13 +185,17 @@ layer_ladder.pivot_table(index=["kind", "method"], columns="site", values="profi
 # The same search on dictionaries that differ by their seed alone: what is found has to be more than one training's luck.
 
 # %%
-again = {name: format.load(training / folder, site, model.identity) for name, folder in chosen["seeds"].items() if folder != chosen["folder"]}
+again = {
+    name: format.load(training / folder, site, model.identity) for name, folder in chosen["seeds"].items() if folder != chosen["folder"]
+}
 again = {name: {part: evaluate.latents_of(other, x, split[part]) for part in search.PARTS} for name, other in again.items()}
 seed_read, seed_best = search.search(again, ground) if again else (read[:0], best[:0])
 first = next(iter(chosen["seeds"]))
 by_seed = pd.concat([ladder[ladder.method == "SAE"].assign(method=first), ladder_.ladder(seed_read, seed_best)], ignore_index=True)
 stage.write_table("seed_ladder", by_seed.rename(columns={"method": "seed"}))
-seed_names = pd.concat([best_concepts(rows).assign(seed=name) for name, rows in seed_read.groupby("method")] or [best_concepts(seed_read).assign(seed="")])
+seed_names = pd.concat(
+    [best_concepts(rows).assign(seed=name) for name, rows in seed_read.groupby("method")] or [best_concepts(seed_read).assign(seed="")]
+)
 stage.write_table("seed_latents", seed_names[["seed", "latent", "concept", "kind", "family", "f1_validation", "f1", "q", "claimed"]])
 by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sort=False)
 
@@ -202,10 +210,17 @@ for name in corpus.concept_kinds:
     gains = ladder_.gains(best[best.kind == name], [m for m in methods if m != "SAE"], n_boot, seed)
     strongest = min(gains, key=lambda rival: gains[rival].low)
     for rival, e in [*gains.items(), (None, gains[strongest])]:
-        stage.claim(f"latents match {name} concepts better than {rival or 'the strongest rival'} (test F1, mean difference)", *e,
-                    0.0 if rival else strongest, e.low > 0 and e.n >= 10, "bootstrap over families; one SAE seed, the others in seed_ladder.csv",
-                    of=f"{next(iter(corpus.concept_kinds))} families", rule="the interval of the paired difference lies above 0, with at least 10 families", stopped=stopped,
-                    because="" if e.n else f"no {name} has {min_instances} instances on validation and on test")
+        stage.claim(
+            f"latents match {name} concepts better than {rival or 'the strongest rival'} (test F1, mean difference)",
+            *e,
+            0.0 if rival else strongest,
+            e.low > 0 and e.n >= 10,
+            "bootstrap over families; one SAE seed, the others in seed_ladder.csv",
+            of=f"{next(iter(corpus.concept_kinds))} families",
+            rule="the interval of the paired difference lies above 0, with at least 10 families",
+            stopped=stopped,
+            because="" if e.n else f"no {name} has {min_instances} instances on validation and on test",
+        )
 sae_ladder = ladder[ladder.method == "SAE"].set_index("kind")
 stage.headline(**{f"{k} found": int(v) for k, v in sae_ladder.profiles_found.items()})
 
@@ -237,16 +252,22 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
                                variance_share(sae, own["test"], x, split["test"]), nearest(sae.W_dec), kind.SYMMETRY)
 write_catalogue(stage, catalogue, kind.COLUMNS)
-cards = shown_.cards(catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"])
+cards = shown_.cards(
+    catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"]
+)
 stage.write_table("cards", cards)
-claims_of = catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("family").head(n_cards)
+claims_of = (
+    catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("family").head(n_cards)
+)
 curves = []
 for method in ("SAE", "random dictionary"):
     pairs_shown = claims_of if method == "SAE" else best[(best.method == method) & best.concept.isin(claims_of.concept)]
     curves.append(search.precision_recall(pairs_shown, methods[method]["test"], laid["test"]).assign(method=method))
 stage.write_table("precision_recall", pd.concat(curves, ignore_index=True))
 plane = search.decoder_map(sae.W_dec.detach().numpy(), seed)
-stage.write_table("decoder_map", catalogue[["latent", "density", "kind", "concept", "family", "plausible"]].assign(x=plane[:, 0], y=plane[:, 1]))
+stage.write_table(
+    "decoder_map", catalogue[["latent", "density", "kind", "concept", "family", "plausible"]].assign(x=plane[:, 0], y=plane[:, 1])
+)
 stage.write_table("top_windows", top_windows(own["test"], tokens["test"], units, 10))
 catalogue.head(12)
 

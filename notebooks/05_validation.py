@@ -35,7 +35,7 @@
 # position and a context each; then none is necessary alone, and what is needed is the block. Its name is the family's; what
 # moves with it may not be. No target is used to make a family, group or closure.
 #
-# **Warning.** Real effects cost little: in IBD, losing all of NOD2 costs 0.013 to 0.028 of AUROC. A target without a necessary latent is
+# **Warning.** Real effects cost little (of DNA: losing all of NOD2, 0.013 to 0.028 of AUROC in IBD). A target without a necessary latent is
 # an answer.
 #
 # Reads 00 to 04. Leaves `necessity.csv`, `totals.csv`, `modes.csv`, `sufficiency.csv`, `refits.csv`, `set_curves.csv`,
@@ -45,12 +45,12 @@
 # %% tags=["parameters"]
 study = "demo"
 bar = 0.03                        # [0, 0.5] fall of AUROC from which a needed latent is called necessary
-n_boot = 10000                    # [10, 1e6] bootstrap draws over people, shared by all latents of an arm
+n_boot = 10000                    # [10, 1e6] bootstrap draws over subjects, shared by all latents of an arm
 n_matched = 100                  # [1, 1e4] rate-matched latents, and random directions, for each latent
-n_null = 20                       # [0, 1e4] phenotypes without any effect, each through the whole rule
-least_moved = 21                  # [1, 1e6] a latent is tested if it is off its reference value in at least this many people
+n_null = 20                       # [0, 1e4] targets without any effect, each through the whole rule
+least_moved = 21                  # [1, 1e6] a latent is tested if it is off its reference value in at least this many subjects
 least_matched = 10               # [1, 1e4] rate-matched latents below which that null cannot speak
-together = 0.35                   # [0, 1] mean |correlation| of activity over people at which latents are one group; chosen on the demo
+together = 0.35                   # [0, 1] mean |correlation| of activity over subjects at which latents are one group; chosen on the demo
 n_claimed = 10                    # [1, 1000] latents of largest fall: refitted without here, steered in 06, looked for elsewhere in 07
 n_tokens = 20000                  # [100, 1e9] tokens on which firing rates are counted
 seed = 0  # [0, 4e9] of all that is drawn at random
@@ -238,16 +238,17 @@ needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(s
 for arm in arms:
     for kind in sets:
         of_kind = necessary[(necessary.arm == arm) & (necessary.kind == kind)]
-        e, null_99, note = necessity.strongest(of_kind)
+        e, null_99, note = necessity.strongest(of_kind, words["subjects"])
         stage.claim(f"[{arm}] some {kind} is needed", e.value, e.low, e.high, n_subjects, null_99, of_kind.needed.any(), note,
-                    of=words["subjects"], rule=needs, stopped=stopped[arm], because=necessity.untested(of_kind, kind))
+                    of=words["subjects"], rule=needs, stopped=stopped[arm], because=necessity.untested(of_kind, kind, words["subjects"]))
 
 # %%
 for arm in arms:
     latents = necessary[(necessary.arm == arm) & (necessary.kind == "latent")]
     count = int(latents.necessary.sum())
     stage.claim(f"[{arm}] 25 latents are necessary, each with a fall of {bar} or more", count, None, None, len(latents), 25, count >= 25,
-                "a count of latents", of="latents", rule="at least 25", stopped=stopped[arm], because=necessity.untested(latents, "latent"))
+                "a count of latents", of="latents", rule="at least 25", stopped=stopped[arm],
+                because=necessity.untested(latents, "latent", words["subjects"]))
     total = totals[totals.arm == arm].iloc[0]
     most = 0.5 + (total.auroc_full - 0.5) / 4
     stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated,
@@ -262,10 +263,10 @@ for arm in arms:
 if n_null:
     wrong = nulls.groupby("draw")[["needed", "necessary"]].sum() > 0
     e = estimates.share(int(wrong.needed.sum()), len(wrong))
-    stage.claim("phenotypes without effects in which anything is called needed", *e, 0.05, e.value <= 0.05,
-                f"share of phenotypes; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls left out; "
+    stage.claim(f"{words['targets']} without effects in which anything is called needed", *e, 0.05, e.value <= 0.05,
+                f"share of {words['targets']}; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls left out; "
                 "Wilson interval",
-                of="phenotypes", rule="at most 0.05", stopped=no_go, because="" if e.n else "no set of latents can be tested")
+                of=words["targets"], rule="at most 0.05", stopped=no_go, because="" if e.n else "no set of latents can be tested")
 
 # %%
 catalogue = rule.catalogue(named, of_arm[arms[0]], sets, len(decoder), bool(stopped[arms[0]]))
@@ -300,7 +301,7 @@ for (arm, kind), tested in necessary.groupby(["arm", "kind"], sort=False):
 lines += ["", *[f"- {arm}: {'claims stopped by ' + stopped[arm] if stopped[arm] else 'no alarm fired'}" for arm in arms]]
 if n_null:
     n_necessary, n_needed, n_tested = nulls[["necessary", "needed", "tested"]].sum().astype(int)
-    lines.append(f"- {n_null} phenotypes without effects: {n_necessary} necessary, {n_needed} needed of {n_tested} tests")
+    lines.append(f"- {n_null} {words['targets']} without effects: {n_necessary} necessary, {n_needed} needed of {n_tested} tests")
 stage.write_text("decisions.md", "\n".join(lines) + "\n")
 
 # %%

@@ -18,7 +18,7 @@
 #
 # **Question.** 05 asked which latents the prediction needs, in closed form, at the dictionary's own site. What else moves the score,
 # and does it say the same? Three answers: patching, where the probe reads a later site; steering, the other way round; and
-# the bases that four methods of attribution name.
+# the letters that four methods of attribution name.
 #
 # **Claims.** Attribution patching ranks latents as exact patching does (it fails below a Spearman correlation of 0.8). Steering a latent
 # of large fall moves the score more than every control of equal norm (it fails unless the share's interval lies above 1 in 11).
@@ -79,7 +79,9 @@ stopped = stops.joined(alarmed[arm], no_go)  # what is said of latents rests on 
 subjects = stored.read(corpus)
 fitted = kept.read(io.private_path(study, "05_validation", "kept.h5"))
 y, units, n_parts = fitted.arms[arm].y, subjects.units, len(subjects.readout.parts)
-part_of = units.set_index("unit").locus.map({name: i for i, name in enumerate(subjects.readout.parts)})  # unit -> which of them it belongs to
+part_of = units.set_index("unit").locus.map(
+    {name: i for i, name in enumerate(subjects.readout.parts)}
+)  # unit -> which of them it belongs to
 
 
 # %% [markdown]
@@ -103,7 +105,7 @@ check = patching.check(attributed[:, chosen_latents], exact, seed=seed)
 patched = pd.DataFrame({"latent": chosen_latents, "attribution": attributed[:, chosen_latents].mean(0), "exact": exact.mean(0)})
 stage.write_table("patching", patched.merge(named[["latent", "concept", "family"]], on="latent", how="left"))
 stage.claim(f"[{arm}] attribution patching ranks latents as exact patching does", *check.spearman, 0.8, check.trusted,
-            f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} windows, probe at {patch_site}; "
+            f"Spearman over the {len(chosen_latents)} latents of largest attribution, {len(part)} {words['units']}, probe at {patch_site}; "
             "bootstrap over latents", of="latents", rule="Spearman at least 0.8", stopped=stopped,
             because="" if check.spearman.n > 2 else f"{check.spearman.n} latents are attributed anything, too few to rank")
 check
@@ -134,7 +136,7 @@ e = estimates.share(int(steep.over.sum()), len(steep))
 stage.claim(f"[{arm}] steering a latent of large fall moves the score more than every control of equal norm", *e, 1 / 11, e.low > 1 / 11,
             f"share of latents whose slope beats 5 random and 5 other rows; probe at {patch_site}; Wilson interval, latents not "
             "independent; by chance 1 in 11", of="latents", rule="the interval lies above 1 in 11", stopped=stopped,
-            because="" if e.n else "no latent tested varies on these windows")
+            because="" if e.n else f"no latent tested varies on these {words['units']}")
 steep.round(4)
 
 # %%
@@ -149,7 +151,7 @@ style.legend(figure, axes, ncols=3)
 #
 # ## Explanations compared
 #
-# Same windows, same score (a window's pull on the prediction), same bases, same seqlet caller: in-silico mutagenesis (exact),
+# Same units, same score (a unit's pull on the prediction), same letters, same seqlet caller: in-silico mutagenesis (exact),
 # integrated gradients, the latents' own contributions, and attention rollout, which does not know the score. A
 # method is worth something if it points at sites, if deleting what it names moves the score, and if it says
 # something else on a model of random weights.
@@ -178,7 +180,7 @@ sites, what = kind.sites(corpus, picked, sequences)
 explanations = explain.compare(explained, twins, scorers, sequences, picked, sites, 1000, 1000, seed, kind.shuffled)
 agreement = explain.agreement(explained, 1000, seed)
 stage.write_table("explanations", explanations.drop(columns="seconds"))
-stage.write_table("timings", explanations[["method", "seconds"]].assign(windows=len(sequences), bases=ism_span))
+stage.write_table("timings", explanations[["method", "seconds"]].assign(units=len(sequences), letters=ism_span))
 stage.write_table("agreement", agreement)
 explanations.set_index("method").T.round(3)
 
@@ -187,13 +189,13 @@ points = "the interval lies above 0.5, and p is at most 0.0125"
 for row in explanations.itertuples():
     stop = stopped if row.method == "SAE latents" else alarmed[arm]  # the others read model and probe alone
     stage.claim(f"[{arm}] {row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n,
-                round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125, f"{what}; AUROC of |value| per base, mean over windows; "
-                f"bootstrap over windows; null: 95 % of site masks rolled inside their window, p {row.p:.4f}, four methods (Bonferroni)",
+                round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125, f"{what}; AUROC of |value| per {words['letter']}, mean over {words['units']}; "
+                f"bootstrap over {words['units']}; null: 95 % of site masks rolled inside their {words['unit']}, p {row.p:.4f}, four methods (Bonferroni)",
                 of=words["units"], rule=points, stopped=stop,
-                because="" if row.n else "no window explained is part site, part not")
+                because="" if row.n else f"no {words['unit']} explained is part site, part not")
     stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion,
                 row.deletion_low, row.deletion_high, len(twins[0].values), 0.0, row.deletion_low > 0, "area between the curves, in units "
-                "of the whole replacement; bootstrap over windows; one of four methods, not corrected",
+                f"of the whole replacement; bootstrap over {words['units']}; one of four methods, not corrected",
                 of=words["units"], rule="the interval lies above 0", stopped=stop)
 if no_attention:
     stage.claim(f"[{arm}] attention rollout is larger inside sites than outside", None, None, None, 0, None, False, of=words["units"],
@@ -207,8 +209,8 @@ causal.sanity(explanations, axes[2])
 agreement.round(3)
 
 # %% [markdown]
-# **Reading.** Dots with 95 % bootstrap intervals over windows; upright bars: the null. Right of the bar in the left panel
-# points at sites; right of 0 in the middle names bases that the score depends on; near the bar on the right depends on what
+# **Reading.** Dots with 95 % bootstrap intervals over units; upright bars: the null. Right of the bar in the left panel
+# points at sites; right of 0 in the middle names letters that the score depends on; near the bar on the right depends on what
 # the model has learnt.
 
 # %%

@@ -34,7 +34,7 @@ second_model_path = ""            # a second model for the comparison across mod
 second_sae_path = ""              # folder of that SAE (cfg.json, sae_weights.safetensors)
 second_site = ""                  # its site
 n_splits = 50                     # [1, 1e4] random halves of the cohort
-n_tokens = 20000                  # [100, 1e9] tokens on which firing rates are counted, and bases on which two models are paired
+n_tokens = 20000                  # [100, 1e9] tokens on which firing rates are counted, and letters on which two models are paired
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
@@ -179,7 +179,7 @@ if len(profiles) > 1:
     print(layers.groupby("other_site")[["correlation", "null_95", "peers", "partner_delta"]].mean().round(3).to_string())
 
 # %% [markdown]
-# **Reading.** A correlation above `null_95` is easily had, since one variant moves many latents together; above `peers` it is not.
+# **Reading.** A correlation above `null_95` is easily had, since one difference of letters moves many latents together; above `peers` it is not.
 #
 # ## In another model
 #
@@ -197,8 +197,8 @@ if second_model_path:
     second = adapter.load(io.data_path(second_model_path))
     second_sae = format.load(io.data_path(second_sae_path), second_site, second.identity)
     others[second_model_path.rsplit("/", 1)[-1]] = second, second_sae, second_site
-ours = across.on_bases(model, sae, site, sequences)
-rows = [{"model": name} | across.compare_models(ours, across.on_bases(*other, sequences), 1000, seed) for name, other in others.items()]
+ours = across.on_letters(model, sae, site, sequences)
+rows = [{"model": name} | across.compare_models(ours, across.on_letters(*other, sequences), 1000, seed) for name, other in others.items()]
 models = pd.DataFrame(rows)
 stage.write_table("replication_models", models)
 models.round(3)

@@ -60,9 +60,7 @@ from lib.causal import ablation, kept, necessity
 from lib.causal.sets import by_kind
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
-from lib.dna import finalists, motifs, reference, report, tracks, truth, windows
-from lib.dna import labelled as labelled_
-from lib.dna.labelled import balanced_sample, inside, none, read_clinvar, read_table
+from lib.dna import finalists, labelled, motifs, reference, report, tracks, truth, windows
 from lib.edits import separation as separation_
 from lib.edits.change import differences, readable, summarise, write_differences
 from lib.edits.separation import evidence
@@ -110,8 +108,19 @@ elif n_finalists:
     stage.write_table("finalists", earned.table)
     stage.write_table("logos", earned.logos)
     fires = earned.table.insertion_q < 0.05
-    stage.claim(follows, int(fires.sum()), None, None, len(fires), 0, bool(fires.all()),
-                "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds", of="latents", rule=rule, stopped=stopped)
+    stage.claim(
+        follows,
+        int(fires.sum()),
+        None,
+        None,
+        len(fires),
+        0,
+        bool(fires.all()),
+        "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds",
+        of="latents",
+        rule=rule,
+        stopped=stopped,
+    )
     print(earned.table.round(3).T.to_string())
 
 # %%
@@ -134,28 +143,63 @@ if planted is not None:
     recovery, false = truth.recovery(read, best, planted, hits, settings["methods"])
     stage.write_table("recovery", recovery)
     stage.write_table("false_claims", false)
+    print(recovery.to_string())
+    print(false[false["false"]].to_string())
+
+# %%
+if planted is not None:
     score = recovery.set_index("method")
     of_sae, rest, twin_row = score.loc["SAE"], score.drop(index="SAE"), score.loc["random twin"]
     untested = "" if of_sae.motifs else "no planted motif has enough sites on validation and on test"
     e, strongest = estimates.share(of_sae.recovered, of_sae.motifs), estimates.share(rest.recovered.max(), of_sae.motifs)
-    stage.claim(f"planted motifs recovered by one latent (test F1 above {settings['f1_floor']}, q below 0.05)", *e, round(strongest.value, 4), e.value >= 0.8,
-                f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}", of="motifs", rule="at least 0.8", stopped=stopped,
-                because=untested)
+    stage.claim(
+        f"planted motifs recovered by one latent (test F1 above {settings['f1_floor']}, q below 0.05)",
+        *e,
+        round(strongest.value, 4),
+        e.value >= 0.8,
+        f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}",
+        of="motifs",
+        rule="at least 0.8",
+        stopped=stopped,
+        because=untested,
+    )
     e = estimates.share(twin_row.recovered, twin_row.motifs)
     stage.claim("at most 5 % of planted motifs are recovered on the random twin", e.value, None, None, e.n, 0.05, e.value <= 0.05,
                 "its own dictionary, same procedure", of="motifs", rule="at most 0.05", stopped=stopped, because=untested)
+
+# %%
+if planted is not None:
     e = estimates.share(of_sae.family_right, of_sae.recovered)
-    stage.claim("motif family named right, of the recovered", *e, 0.9, e.value >= 0.9, "best JASPAR family against the planted one; Wilson interval",
-                of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
+    stage.claim(
+        "motif family named right, of the recovered",
+        *e,
+        0.9,
+        e.value >= 0.9,
+        "best JASPAR family against the planted one; Wilson interval",
+        of="motifs",
+        rule="at least 0.9",
+        stopped=stopped,
+        because="" if e.n else "no planted motif is recovered",
+    )
     e = estimates.share(false["false"].sum(), len(false))
-    stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05, "share of claimed pairs of the SAE, Wilson "
-                f"interval; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
-                f"strictly false {false['false_strict'].mean():.3f}", of="pairs", rule="at most 0.05", stopped=stopped,
-                because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
-    stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}", family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",
-                   false_claims=f"{int(false['false'].sum())} of {len(false)}")
-    print(recovery.to_string())
-    print(false[false["false"]].to_string())
+    stage.claim(
+        "claimed latent-family pairs that are false against truth",
+        *e,
+        0.05,
+        e.value <= 0.05,
+        "share of claimed pairs of the SAE, Wilson "
+        f"interval; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
+        f"strictly false {false['false_strict'].mean():.3f}",
+        of="pairs",
+        rule="at most 0.05",
+        stopped=stopped,
+        because="" if e.n else "no pair of a latent and a JASPAR family is claimed",
+    )
+    stage.headline(
+        motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}",
+        family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",
+        false_claims=f"{int(false['false'].sum())} of {len(false)}",
+    )
 
 # %% [markdown]
 # ## Is what is necessary what was planted?
@@ -207,18 +251,18 @@ if len(scored):
 # %%
 taken = Counter()
 if not variants_path:
-    labelled = none()
+    variants = labelled.none()
 elif label_column:
-    labelled = read_table(inputs.find(study, variants_path), genome, label_column)
+    variants = labelled.read_table(inputs.find(study, variants_path), genome, label_column)
 else:
     regions = windows.read_bed(inputs.find(study, corpus.settings["background_path"]), genome)
-    labelled = read_clinvar(inputs.find(study, variants_path), genome, regions, taken)
+    variants = labelled.read_clinvar(inputs.find(study, variants_path), genome, regions, taken)
 label_kind = "simulated: destroys a planted site" if label_column else "ClinVar P/LP against B/LB"
 if held_out_only:
-    labelled = labelled[labelled.contig.isin(corpus.split["test"])].reset_index(drop=True)
-labelled["region"] = labelled_.region(labelled, inputs.find(study, corpus.settings["exon_path"]), genome, taken) if split_exons else "all"
+    variants = variants[variants.contig.isin(corpus.split["test"])].reset_index(drop=True)
+variants["region"] = labelled.region(variants, inputs.find(study, corpus.settings["exon_path"]), genome, taken) if split_exons else "all"
 stage.write_table("input_report", report.table(taken))
-sample = balanced_sample(labelled, max_per_class, seed)
+sample = labelled.balanced_sample(variants, max_per_class, seed)
 sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 
 # %% [markdown]
@@ -228,7 +272,7 @@ sample.groupby(["region", "label"]).size().rename("variants").reset_index()
 # The rivals see exactly the same tokens.
 
 # %%
-table = labelled_.windows(sample, genome, corpus.settings["window_bp"])
+table = labelled.windows(sample, genome, corpus.settings["window_bp"])
 fits = readable(table, model)
 table = table[fits].reset_index(drop=True)
 print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
@@ -256,7 +300,7 @@ scores = {"SAE": "latent_change", "raw embedding": "embedding_change", "random d
 snv = ((out.ref.str.len() == 1) & (out.alt.str.len() == 1)).to_numpy()
 kinds = {"all": np.ones(len(out), bool), "substitutions": snv}
 if truth_path:
-    kinds["substitutions in sites"] = snv & inside(out, planted[planted.planted.astype(bool)])
+    kinds["substitutions in sites"] = snv & labelled.inside(out, planted[planted.planted.astype(bool)])
 columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain_low", "gain_high", "n", "n_positive",
            "n_genes", "label_kind"]
 tables = [pd.DataFrame(columns=columns)]
@@ -293,6 +337,8 @@ for (kind, region), group in separation.groupby(["variants", "region"], sort=Fal
                     f"AUROC {s.value:.3f} against {r.value:.3f}; {counted}", of="variants", stopped=stopped,
                     rule="the interval of the paired difference lies above 0, and the AUROC's above 0.5")
     stage.headline(**{f"AUROC {kind} {region}": round(float(s.value), 3)})
+
+# %%
 if separation.empty:
     stage.claim(f"{said}latent change separates labelled variants", None, None, None, len(out), 0.5, False, of="variants",
                 rule="the interval lies above 0.5", stopped=stopped,

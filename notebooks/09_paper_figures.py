@@ -119,7 +119,7 @@ style.save(stage, "fig5_concepts", figure, label, best[columns], stop=no_go);
 # ## Figure 6 · The trained dictionary against its nulls
 # At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts that the unit chosen on
 # validation is claimed for, bars Wilson 95 %. words and raw neurons are rivals, not only nulls. Right: precision and
-# recall of the best pairs on test windows as the threshold falls.
+# recall of the best pairs on test units as the threshold falls.
 
 # %%
 ladder = ladder_.shares(io.read_table(study, "04_annotation", "ladder"))
@@ -134,7 +134,7 @@ style.save(stage, "fig6_nulls", figure, label, ladder, curves, stop=no_go);
 
 # %% [markdown]
 # ## Figure 7 · Concepts, layer by layer
-# Each layer has a dictionary of its own, trained alike. Small: 95 % bootstrap over windows. Bold: claimed, and the
+# Each layer has a dictionary of its own, trained alike. Small: 95 % bootstrap over units. Bold: claimed, and the
 # lower bound is above the best null or rival at that layer.
 
 # %%
@@ -186,8 +186,8 @@ style.legend(figure, axes, ncols=3)
 style.save(stage, "fig10_necessity", figure, label, falls, stop=no_go);
 
 # %% [markdown]
-# ## Figure 11 · Explanations and variants
-# Explanations on the same windows: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
+# ## Figure 11 · Explanations and edits
+# Explanations on the same units: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
 # what they name moves the score (bootstrap over units). Last, of a study with labelled edits: AUROC by size of change, bootstrap over groups.
 
 # %%
@@ -197,7 +197,9 @@ causal.agreement(io.read_table(study, "06_explanations", "agreement"), axes[0][0
 causal.inside_sites(scores, axes[0][1])
 causal.deletion(scores, axes[1][0])
 tables = [scores]
-if separations := [name for name in stages if name.startswith("08_") and io.stage_path(study, name, "claims.csv").with_name("separation.csv").exists()]:
+if separations := [
+    name for name in stages if name.startswith("08_") and io.stage_path(study, name, "claims.csv").with_name("separation.csv").exists()
+]:
     tables.append(io.read_table(study, separations[0], "separation"))
     edits.variants(tables[-1], axes[1][1])
 else:
@@ -216,6 +218,8 @@ read = {name: io.read_table(study, name, "claims") for name in stages}
 claims = pd.concat([table.assign(stage=name) for name, table in read.items()], ignore_index=True)
 claims.to_csv(stage.figure_path("claims.csv"), index=False, lineterminator="\n")
 stage.figure_path("numbers.tex").write_text(numbers.numbers(study, {name: io.read_manifest(study, name)["headline"] for name in stages}))
-stage.headline(figures=len(list(stage.figure_path("x").parent.glob("fig*.pdf"))), claims=len(claims), hold=int((claims.verdict == "holds").sum()))
+stage.headline(
+    figures=len(list(stage.figure_path("x").parent.glob("fig*.pdf"))), claims=len(claims), hold=int((claims.verdict == "holds").sum())
+)
 stage.finish()
 claims[["stage", "claim", "value", "low", "high", "n", "of", "null", "verdict"]].round(3)

@@ -72,12 +72,16 @@ case "$*" in
 esac
 """)
     fake.chmod(0o755)
-    done = subprocess.run(["make", "env", f"VENV={tmp_path}/new", f"PYTHON={fake}"], cwd=io.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "env", f"VENV={tmp_path}/new", f"PYTHON={fake}"], cwd=io.ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert re.match(said, done.stderr.splitlines()[0]) and not (tmp_path / "new").exists()
 
 
 def test_make_says_where_there_is_no_python(tmp_path):
-    done = subprocess.run(["make", "env", f"VENV={tmp_path}/new", f"PYTHON={tmp_path}/none"], cwd=io.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "env", f"VENV={tmp_path}/new", f"PYTHON={tmp_path}/none"], cwd=io.ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == f"found no {tmp_path}/none, wanted Python {TESTED}: install it, or give PYTHON=, where it is"

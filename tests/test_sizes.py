@@ -7,12 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODULE, FUNCTION, CELL = 350, 50, 20  # lines; those of a cell without blanks and comments
 
-#: What was longer when this test was written. Nothing is added here; what has become short enough is taken out.
-STILL_LONG_MODULES = {"dna/new.py"}
-#: How many cells of a notebook were longer.
-STILL_LONG_CELLS = {"01_extraction": 1, "02_layer_hunting": 3, "03_sae_training": 3, "04_annotation": 4, "05_validation": 9,
-                    "06_variants": 2}  # fmt: skip
-
 
 def long_modules(lib: Path) -> list[str]:
     """Modules of more than MODULE lines."""
@@ -47,8 +41,7 @@ def long_cells(notebooks: Path) -> dict[str, int]:
 
 
 def test_modules_are_short():
-    """One that is named as still long, and no longer is, fails too: take it out of the list."""
-    assert set(long_modules(ROOT / "lib")) == STILL_LONG_MODULES
+    assert long_modules(ROOT / "lib") == []
 
 
 def test_functions_are_short():
@@ -56,8 +49,7 @@ def test_functions_are_short():
 
 
 def test_cells_are_short():
-    """Fewer long cells than the list says fail too: lower the number there."""
-    assert long_cells(ROOT / "notebooks") == STILL_LONG_CELLS
+    assert long_cells(ROOT / "notebooks") == {}
 
 
 def test_a_long_module_is_seen(tmp_path):

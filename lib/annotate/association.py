@@ -133,7 +133,9 @@ def _score(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, 
     at = (chosen["concept_row"].to_numpy(), column, level)
     n_fired, hits = scores.n_fired[at[1:]], scores.hits[at]
     precision, recall = hits / np.maximum(n_fired, 1), scores.found[at] / np.maximum(scores.n_instances[at[0]], 1)
-    low, high = odds.score_intervals(block.tocsc(), concepts.tokens.tocsc(), latent, chosen["concept_row"].to_numpy(), _limit(chosen), strata)
+    low, high = odds.score_intervals(
+        block.tocsc(), concepts.tokens.tocsc(), latent, chosen["concept_row"].to_numpy(), _limit(chosen), strata
+    )
     with np.errstate(over="ignore"):
         ratio = {"odds_ratio": np.exp(scores.log_odds[at].astype(float)), "or_low": low, "or_high": high}
     return pd.DataFrame({

@@ -100,7 +100,11 @@ def catalogue(
     seeds_found); share: of `composition.shares`, with a column of the symmetry, where the kind has one; variance, neighbours: [latent]. A latent's
     concept is that of `best_concepts`.
     """
-    table = latents.rename(columns={"frequency": "density"}).merge(best_concepts(read), on="latent", how="left").merge(share, on="latent", how="left")
+    table = (
+        latents.rename(columns={"frequency": "density"})
+        .merge(best_concepts(read), on="latent", how="left")
+        .merge(share, on="latent", how="left")
+    )
     table = table.sort_values("latent", ignore_index=True).assign(variance_share=variance, neighbours=neighbours, faithful="")
     table["plausible"] = table["claimed"].eq(True)
     return table.reindex(columns=columns(symmetry))

@@ -40,7 +40,9 @@ def gains(best: pd.DataFrame, rivals: list[str], n_boot: int = 1000, seed: int =
     return {rival: family_interval(wide["SAE"] - wide[rival], family, n_boot, seed) for rival in rivals}
 
 
-def best_pairs(reading: association.Reading, screened: association.Screen, latents: association.Latents, concepts: Concepts) -> pd.DataFrame:
+def best_pairs(
+    reading: association.Reading, screened: association.Screen, latents: association.Latents, concepts: Concepts
+) -> pd.DataFrame:
     """For each concept the latent of the highest validation F1, with its test numbers. Choosing never sees the test.
 
     Adds n_fired, precision, recall, f1, auroc; from the pairs that were read: p, q, q_latent, or_low (p and q 1 where

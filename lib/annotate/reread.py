@@ -11,7 +11,9 @@ from lib.models.adapter import Adapter
 from lib.sae.model import SAE
 
 
-def read_units(adapter: Adapter, site: str, sae: SAE, texts: dict[int, str], token_budget: int = 16384) -> tuple[pd.DataFrame, sparse.csr_matrix]:
+def read_units(
+    adapter: Adapter, site: str, sae: SAE, texts: dict[int, str], token_budget: int = 16384
+) -> tuple[pd.DataFrame, sparse.csr_matrix]:
     """Latents of some sequences: a table of unit, start, end, one row a kept token, and CSR [token, d_sae] beside it.
 
     texts: unit number -> sequence. Rows are in the order of the units given, and of the tokens in each.

@@ -88,7 +88,9 @@ def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.
 # ---- what figures need of single pairs --------------------------------------------------------------------------
 
 
-def f1_intervals(best: pd.DataFrame, latents: sparse.csr_matrix, concepts: Concepts, unit: np.ndarray, n_boot: int, seed: int) -> pd.DataFrame:
+def f1_intervals(
+    best: pd.DataFrame, latents: sparse.csr_matrix, concepts: Concepts, unit: np.ndarray, n_boot: int, seed: int
+) -> pd.DataFrame:
     """`best` with low and high: 95 % bootstrap of the test F1 over windows, thresholds frozen.
 
     best: latent, concept, threshold, largest, one row a pair; latents: CSR [token, latent] on test; unit: [token] window,

@@ -26,7 +26,9 @@ def top_windows(latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.Data
         parts.append(pd.DataFrame({"latent": latent, "rank": np.arange(len(chosen)), "token": rows[chosen], "activation": values[chosen]}))
     table = pd.concat(parts, ignore_index=True)
     place = units.iloc[unit[table["token"]]]
-    table = table.assign(contig=place["contig"].to_numpy(), start=place["start"].to_numpy(), end=place["end"].to_numpy(), peak=middle[table["token"]])
+    table = table.assign(
+        contig=place["contig"].to_numpy(), start=place["start"].to_numpy(), end=place["end"].to_numpy(), peak=middle[table["token"]]
+    )
     return table[["latent", "rank", "contig", "start", "end", "peak", "activation"]]
 
 

@@ -75,7 +75,9 @@ def _add_by_unit(total: np.ndarray, values: np.ndarray, unit: np.ndarray) -> Non
     total[low : low + group.shape[0]] += group @ values
 
 
-def person_change(reference: np.ndarray, latents: np.ndarray, locus_map: sparse.csr_matrix, n_people: int, mode: str, seed: int) -> np.ndarray:
+def person_change(
+    reference: np.ndarray, latents: np.ndarray, locus_map: sparse.csr_matrix, n_people: int, mode: str, seed: int
+) -> np.ndarray:
     """Mean of f* - f of each person at each locus: [person, locus, latent] float32.
 
     reference: [unit, latent] from `reference_change`; latents: [unit, latent] from `pooled_latents`. "mean" differs from

@@ -211,7 +211,7 @@ class OnBases:
     n_bases: int
 
 
-def on_bases(adapter: Adapter, sae: SAE, site: str, sequences: Sequence[str]) -> OnBases:
+def on_letters(adapter: Adapter, sae: SAE, site: str, sequences: Sequence[str]) -> OnBases:
     """Run a model over sequences up to a site, and its dictionary over their tokens."""
     clean = patching.run_clean(adapter, sequences, site)
     start = np.concatenate([[0], np.cumsum([len(text) for text in sequences])])

@@ -65,7 +65,7 @@ def site_overlap(
     over windows), n; null, null_95 and p: the same with each window's site mask rolled by random offsets, its mean, 95 %
     quantile and the share as high; and windows left out: unexplained (too short, or all N), no_site, all_site.
     """
-    inside, known = site_mask(windows, sites, attributions), common_bases(attributions)
+    inside, known = site_mask(windows, sites, attributions), common_letters(attributions)
     share = np.array([i[k].mean() if k.any() else np.nan for i, k in zip(inside, known, strict=True)])
     left = {
         "unexplained": int(np.isnan(share).sum()),
@@ -119,7 +119,7 @@ def seqlets(
     seqlet_bases (median length), seqlet_share (at least half inside a site), seqlet_null, seqlet_null_95 and seqlet_p,
     the share with the site mask rolled inside each window.
     """
-    inside, known = site_mask(windows, sites, attributions), common_bases(attributions)
+    inside, known = site_mask(windows, sites, attributions), common_letters(attributions)
     rows = []
     for a in attributions:
         found, masks = call_seqlets(a.values, known), []
@@ -188,7 +188,7 @@ def site_mask(windows: pd.DataFrame, sites: pd.DataFrame, attributions: Sequence
     return inside
 
 
-def common_bases(attributions: Sequence[Attribution]) -> np.ndarray:
+def common_letters(attributions: Sequence[Attribution]) -> np.ndarray:
     """Bases that every method explains: [sequence, length]. ValueError when shapes differ."""
     shapes = {a.method: a.values.shape for a in attributions}
     if len(set(shapes.values())) != 1:
@@ -212,7 +212,7 @@ def curves(
     and the faster the better. Unit: the root mean square of that total over windows and shuffles. "random order" is
     the method that knows nothing: another order for each shuffle. Only bases that all methods explain are replaced.
     """
-    known = common_bases(attributions)
+    known = common_letters(attributions)
     steps = np.linspace(0, 1, n_steps + 1)
     shuffles = [
         shuffled(list(sequences), pd.DataFrame({"unit": np.arange(len(sequences))}), seed + b)
@@ -273,7 +273,7 @@ def areas(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFram
 def agreement(attributions: Sequence[Attribution], n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Rank agreement of two methods: the Spearman correlation of |value| over a window's bases that all methods explain,
     mean over windows. Returns first, second, spearman, low, high (bootstrap over windows), n; constant windows are left out."""
-    known, rows = common_bases(attributions), []
+    known, rows = common_letters(attributions), []
     for i, a in enumerate(attributions):
         for b in attributions[i + 1 :]:
             e = estimates.mean_interval(_correlations(np.abs(a.values), np.abs(b.values), known), n_boot, seed)
@@ -301,7 +301,7 @@ def sanity(
     """
     if [a.method for a in attributions] != [t.method for t in twins]:
         raise ValueError(f"twins are {[t.method for t in twins]}: wanted {[a.method for a in attributions]}")
-    known, rows = common_bases([*attributions, *twins]), []
+    known, rows = common_letters([*attributions, *twins]), []
     for a, twin in zip(attributions, twins, strict=True):
         e = estimates.mean_interval(np.abs(_correlations(a.values, twin.values, known)), n_boot, seed)
         null = np.abs(_correlations(a.values, twin.values, known, rolled=True))

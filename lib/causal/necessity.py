@@ -225,9 +225,10 @@ def verdicts(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def strongest(table: pd.DataFrame) -> tuple[estimates.Estimate, float, str]:
+def strongest(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimates.Estimate, float, str]:
     """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall: the fall with its
-    interval, the larger of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`."""
+    interval, the larger of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`; subjects: what
+    the field calls them."""
     if table.empty:
         return estimates.NOTHING, np.nan, ""
     table = table.sort_values("delta", ascending=False)
@@ -235,7 +236,7 @@ def strongest(table: pd.DataFrame) -> tuple[estimates.Estimate, float, str]:
     limit = float(best[["rate_matched_99", "random_99"]].astype(float).max())  # NaN only where both are
     note = (
         f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {len(table)}; fall of AUROC, BCa over "
-        f"people, maxT p {best['p_max_t']:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions"
+        f"{subjects}, maxT p {best['p_max_t']:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions"
     )
     if too_large := int(table[["rate_matched_99", "random_99"]].isna().any(axis=1).sum()):
         note += f"; {too_large} of them could not be tested, for want of a null"
@@ -243,19 +244,19 @@ def strongest(table: pd.DataFrame) -> tuple[estimates.Estimate, float, str]:
 
 
 #: Why a kind may have no set.
-_MOVES = "is off its reference value in as many people as least_moved asks"
+_MOVES = "is off its reference value in as many {subjects} as least_moved asks"
 NO_SET = {
-    "latent": f"no latent {_MOVES}",
-    "family": f"no latent that 04 names {_MOVES}",
-    "closure": f"no latent that 04 names {_MOVES}",
+    "latent": "no latent " + _MOVES,
+    "family": "no latent that 04 names " + _MOVES,
+    "closure": "no latent that 04 names " + _MOVES,
     "group": f"no two latents of which each {_MOVES} move together",
 }
 
 
-def untested(table: pd.DataFrame, kind: str) -> str:
+def untested(table: pd.DataFrame, kind: str, subjects: str = "subjects") -> str:
     """Why the rule could not be tried on the sets of a kind, or "". table: their rows of `verdict`."""
     if table.empty:
-        return NO_SET[kind]
+        return NO_SET[kind].format(subjects=subjects)
     if table["rate_matched_99"].isna().all():
         return f"no {kind} has enough rate-matched latents outside it for a null"
     if table["random_99"].isna().all():

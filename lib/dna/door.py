@@ -30,13 +30,15 @@ from lib.stage.inputs import SIMULATED
 #: what the shared notebooks call things, by their own word
 WORDS = {"unit": "window", "units": "windows", "subject": "person", "subjects": "people", "group": "family", "groups": "families",
          "part": "locus", "parts": "loci", "stratum": "population", "space": "chromosome", "spaces": "chromosomes",
-         "reference": "reference haplotype", "target": "phenotype", "reading": "person-haplotype windows", "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
+         "reference": "reference haplotype", "target": "phenotype", "targets": "phenotypes", "reading": "person-haplotype windows", "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
 POLYGENIC, TRUE_SCORE = "published polygenic score", "true genetic score"
 
 
 def records(part: UnitSet, own: pd.DataFrame | None = None) -> Records:
     """Sequences with the reference position of each base. own: window -> own_start, own_end, where windows overlap."""
-    return Records(part.sequences, [part.ref_pos(i) for i in range(part.n_units)], None if own is None else own.loc[part.units.window].to_numpy())
+    return Records(
+        part.sequences, [part.ref_pos(i) for i in range(part.n_units)], None if own is None else own.loc[part.units.window].to_numpy()
+    )
 
 
 def readout(samples: list[str], part: UnitSet, loci: pd.DataFrame) -> Readout:
@@ -76,7 +78,9 @@ def filled(dosage: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(dosage), np.nanmean(dosage, axis=1, keepdims=True), dosage).T
 
 
-def targets(arms: Arms, genotypes: Genotypes, effects: pd.DataFrame | None, people: pd.DataFrame, seed: int) -> tuple[list[Target], pd.DataFrame]:
+def targets(
+    arms: Arms, genotypes: Genotypes, effects: pd.DataFrame | None, people: pd.DataFrame, seed: int
+) -> tuple[list[Target], pd.DataFrame]:
     """The targets, and the table of them: subject, group and stratum where known, y of each, and scores beside it.
 
     effects: of `published`; people: of `read_people`. Scores: the published polygenic score, where effects are matched, and
@@ -99,7 +103,9 @@ def targets(arms: Arms, genotypes: Genotypes, effects: pd.DataFrame | None, peop
         table[arm] = y
         table = table.assign(**{f"{arm}/{name}": score for name, score in scores.items() if score is not None})
         kinds = {POLYGENIC: "score", TRUE_SCORE: "oracle"}
-        made.append(Target(arm, limit=arms.limits[i], **said[arm], scores={name: kinds[name] for name in scores if scores[name] is not None}))
+        made.append(
+            Target(arm, limit=arms.limits[i], **said[arm], scores={name: kinds[name] for name in scores if scores[name] is not None})
+        )
     return made, table
 
 

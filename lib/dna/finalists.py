@@ -189,4 +189,6 @@ def _effect(name: str, values: np.ndarray, seed: int, n_boot: int = 2000) -> dic
 def _long(latent: int, ppm: np.ndarray, n_sites: int, earned: bool) -> pd.DataFrame:
     table = pd.DataFrame(ppm.T, columns=list("ACGT"))
     bits = logos.information(ppm, n_sites)
-    return table.assign(latent=latent, position=np.arange(len(table)), bits=bits, earned=earned)[["latent", "position", *"ACGT", "bits", "earned"]]
+    return table.assign(latent=latent, position=np.arange(len(table)), bits=bits, earned=earned)[
+        ["latent", "position", *"ACGT", "bits", "earned"]
+    ]

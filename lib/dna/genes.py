@@ -122,7 +122,9 @@ def _check_transcripts(table: pd.DataFrame, place: Callable[[int], str]) -> None
     if moved.any():
         row = int(moved.argmax())
         is_on, was_on = (f"{t.contig[row]} {t.strand[row]}" for t in (table, first))
-        raise ValueError(f"{place(row)}: transcript {table.transcript[row]!r} is on {is_on}, before on {was_on}; wanted one contig and strand")
+        raise ValueError(
+            f"{place(row)}: transcript {table.transcript[row]!r} is on {is_on}, before on {was_on}; wanted one contig and strand"
+        )
     exons = table[table["feature"] == "exon"].sort_values(["transcript", "start", "end"], kind="stable")
     before = exons.shift()
     overlaps = np.flatnonzero((exons["transcript"] == before["transcript"]) & (exons["start"] < before["end"]))

@@ -40,7 +40,11 @@ COLUMNS = {  # of the catalogue, where DNA says more than every kind
 NAMED = ("motif", "interval")    # kinds of concepts that every study claims
 
 #: Gaps that the model's knowledge has to reach, in nats.
-PLANTED = {"background minus site (nats)": 0.30, "Markov-5 minus model, in sites (nats)": 0.20, "two-sided Markov minus model, in sites (nats)": 0.0}
+PLANTED = {
+    "background minus site (nats)": 0.30,
+    "Markov-5 minus model, in sites (nats)": 0.20,
+    "two-sided Markov minus model, in sites (nats)": 0.0,
+}
 SHUFFLED = {"shuffled minus real (nats per token)": 0.0}
 
 
@@ -75,7 +79,10 @@ def rivals(corpus: Corpus, texts: list[str], features: Callable) -> tuple[dict, 
     def components(train: np.ndarray) -> np.ndarray:
         return ancestry.components(dosage, train, corpus.settings["n_components"])
 
-    surface = {"dosage": door.filled(dosage), f"{corpus.settings['kmer_k']}-mer": features(kmers.kmer_frequencies(texts, corpus.settings["kmer_k"]))}
+    surface = {
+        "dosage": door.filled(dosage),
+        f"{corpus.settings['kmer_k']}-mer": features(kmers.kmer_frequencies(texts, corpus.settings["kmer_k"])),
+    }
     beside = {"principal components": components, "PCs + sex": views.standardised(lambda train: np.hstack([components(train), sex]))}
     if missing.shape[1]:
         beside["missing calls"] = views.standardised(lambda train: missing)

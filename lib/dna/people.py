@@ -113,7 +113,9 @@ def read_people(path: str | Path, samples: list[str]) -> pd.DataFrame:
         refuse_rows(path, table, text.str.lower().isin(UNKNOWN), f"{name} is empty or missing: {{{name}!r}}")
         refuse_rows(path, table, text != table[name], f"{name} {{{name}!r}} has blanks around it, wanted none")
     if "family" in present:
-        refuse_rows(path, table, table.family == "0", "family '0', which in PLINK's files says none: give each such person a family of their own")
+        refuse_rows(
+            path, table, table.family == "0", "family '0', which in PLINK's files says none: give each such person a family of their own"
+        )
     if "sex" in present:
         refuse_rows(
             path, table, ~table.sex.isin(["male", "female"]), "sex {sex!r}, wanted male or female"

@@ -13,7 +13,9 @@ from lib.models.adapter import Adapter
 from lib.sae.model import SAE
 
 
-def strand_agreement(adapter: Adapter, site: str, sae: SAE, texts: list[str], tokens: pd.DataFrame, latents: sparse.csr_matrix) -> np.ndarray:
+def strand_agreement(
+    adapter: Adapter, site: str, sae: SAE, texts: list[str], tokens: pd.DataFrame, latents: sparse.csr_matrix
+) -> np.ndarray:
     """Correlation over bases of each latent on the units and on their reverse complements: [latent].
 
     tokens: unit, start, end of the rows of `latents`. NaN for constant latents, and for tokens that overlap each other.

@@ -10,7 +10,9 @@ from lib.annotate.ladder import profile
 from lib.stats import estimates
 
 
-def recovery(read: pd.DataFrame, best: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, methods: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def recovery(
+    read: pd.DataFrame, best: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, methods: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores against planted truth.
 
     planted: motif, strand, family, contig, start, end; hits: FIMO hits of the test units. First table, one row a method:
@@ -54,7 +56,9 @@ def false_claims(read: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, 
 
         best, true = mine.sort_values("f1_validation").iloc[-1], near.get(latent, [])
         named = any(family_of[site.removeprefix("site ")[:-2]] == family for site in true)
-        rows.append((latent, family, best["concept"], best["f1"], "; ".join(true), not (named or alike(true)), not alike(strict.get(latent, []))))
+        rows.append(
+            (latent, family, best["concept"], best["f1"], "; ".join(true), not (named or alike(true)), not alike(strict.get(latent, [])))
+        )
     columns = ["latent", "family", "concept", "f1", "true_sites", "false", "false_strict"]
     return pd.DataFrame(rows, columns=columns).astype({"false": bool, "false_strict": bool})
 
@@ -83,7 +87,9 @@ def _on_sites(hits: pd.DataFrame, sites: pd.DataFrame) -> dict[tuple[str, str], 
 
     columns = ("contig", "start", "end")
     hits = hits.reset_index(drop=True)
-    found = bioframe.overlap(hits, sites[[*columns, "concept"]], how="inner", cols1=columns, cols2=columns, suffixes=("", "_site"), return_index=True)
+    found = bioframe.overlap(
+        hits, sites[[*columns, "concept"]], how="inner", cols1=columns, cols2=columns, suffixes=("", "_site"), return_index=True
+    )
     shared = found[["end", "end_site"]].min(axis=1) - found[["start", "start_site"]].max(axis=1)
     shorter = np.minimum(found["end"] - found["start"], found["end_site"] - found["start_site"])
     found = found[2 * shared >= shorter].drop_duplicates(["index", "concept_site"])

@@ -34,8 +34,8 @@ def concepts(best: pd.DataFrame, ax: plt.Axes, kind: str, f1_floor: float) -> pl
         return ax
     for method, group in of_kind.groupby("method", sort=False):
         values = np.sort(group["f1"])[::-1]
-        ax.plot(np.arange(1, len(values) + 1), values, color=style.COLOURS[method], label=method, ls=style.LINES.get(method, "-"),
-                marker=style.MARKERS[method] if n <= 30 else None, ms=3)  # fmt: skip
+        ax.plot(np.arange(1, len(values) + 1), values, color=style.colour(method), label=method, ls=style.LINES.get(method, "-"),
+                marker=style.marker(method) if n <= 30 else None, ms=3)  # fmt: skip
     ax.axhline(f1_floor, color="0.7", lw=0.6)
     if n > 60:
         ax.set_xscale("log")
@@ -56,7 +56,7 @@ def claimed_share(ladder: pd.DataFrame, ax: plt.Axes, kind: str) -> plt.Axes:
     of_kind = of_kind.set_index("method").reindex(methods)
     at = np.arange(len(methods))
     error = np.abs(np.stack([of_kind["value"] - of_kind["low"], of_kind["high"] - of_kind["value"]]))
-    ax.barh(at, of_kind["value"], color=[style.COLOURS[m] for m in methods], height=0.7,
+    ax.barh(at, of_kind["value"], color=[style.colour(m) for m in methods], height=0.7,
             xerr=error, error_kw={"elinewidth": 0.7})  # fmt: skip
     ax.set_yticks(at, methods)
     ax.invert_yaxis()

@@ -116,7 +116,7 @@ def _scores(scores: pd.DataFrame, ax: plt.Axes, columns: tuple[str, str, str], n
     drawn = pd.DataFrame(dict(zip(("value", "low", "high"), (scores[c] for c in columns), strict=True)))
     drawn = drawn.assign(method=scores["method"], name=[SHORT.get(name, name) for name in scores["method"]])
     for row in drawn.itertuples():
-        style.intervals(ax, drawn.loc[[row.Index]], "name", style.COLOURS[row.method])
+        style.intervals(ax, drawn.loc[[row.Index]], "name", style.colour(row.method))
     if null:
         ax.plot(drawn["name"], scores[null], "_", color="0.2", ms=9, label=said)
         ax.margins(y=0.2)

@@ -17,7 +17,7 @@ def variants(separation: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
         return ax
     for i, (method, rows) in enumerate(separation.groupby("method", sort=False)):
         at = [groups.index(g) + 0.18 * (i - 1) for g in zip(rows["variants"], rows["region"], strict=True)]
-        style.intervals(ax, rows.assign(at=at), "at", style.COLOURS[method], method, style.MARKERS.get(method, "^"))
+        style.intervals(ax, rows.assign(at=at), "at", style.colour(method), method, style.MARKERS.get(method, "^"))
     ax.axhline(0.5, color="0.7", lw=0.6)
     kinds = [kind.replace("substitutions", "substi-\ntutions").replace(" in ", "\nin ") for kind, _ in groups]
     regions = ["" if region == "all" else f"\n{region}" for _, region in groups]

@@ -32,7 +32,7 @@ MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": 
            "dosage": "D", "k-mer": "v", "label shuffle": "+", "rate-matched": "s", "shuffled sequence": "P"}  # fmt: skip
 #: Nulls that keep the trained model or its latents and break something else are dashed; all else is solid.
 LINES = {"rate-matched": "--", "label shuffle": "--", "shuffled sequence": "--", "random twin": ":"}
-SURFACE = "#D55E00"  # of what a kind puts beside layers and latents, when it has no colour of its own
+SURFACE = COLOURS["k-mer"]  # of what a kind puts beside layers and latents, when it has no colour of its own
 #: Architectures as a figure names them.
 NAMES = {"standard": "ReLU + L1", "gated": "gated", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU",
          "matryoshka": "Matryoshka"}  # fmt: skip
@@ -49,6 +49,11 @@ RC = {
 def colour(name: str) -> str:
     """The colour of a method or rival."""
     return COLOURS.get(name, SURFACE)
+
+
+def marker(name: str) -> str:
+    """The marker of a method or rival."""
+    return MARKERS.get(name, MARKERS["k-mer"])
 
 
 def apply() -> None:

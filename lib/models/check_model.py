@@ -164,7 +164,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lib.models.check_model", description=__doc__)
     parser.add_argument("model", help="a folder, or a hub id org/name with --revision")
     parser.add_argument("--revision", help="the 40 hex digits of the hub's commit")
-    parser.add_argument("--records", type=Path, help=f"FASTA for DNA and mRNA (of {MOST} records, up to {BASES:,} bases), lines for text, .h5ad for cells")
+    parser.add_argument(
+        "--records", type=Path, help=f"FASTA for DNA and mRNA (of {MOST} records, up to {BASES:,} bases), lines for text, .h5ad for cells"
+    )
     given = parser.parse_args(arguments)
     try:
         adapter = door.load(given.model, given.revision)

@@ -179,7 +179,9 @@ def read_header(path: Path) -> dict:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         begins = head + text[:32] if length > size else head
         pointer = "; a Git LFS pointer: the file itself was not fetched" if begins.startswith(b"version ") else ""
-        raise ValueError(f"{path}: not a whole safetensors file ({size} bytes, unreadable header, begins with {begins!r}{pointer})") from error
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({size} bytes, unreadable header, begins with {begins!r}{pointer})"
+        ) from error
     if end != size:
         raise ValueError(f"{path}: cut short or damaged: {size} bytes, its header promises {end}")
     return header

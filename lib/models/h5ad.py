@@ -180,7 +180,9 @@ def _strings(node: h5py.Group | h5py.Dataset) -> np.ndarray:
 def _categories(node: h5py.Group | h5py.Dataset, codes: np.ndarray, categories: h5py.Group | h5py.Dataset) -> np.ndarray:
     names = _values(categories)
     if len(codes) and codes.max() >= len(names):
-        raise ValueError(f"{node.file.filename}: {node.name} has code {codes.max()}, wanted less than {len(names)}, the number of its categories")
+        raise ValueError(
+            f"{node.file.filename}: {node.name} has code {codes.max()}, wanted less than {len(names)}, the number of its categories"
+        )
     return np.append(names, "")[np.where(codes < 0, len(names), codes)]
 
 

@@ -44,8 +44,9 @@ class Unfinished(FileNotFoundError):
     """A stage has no complete output. reason: why, in a few words; damaged: there is a manifest, but none to read."""
 
     def __init__(self, study: str, stage: str, reason: str, damaged: bool = False):
-        super().__init__(f"{study} has no finished {stage} ({reason}): run `python -m lib.run {study} {stage}`, or that "
-                         f"notebook to its end")
+        super().__init__(
+            f"{study} has no finished {stage} ({reason}): run `python -m lib.run {study} {stage}`, or that notebook to its end"
+        )
         self.reason, self.damaged = reason, damaged
 
 
@@ -121,7 +122,9 @@ class Stage:
               null: str | float | None, holds: bool, note: str = "", *, of: str, rule: str, stopped: str = "",
               because: str = "") -> None:
         """Record whether `claim` holds, as a row of claims.csv: see `claims.row`. Never a crash over what was measured."""
-        row = claims.row(claim, value, low, high, n, null, holds, note, of=of, rule=rule, stopped=stopped, because=because, own=words(self.study))
+        row = claims.row(
+            claim, value, low, high, n, null, holds, note, of=of, rule=rule, stopped=stopped, because=because, own=words(self.study)
+        )
         self._claims.append(row)
 
     def headline(self, **numbers: float | str) -> None:
@@ -272,12 +275,10 @@ def read_table(study: str, stage: str, name: str) -> pd.DataFrame:
 
 
 def words(study: str) -> list[str]:
-    """What a study counts in words of its own, by the corpus of its front door: none before there is one. The gate, which knows
-    only COUNTED, takes each of them for a word of people."""
-    for file in sorted(study_dir(study).glob("00_*/corpus.json")):
-        corpus = json.loads(file.read_text(encoding="utf-8"))
-        return [*corpus["words"].values(), *(f"{kind} families" for kind in corpus["concept_kinds"])]
-    return []
+    """What a study counts in words of its own, by its front door's corpus; the gate, which knows COUNTED, takes them for people's."""
+    files = sorted(study_dir(study).glob("00_*/corpus.json"))
+    corpus = json.loads(files[0].read_text(encoding="utf-8")) if files else {"words": {}, "concept_kinds": {}}
+    return [*corpus["words"].values(), *(f"{kind} families" for kind in corpus["concept_kinds"])]
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -525,7 +525,9 @@ def test_frames_are_run_one_after_the_other(tmp_path):
             x = adapter.run(adapter.collate([encoded], [0]), ["final"])["final"]
             np.testing.assert_allclose(out.acts["final"][rows], x.numpy(), rtol=2e-3, atol=1e-3)
     assert table["n_bases_covered"].tolist() == [3 * len(x) for x in texts]
-    np.testing.assert_allclose(pool.read_pooled(tmp_path / "p.h5")[0][1, 0], out.acts["final"][t["unit"] == 1].astype(float).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(
+        pool.read_pooled(tmp_path / "p.h5")[0][1, 0], out.acts["final"][t["unit"] == 1].astype(float).mean(0), rtol=1e-5
+    )
     one = extract.extract(adapter, texts, units().ref_pos, ["final"], tmp_path / "b.h5")
     assert "frame" not in store.open_store(tmp_path / "b.h5").tokens and (one["n_tokens"] < table["n_tokens"]).all()
 

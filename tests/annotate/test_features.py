@@ -33,7 +33,9 @@ def sae(model):
 
 def layout(model, texts):
     encoded = [model.encode_one(t) for t in texts]
-    return pd.concat([pd.DataFrame({"unit": u, "start": e.start[e.keep], "end": e.end[e.keep]}) for u, e in enumerate(encoded)], ignore_index=True)
+    return pd.concat(
+        [pd.DataFrame({"unit": u, "start": e.start[e.keep], "end": e.end[e.keep]}) for u, e in enumerate(encoded)], ignore_index=True
+    )
 
 
 # ---- concepts from files ----------------------------------------------------------------------------------------
@@ -192,7 +194,9 @@ def test_shares_of_a_ladder_with_their_wilson_intervals():
     shares = ladder.shares(table)
     # Wilson, z = 1.96: centre (p + z²/2n) / (1 + z²/n); of 5 in 10 it is 1/2, half width 0.2634; of 0 in 4 the upper end is z²/(n + z²)
     assert shares["value"].tolist() == [0.5, 0.0]
-    assert shares["low"].tolist() == pytest.approx([0.23659, 0.0], abs=1e-5) and shares["high"].tolist() == pytest.approx([0.76341, 0.48990], abs=1e-5)
+    assert shares["low"].tolist() == pytest.approx([0.23659, 0.0], abs=1e-5) and shares["high"].tolist() == pytest.approx(
+        [0.76341, 0.48990], abs=1e-5
+    )
     assert ladder.shares(table.iloc[:0]).empty and list(table.columns) == ["method", "concepts", "found"]
 
 
@@ -263,10 +267,26 @@ def test_neighbours_are_the_nearest_rows_and_never_the_latent_itself():
 
 def test_truth_never_names_a_latent_and_validation_chooses():
     _, read = claims()
-    names = ["threshold", "largest", "n_fired", "precision", "recall", "auroc", "odds_ratio", "or_low", "or_high", "z", "p", "q", "q_latent"]
+    names = [
+        "threshold",
+        "largest",
+        "n_fired",
+        "precision",
+        "recall",
+        "auroc",
+        "odds_ratio",
+        "or_low",
+        "or_high",
+        "z",
+        "p",
+        "q",
+        "q_latent",
+    ]
     read = read[read["method"] == "SAE"].assign(**dict.fromkeys(names, 0.5))
     latents = pd.DataFrame({"latent": np.arange(6), "frequency": 0.1, "coherence": 0.2, "seeds_found": 1})
-    share = pd.DataFrame({"latent": np.arange(6), "token_identity": 0.1, "confounders": 0.1, "explained_by_identity": False, "reverse_complement": 0.3})
+    share = pd.DataFrame(
+        {"latent": np.arange(6), "token_identity": 0.1, "confounders": 0.1, "explained_by_identity": False, "reverse_complement": 0.3}
+    )
     table = catalogue.catalogue(read, latents, share, np.arange(6) / 10, ["x"] * 6, kind.SYMMETRY)
     assert list(table) == catalogue.columns("reverse_complement") and set(table) == {*catalogue.COLUMNS, *kind.COLUMNS}
     assert set(catalogue.columns()) == set(catalogue.COLUMNS)
@@ -278,7 +298,9 @@ def test_truth_never_names_a_latent_and_validation_chooses():
 
 
 def test_the_catalogue_is_written_as_csv_and_as_parquet(root):
-    table = pd.DataFrame({"latent": [0, 1], "concept": [np.nan, "M1 A +"], "f1": [np.nan, 0.1 + 0.2], "plausible": [False, True], "faithful": ""})
+    table = pd.DataFrame(
+        {"latent": [0, 1], "concept": [np.nan, "M1 A +"], "f1": [np.nan, 0.1 + 0.2], "plausible": [False, True], "faithful": ""}
+    )
     stage = io.open_stage("toy", "04_annotation")
     catalogue.write_catalogue(stage, table, {"concept": "motif"})
     assert "- `concept`: motif.\n" in stage.path("columns.md").read_text()
@@ -308,11 +330,11 @@ def test_cards_are_of_the_best_motif_of_each_family_base_by_base():
     tokens = tokens.assign(start=np.tile(range(0, 10, 2), 3), end=np.tile(range(2, 12, 2), 3))
     known = pd.DataFrame({"latent": [1, 0, 0], "kind": "motif", "concept": ["A +", "B +", "C +"], "family": ["f", "f", "g"],
                           "q": [0.01, 0.01, 0.2], "f1": [0.9, 0.8, 0.7]})  # fmt: skip
-    table = shown.cards(known, latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2)
+    table = shown.cards(known, "motif", latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2)
     assert set(table["latent"]) == {1} and "".join(table["base"]) == "CCCCCCCCCC" + "ACGTACGTAC"  # the rest: same family, or q too large
     assert table.loc[table["rank"] == 0, "activation"].tolist() == [0, 0, 5, 5, 0, 0, 0, 0, 0, 0]
     assert table.loc[table["rank"] == 1, "position"].tolist() == list(range(10))
-    assert shown.cards(known.assign(q=1.0), latents, tokens, units, [""] * 3, 3, 2).empty
+    assert shown.cards(known.assign(q=1.0), "motif", latents, tokens, units, [""] * 3, 3, 2).empty
 
 
 def test_tracks_of_plausible_latents(genome, tmp_path):

@@ -53,7 +53,9 @@ def test_nothing_is_claimed_at_or_below_the_floor_of_f1(searched):
     planted = read[read["claimed"]].iloc[0]
     parts = dict(zip(search.PARTS, (part(0), part(1))))
     latents, laid, tokens, strata = ({name: p[i] for name, p in parts.items()} for i in range(4))
-    ground = search.Ground({}, tokens, laid, strata, [], shuffle.shuffled_texts, n_shifts=200, pair_floor=0.05, f1_floor=planted["f1"], seed=0)
+    ground = search.Ground(
+        {}, tokens, laid, strata, [], shuffle.shuffled_texts, n_shifts=200, pair_floor=0.05, f1_floor=planted["f1"], seed=0
+    )
     again, _ = search.search({"SAE": latents}, ground)
     assert association.claimed(again).any() and not again["claimed"].any()
 

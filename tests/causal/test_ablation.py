@@ -85,7 +85,9 @@ def test_closed_form_equals_replacing_tokens_pooling_and_scoring(mode):
 def test_mean_ranks_people_as_zero_does():
     units, tokens, acts, carriers, y, folds = cohort()
     locus_map, people, _ = corpus.person_locus_map(carriers, units)
-    full = probe.cross_validate(corpus.features(locus_map, len(people), pooled(acts.astype(np.float32), tokens["unit"])), y, folds, [1.0], 0)
+    full = probe.cross_validate(
+        corpus.features(locus_map, len(people), pooled(acts.astype(np.float32), tokens["unit"])), y, folds, [1.0], 0
+    )
     latents = ablation.pooled_latents(random_sae(), acts, tokens["unit"])
     decoder = random_sae().W_dec.detach().numpy()
     moved = [ablation.score_change(ablation.person_change(latents, latents, locus_map, len(people), m, 0), decoder, full.probes, folds)

@@ -345,7 +345,7 @@ def test_across_models_pairs_what_is_shared_across_tokenisers():
     )
 
 
-def test_models_without_a_common_latent_are_at_chance_on_bases_that_made_no_pair():
+def test_models_without_a_common_latent_are_at_chance_on_letters_that_made_no_pair():
     inputs, _ = two_tokenisers(0, 60, 2400)
     pairs, summary = across.across_models(*inputs, n_random=400)
     assert pairs.fitted.mean() > 0.15  # the best of many looks like something where it was chosen
@@ -441,12 +441,12 @@ def test_a_model_is_itself_on_the_same_sequences():
     texts, site = ["".join(row) for row in letters], "resid_post.2"
     torch.manual_seed(0)
     sae = SAE(SAEConfig(d_in=model.d_model, d_sae=48, architecture="topk", k=8))
-    one = across.on_bases(model, sae, site, texts)
+    one = across.on_letters(model, sae, site, texts)
     assert one.n_bases == 16 * 150 and one.latents.shape == (len(one.acts), 48) and len(one.spans) == len(one.acts)
     batch = model.encode(texts)
     assert np.array_equal(one.spans, np.stack([batch.start, batch.end], axis=1) + 150 * np.asarray(batch.unit)[:, None])
     same = across.compare_models(one, one, 50, 0, most=300)
     assert same["n_bases"] == 300 and same["cka"] == pytest.approx(1) and same["mean"] == pytest.approx(1)
     twin = adapter.load(io.ROOT / "params/demo/model", random_init=True, seed=0)
-    other = across.compare_models(one, across.on_bases(twin, sae, site, texts), 50, 0, most=300)
+    other = across.compare_models(one, across.on_letters(twin, sae, site, texts), 50, 0, most=300)
     assert other["cka"] < 0.9 and list(other)[:2] == ["cka", "n_bases"]

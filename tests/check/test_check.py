@@ -209,7 +209,9 @@ def test_one_region_under_two_names(root):
     (data / "loci.bed").write_text("chr1\t200\t800\tA\n")
     (data / "background.bed").write_text("".join(f"chr{i}\t1000\t3000\tr{i}\n" for i in (1, 2, 3)) + "chr2\t1000\t3000\ttwin\n")
     put(root, "00_dna", "background_path", str(data / "background.bed"))
-    assert any("background region 'twin', chr2:1000-3000" in fault.found and "'r2'" in fault.found for fault in faults_of("background_path"))
+    assert any(
+        "background region 'twin', chr2:1000-3000" in fault.found and "'r2'" in fault.found for fault in faults_of("background_path")
+    )
 
 
 def spoil(path, line, old, new):

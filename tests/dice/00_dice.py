@@ -79,8 +79,8 @@ seen = zip([*background.itertuples(), *own[own.is_reference].itertuples()], [*pl
 found = [(p.contig, p.start + at, p.start + at + len(run)) for p, text in seen for at in range(n_throws) if text.startswith(run, at)]
 concepts = pd.DataFrame(found, columns=["contig", "start", "end"]).assign(concept=f"run {run}", family="run", kind="run")
 concepts.to_parquet(stage.path("concepts.parquet"))
-words = {"unit": "game", "subject": "player", "part": "game", "space": "table", "letter": "throw", "variant": "play"}
-words |= {f"{name}s": f"{word}s" for name, word in words.items()} | {"target": "luck", "reference": "game as it was planted"}
+words = {"unit": "game", "subject": "player", "part": "game", "space": "table", "letter": "throw", "variant": "play", "target": "score"}
+words |= {f"{name}s": f"{word}s" for name, word in words.items()} | {"reference": "game as it was planted"}
 corpus.save(stage, corpus.Corpus(
     study, "00_dice", "dice.kind", f"outputs/{study}/00_dice/model", words, {"validation": ["table5"], "test": ["table6"]},
     {"simulated": {"games": True, "players": True}, "head": ""},

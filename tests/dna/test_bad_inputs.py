@@ -436,7 +436,9 @@ def test_bed_is_refused_by_line(tmp_path, genome, name):
         windows.read_bed(tmp_path / "l.bed", genome)
 
 
-@pytest.mark.parametrize("data", [b"\xef\xbb\xbfchr2\t1\t20\tx\r\n", gzip.compress(b"chr2\t1\t20\tx\n"), b"track\nchr2\t1\t20\tx\t.\t+\textra"])
+@pytest.mark.parametrize(
+    "data", [b"\xef\xbb\xbfchr2\t1\t20\tx\r\n", gzip.compress(b"chr2\t1\t20\tx\n"), b"track\nchr2\t1\t20\tx\t.\t+\textra"]
+)
 def test_odd_bed_that_is_right(tmp_path, genome, data):
     (tmp_path / "l.bed").write_bytes(data)
     assert windows.read_bed(tmp_path / "l.bed", genome).values.tolist()[0][:4] == ["chr2", 1, 20, "x"]
@@ -521,16 +523,22 @@ def test_labelled_variants_are_refused_by_line(tmp_path, genome, name):
 
 
 def test_labelled_variants_that_are_odd_but_right(tmp_path, genome):
-    (tmp_path / "v.tsv.gz").write_bytes(gzip.compress(b"hit\tgene\tlocus\tcontig\tpos\tref\talt\r\n\r\n1\tg\tx\tchr2\t038\tGT\tG\r\n\tg\tx\tchr2\t0\tA\tACC\r\n"))
+    (tmp_path / "v.tsv.gz").write_bytes(
+        gzip.compress(b"hit\tgene\tlocus\tcontig\tpos\tref\talt\r\n\r\n1\tg\tx\tchr2\t038\tGT\tG\r\n\tg\tx\tchr2\t0\tA\tACC\r\n")
+    )
     table = labelled.read_table(tmp_path / "v.tsv.gz", genome, "hit")
     assert table.values.tolist() == [["chr2", 38, "GT", "G", "g", 1], ["chr2", 0, "A", "ACC", "g", 0]]
     assert list(table.columns) == ["contig", "pos", "ref", "alt", "gene", "label"]
 
 
-@pytest.mark.parametrize("contig, spellings", [("2", ["2", "chr2", "2.0"]), ("chr2", ["2", "Chr2", "NC_000002.12"]), ("NC_000002.12", ["2"]), ("chrX", ["X"])])
+@pytest.mark.parametrize(
+    "contig, spellings", [("2", ["2", "chr2", "2.0"]), ("chr2", ["2", "Chr2", "NC_000002.12"]), ("NC_000002.12", ["2"]), ("chrX", ["X"])]
+)
 def test_lead_snps_on_a_genome_of_any_spelling(tmp_path, contig, spellings):
     genome = Reference(fasta(tmp_path, f">{contig}\nACGTACGT\n"))
-    (tmp_path / "g.tsv").write_text("chr38\tpos38\n" + "".join(f"{s}\t{i + 1}\n" for i, s in enumerate(spellings)) + "5\t1\n2;3\t1;4\n6 x 7\t1 x 2\nNA\t1\n")
+    (tmp_path / "g.tsv").write_text(
+        "chr38\tpos38\n" + "".join(f"{s}\t{i + 1}\n" for i, s in enumerate(spellings)) + "5\t1\n2;3\t1;4\n6 x 7\t1 x 2\nNA\t1\n"
+    )
     counts = Counter()
     table = intervals.gwas_intervals(tmp_path / "g.tsv", genome, counts)
     assert table[["contig", "start", "end"]].values.tolist() == [[contig, i, i + 1] for i in range(len(spellings))]

@@ -99,7 +99,9 @@ def test_tracks_of_a_latent_by_hand(tmp_path, genome):
         assert list(handle.records("chr1", 0, 100)) == [(0, 6, 2.0), (6, 10, 4.0), (20, 26, 1.0)]
         assert handle.chroms() == {"chr1": 100, "chr2": 40}
     tracks.write_bed(tmp_path / "l.bed", steps, "latent 5")
-    assert (tmp_path / "l.bed").read_text() == "chr1\t0\t10\tlatent 5\t1000\t.\nchr1\t20\t26\tlatent 5\t250\t.\nchr2\t0\t6\tlatent 5\t250\t.\n"
+    assert (
+        tmp_path / "l.bed"
+    ).read_text() == "chr1\t0\t10\tlatent 5\t1000\t.\nchr1\t20\t26\tlatent 5\t250\t.\nchr2\t0\t6\tlatent 5\t250\t.\n"
     tracks.write_bedgraph(tmp_path / "l.bedgraph", steps, "latent 5")
     assert (tmp_path / "l.bedgraph").read_text().splitlines()[1] == "chr1\t0\t6\t2"
 

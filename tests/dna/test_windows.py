@@ -164,6 +164,8 @@ def test_background_that_gives_no_window_or_a_region_twice(reference, rows, mess
 def test_loci_that_share_a_window(reference, second):
     """Read twice, its haplotypes would count twice; loci that overlap without one are cut independently."""
     loci = regions(("chr16", 0, 20, "a"), ("chr16", *second, "b"))
-    with pytest.raises(ValueError, match=rf"locus 'b', chr16:{second[0]}-{second[1]}: its chr16:{second[0]}-.* is read as part of locus 'a', chr16:0-20"):
+    with pytest.raises(
+        ValueError, match=rf"locus 'b', chr16:{second[0]}-{second[1]}: its chr16:{second[0]}-.* is read as part of locus 'a', chr16:0-20"
+    ):
         windows.of_loci(loci, reference, 10)
     assert len(windows.of_loci(regions(("chr16", 0, 20, "a"), ("chr16", 5, 25, "b")), reference, 10)) == 4

@@ -16,7 +16,7 @@ def heights(ax) -> list[float]:
 
 
 def test_sequences():
-    ax = drawn(extraction.sequences, extraction.counts(480_000, 3_873))
+    ax = drawn(extraction.sequences, extraction.counts(480_000, 3_873, "person-haplotype windows"))
     assert heights(ax) == [480_000, 3_873] and says(ax, "480,000", "3,873", "person- haplotype windows", "units, with background")
     assert ax.get_yscale() == "log"
 

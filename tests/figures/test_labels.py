@@ -12,7 +12,9 @@ DEMO, OWN, GENOME = ({"genome": genome, "cohort": cohort} for genome, cohort in 
 def corpus(simulated, arms, kinds, scales, phenotype_path, folder):
     """A corpus of which the door would say so much."""
     said = door.said_of(door.Arms(arms, kinds, scales, [], 0.5, phenotype_path, None, None))
-    return Corpus("x", "00_dna", "lib.dna.kind", "m", door.WORDS, {}, labels.of_data(simulated, folder), [Target(arm, **said[arm]) for arm in arms])
+    return Corpus(
+        "x", "00_dna", "lib.dna.kind", "m", door.WORDS, {}, labels.of_data(simulated, folder), [Target(arm, **said[arm]) for arm in arms]
+    )
 
 
 @pytest.mark.parametrize("simulated, arms, said", [

@@ -110,7 +110,9 @@ def test_draws_beyond_one_block():
     y, full, change = numbers(20)
     weights = estimates.draws(y, None, r2.BLOCK + 2, 0, "continuous")
     for b in (0, r2.BLOCK - 1, r2.BLOCK, r2.BLOCK + 1):
-        np.testing.assert_allclose(r2.drawn(y, full, change, weights)[:, b], slow_falls(CONTINUOUS, y, full, change, weights[:, b]), rtol=1e-4)
+        np.testing.assert_allclose(
+            r2.drawn(y, full, change, weights)[:, b], slow_falls(CONTINUOUS, y, full, change, weights[:, b]), rtol=1e-4
+        )
         assert r2.resampled_spearman(y, full[0], weights)[0, b] == pytest.approx(slow_value(SPEARMAN, y, full[0], weights[:, b]))
 
 

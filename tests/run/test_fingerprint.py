@@ -368,7 +368,9 @@ def test_verify_misses_the_files_of_a_model_folder(project, capsys, left, said):
     stage = io.open_stage("toy", "01_extraction")
     stage.headline()
     inputs = {f"models/a/{name}": hashes.sha256(project / "models/a" / name) for name in ("config.json", "model.safetensors")}
-    io.commit("toy", "01_extraction", {"stage": "01_extraction", "fingerprint": "x", "params": {"model_path": "models/a"}, "inputs": inputs})
+    io.commit(
+        "toy", "01_extraction", {"stage": "01_extraction", "fingerprint": "x", "params": {"model_path": "models/a"}, "inputs": inputs}
+    )
     io.unlock("toy", "01_extraction", kind="kernel")
     assert verify.main(["toy"]) == 0
     for name in {"config.json", "model.safetensors"} - left:
@@ -490,12 +492,20 @@ def test_a_missing_input_is_said_for_every_stage_that_needs_it(project, capsys):
     assert list((project / "outputs/toy/.done").glob("*")) == []
 
 
-@pytest.mark.parametrize("file, old, new, place", [
-    ("lib/sums.py", "def ", "def def ", "lib/sums.py, line "),
-    ("notebooks/01_extraction.py", "from lib import sums", "from lib import sums,,", "notebooks/01_extraction.py and 01_extraction.ipynb disagree from cell 3 on"),
-    ("notebooks/01_extraction.ipynb", "rate = 0.5", "rate = = 0.5", "notebooks/01_extraction.ipynb, parameters cell, line 2: "),
-    ("notebooks/01_extraction.ipynb", "{", "", "notebooks/01_extraction.ipynb is no JSON: "),
-])
+@pytest.mark.parametrize(
+    "file, old, new, place",
+    [
+        ("lib/sums.py", "def ", "def def ", "lib/sums.py, line "),
+        (
+            "notebooks/01_extraction.py",
+            "from lib import sums",
+            "from lib import sums,,",
+            "notebooks/01_extraction.py and 01_extraction.ipynb disagree from cell 3 on",
+        ),
+        ("notebooks/01_extraction.ipynb", "rate = 0.5", "rate = = 0.5", "notebooks/01_extraction.ipynb, parameters cell, line 2: "),
+        ("notebooks/01_extraction.ipynb", "{", "", "notebooks/01_extraction.ipynb is no JSON: "),
+    ],
+)
 def test_code_that_does_not_parse_is_named(project, capsys, file, old, new, place):
     swap(file, old, new)(project)
     assert dry(capsys)["01_extraction"][0].startswith(f"cannot run: {place}")

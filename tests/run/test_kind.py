@@ -6,7 +6,7 @@ import pytest
 
 from lib.run import notebook, stale
 from lib.run.fingerprint import PARTS, Look
-from lib.stage import io, params
+from lib.stage import durable, io, params
 from tests.projects import write_pair, write_params
 
 DOOR = '# %% tags=["parameters"]\nstudy = "x"\nn = 1\n'
@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
     """Two studies of two kinds, one of them outside lib, whose door and shared stage are finished."""
     monkeypatch.setattr(io, "ROOT", tmp_path)
     for name, text in FILES.items():
-        io.atomic_write(tmp_path / name, text)
+        durable.atomic_write(tmp_path / name, text)
     write_pair(tmp_path, "01_extraction", SHARED)
     for study, (door, kind) in STUDIES.items():
         write_pair(tmp_path, door, DOOR)

@@ -119,22 +119,28 @@ def leftovers(root: Path) -> list[str]:
 # Params --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text, message", [
-    ("ratee: 0.5", r"toy/01_extraction.yaml, line 1: ratee is no parameter of 01_extraction.ipynb, wanted rate, if that was meant; known: study, "),
-    ("n: 3\nrate: fast", r"line 2: rate is 'fast' \(str\) \(text\), wanted float like the default 0.5"),
-    ("rate: 1e-3", r"line 1: rate is '1e-3' \(str\) \(YAML reads 1e-3 as text: write 1.0e-3\), wanted float"),
-    ("n: 3.0", r"n is 3.0 \(float\), wanted int"),
-    ("n: true", r"n is True \(bool\), wanted int"),
-    ("rate: true", r"rate is True \(bool\), wanted float"),
-    ("n:", r"n is None \(NoneType\), wanted int"),
-    ("study: no", "study is no, which YAML reads as false, wanted true or false, or the word in quotes"),
-    ("layers: 2", r"layers is 2 \(int\), wanted a list like \[0, 1\]"),
-    ("layers: [0, x]", r"layers is a list with element 2 'x' \(str\) \(text\), wanted int"),
-    ("n: 3\nrate: 0.5\nn: 4", r"line 3: n is there twice, first in line 1"),
-    ("- n", r"found a list, wanted lines of `name: value`"),
-    ("n: [", r"is not YAML"),
-    ("study: other", r"study is 'other', wanted 'toy', the folder's name"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "ratee: 0.5",
+            r"toy/01_extraction.yaml, line 1: ratee is no parameter of 01_extraction.ipynb, wanted rate, if that was meant; known: study, ",
+        ),
+        ("n: 3\nrate: fast", r"line 2: rate is 'fast' \(str\) \(text\), wanted float like the default 0.5"),
+        ("rate: 1e-3", r"line 1: rate is '1e-3' \(str\) \(YAML reads 1e-3 as text: write 1.0e-3\), wanted float"),
+        ("n: 3.0", r"n is 3.0 \(float\), wanted int"),
+        ("n: true", r"n is True \(bool\), wanted int"),
+        ("rate: true", r"rate is True \(bool\), wanted float"),
+        ("n:", r"n is None \(NoneType\), wanted int"),
+        ("study: no", "study is no, which YAML reads as false, wanted true or false, or the word in quotes"),
+        ("layers: 2", r"layers is 2 \(int\), wanted a list like \[0, 1\]"),
+        ("layers: [0, x]", r"layers is a list with element 2 'x' \(str\) \(text\), wanted int"),
+        ("n: 3\nrate: 0.5\nn: 4", r"line 3: n is there twice, first in line 1"),
+        ("- n", r"found a list, wanted lines of `name: value`"),
+        ("n: [", r"is not YAML"),
+        ("study: other", r"study is 'other', wanted 'toy', the folder's name"),
+    ],
+)
 def test_params_that_do_not_fit_are_refused(root, text, message):
     write_pair(root, "01_extraction", FIRST)
     write_params(root, "01_extraction", text)

@@ -339,7 +339,9 @@ def test_bad_input_to_the_model_is_refused(model, monkeypatch):
 
 # Memory ---------------------------------------------------------------------------------------------------
 
-NO_PROC = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc/self/status on this machine: peak memory cannot be read")
+NO_PROC = pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="no /proc/self/status on this machine: peak memory cannot be read"
+)
 
 CONSUME = """
 import sys

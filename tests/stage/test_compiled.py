@@ -21,7 +21,10 @@ print(sum(sum(f.stats.cache_hits.values()) for f in found), sum(sum(f.stats.cach
 
 def test_a_second_process_compiles_nothing(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    said = [subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True).stdout.split() for _ in "12"]
+    said = [
+        subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for _ in "12"
+    ]
     (hits, loaded, missed), (again, loaded_again, missed_again) = ([int(x) for x in s] for s in said)
     assert hits == again >= 1
     assert loaded == 0 and missed > 0  # the first process compiles

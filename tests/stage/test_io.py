@@ -172,7 +172,7 @@ def test_a_claim_counts_in_the_words_of_its_corpus(root):
     with pytest.raises(ValueError, match="counts 'players', wanted one of people"):
         stage.claim("c", 1, 1, 1, 5, 0, True, of="players", rule="above 0")
     corpus = {"words": {"subject": "player", "subjects": "players"}, "concept_kinds": {"run": "planted"}}
-    io.atomic_write(root / "outputs/toy/00_dice/corpus.json", json.dumps(corpus))
+    durable.atomic_write(root / "outputs/toy/00_dice/corpus.json", json.dumps(corpus))
     for of in ("players", "run families", "people"):
         stage.claim("c", 1, 1, 1, 5, 0, True, of=of, rule="above 0")
     with pytest.raises(ValueError, match="counts 'runs of luck', wanted one of .*players, run families"):
