@@ -151,7 +151,8 @@ def capture_section(args, folder: Path) -> str:
         for who, judged in (("captured", True), ("extracted", False)):
             bars.append(bar([name], f"{who} / bare forward", middle["bare forward"] / middle[who], "at least", CAPTURE_BAR, judged))
     intro = (
-        f"Tokens kept a second; windows of one length, batches of {BUDGET} tokens, two sites in the middle; medians of {args.rounds} rounds. "
+        f"Tokens kept a second; windows of one length, batches of {BUDGET} tokens, two sites in the middle; "
+        f"medians of {args.rounds} rounds. "
         "Bare forward: the model's own trunk with the blocks after the deeper site gone, on the same batches, nothing read. "
         "Captured: `Adapter.run` of both sites and the cast to float16. Extracted: all of `extract`, from sequence to pooled file: "
         "tokenising, capture, coordinates, writing, reading the store through, pooling. NT-shaped: random, 12 blocks of width 256, 4,105 "
@@ -299,8 +300,9 @@ def store_section(args, folder: Path) -> str:
     fast = np.median(read["h5py"]) / np.median(read["store"])
     bars.append(bar(["read"], f"h5py / store, {batch:,} random rows", fast, "at least", READ_BAR, True))
     rows += [["read", name, f"{batch * d * 2e-6 / np.median(s):,.0f}", f"{1e3 * np.median(s):.1f} ms a batch"] for name, s in read.items()]
-    intro = (f"{n:,} rows of width {d} in float16, {size:.0f} MB. Write: making the file, blocks of 2,048 rows, and fsync; disk: the same blocks and "
-             f"fsync into a plain file. Read: sorted random rows from a file in the page cache. Medians of {args.rounds} and {2 * args.rounds} rounds.")  # fmt: skip
+    intro = (f"{n:,} rows of width {d} in float16, {size:.0f} MB. Write: making the file, blocks of 2,048 rows, and fsync; disk: the same "
+             f"blocks and fsync into a plain file. Read: sorted random rows from a file in the page cache. Medians of "
+             f"{args.rounds} and {2 * args.rounds} rounds.")  # fmt: skip
     return join(intro, bars, ["what", "by", "MB/s", "range"], rows)
 
 
@@ -325,9 +327,9 @@ def join(intro: str, bars: list[list], head: list[str], rows: list[list]) -> str
 def machine() -> str:
     found = Path("/proc/cpuinfo").read_text().split("\n")
     cpu = next((line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU")
-    return (f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; torch {torch.__version__}, {torch.get_num_threads()} "
-            f"threads, transformers {transformers.__version__}, h5py {h5py.__version__}, numpy {np.__version__}, pandas {pd.__version__}; fp32, "
-            "OMP_WAIT_POLICY=PASSIVE.")  # fmt: skip
+    return (f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; torch {torch.__version__}, "
+            f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, h5py {h5py.__version__}, numpy {np.__version__}, "
+            f"pandas {pd.__version__}; fp32, OMP_WAIT_POLICY=PASSIVE.")  # fmt: skip
 
 
 def progress(text: str) -> None:

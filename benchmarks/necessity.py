@@ -94,7 +94,7 @@ def measure(quick: bool) -> str:
     peak_ten, all_of_it = peak_gib(), drawing + seconds + jackknifed + bounded + tested
     all_cpu = c0 + cpu + c1 + c2 + c3
     bars = [
-        ["seconds, 1 repeat: draws, bootstrap, BCa, max-T", f"{all_of_it:.1f}", f"at most {SECONDS_BAR}", verdict(all_of_it <= SECONDS_BAR)],
+        ["seconds, 1 repeat, draws to tests", f"{all_of_it:.1f}", f"at most {SECONDS_BAR}", verdict(all_of_it <= SECONDS_BAR)],
         ["the same, CPU seconds over both cores", f"{all_cpu:.1f}", "", ""],
         ["peak RSS, GiB, 1 repeat", f"{peak:.2f}", f"at most {GIB_BAR}", verdict(peak <= GIB_BAR)],
         ["peak RSS, GiB, 10 repeats", f"{peak_ten:.2f}", f"at most {GIB_BAR}", verdict(peak_ten <= GIB_BAR)],

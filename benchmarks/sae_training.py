@@ -174,8 +174,8 @@ def step_section(args, peers: Peers, folder: Path) -> str:
             where = ["/".join(map(str, shape)), architecture, start]
             for name, s in spent.items():
                 ratio = f"{middle[name] / middle['ours']:.2f}" if name in LIBRARIES[architecture] else ""
-                times.append([*where, name, f"{1e3 * middle[name]:.1f}", f"{1e3 * s.min():.1f}",
-                              f"{middle[name] / middle['product']:.2f}", ratio, f"{l0[name]:.0f}" if name in l0 else "", rounds])  # fmt: skip
+                times.append([*where, name, f"{1e3 * middle[name]:.1f}", f"{1e3 * s.min():.1f}", f"{middle[name] / middle['product']:.2f}",
+                              ratio, f"{l0[name]:.0f}" if name in l0 else "", rounds])  # fmt: skip
             judged = shape == shapes[0]
             if architecture == "topk":
                 product = middle["ours"] / middle["product"]
@@ -194,8 +194,8 @@ def step_section(args, peers: Peers, folder: Path) -> str:
         f"peer's step, in turn; medians of {rounds} rounds from the step named under after. With an L1 term a code starts "
         "dense and becomes sparse, so standard and gated are timed at both: L0 is latents a token when timing began. All "
         f"steps at learning rate {LR:g} without warm-up; L1 weights on errors averaged over dimensions "
-        f"{L1} by d_in (theirs, summed: d_in times that). Five products: encode, decode, gradients of latents, encoder and decoder; a gated step "
-        "has seven."
+        f"{L1} by d_in (theirs, summed: d_in times that). Five products: encode, decode, gradients of latents, encoder and decoder; "
+        "a gated step has seven."
     )
     head = ["shape", "architecture", "after", "step", "median ms", "min ms", "/ product", "/ ours", "L0", "rounds"]
     return "\n\n".join([intro, table([*head[:3], "ratio", "value", "bar", ""], bars), table(head, times)])

@@ -50,9 +50,9 @@ external_phenotype_path = "simulated:external_phenotype.csv"  # of the second co
 genetic_path = "simulated:truth/liability.csv"  # table with sample, genetic: the true score, "" when unknown
 people_path = ""                       # table with sample and any of population, family, site, sex; "" when nothing is known
 arms = ["simulated, enlarged"]         # names of the phenotype arms, as they appear in every table and figure; one or more, none twice
-arm_kinds = ["additive"]               # {additive, nod2, structure, null} how each arm is simulated (unused with phenotype_path); as many as arms
+arm_kinds = ["additive"]               # {additive, nod2, structure, null} how an arm is simulated (no phenotype_path); as many as arms
 effect_scales = [1.0]                  # [0, 100] published log odds are multiplied by this (only when simulating); as many as arms
-germline_limits = [0.0]                # [0, 1] AUROC above which an arm is too good for germline; 0 compares with the true genetic score; as many as arms
+germline_limits = [0.0]                # [0, 1] AUROC too good for germline; 0 compares with the true genetic score; as many as arms
 case_share = 0.5                       # (0, 1) share of people who are cases (only when simulating): a cohort, not a population
 match_published = False                # match published effects to the variants, for simulating and for the polygenic score
 exon_path = (
@@ -121,8 +121,8 @@ f"{len(loci)} loci, {loci.end.sub(loci.start).sum():,} bp; {len(genotypes.sample
 # %% [markdown]
 # ## Units
 #
-# Cohort windows tile the loci: every base is one window's own, also where windows overlap. Background windows hold reference sequence only, and none that touches
-# a locus, so that dictionaries learn from no one's genome and from no sequence they are later tested on.
+# Cohort windows tile the loci: every base is one window's own, also where windows overlap. Background windows hold reference sequence
+# only, and none that touches a locus, so that dictionaries learn from no one's genome and from no sequence they are later tested on.
 
 # %%
 cohort_windows = windows.of_loci(loci, genome, window_bp, overlap_bp)
@@ -236,28 +236,11 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 
 # %%
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
-settings = {
-    name: globals()[name]
-    for name in (
-        "simulate",
-        "genome_path",
-        "truth_path",
-        "truth_variants_path",
-        "exon_path",
-        "loci_path",
-        "background_path",
-        "window_bp",
-        "hit_p",
-        "knowledge_bp",
-        "kmer_k",
-        "composition_k",
-        "word_k",
-        "n_components",
-    )
-}
-about = labels.of_data(
-    {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}, io.data_path(model_path)
-)
+settings = {name: globals()[name] for name in (
+    "simulate", "genome_path", "truth_path", "truth_variants_path", "exon_path", "loci_path", "background_path",
+    "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
+simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}
+about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(
     study, "00_dna", "lib.dna.kind", model_path, door.WORDS, {"validation": validation_contigs, "test": test_contigs},
     about | {"readings": cohort.n_person_haplotype_windows}, targets, sources | ({"true site": "simulation"} if truth_path else {}),

@@ -28,7 +28,7 @@
 # %% tags=["parameters"]
 study = "demo"
 sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where activations are read; one or more, none twice
-frames = [0]                           # [0, 63] offsets of the words, for a model of k-mers; every unit is run once a frame; one or more, none twice
+frames = [0]                           # [0, 63] offsets of a k-mer model's words; every unit is run once a frame; one or more, none twice
 subset_units = 1000                    # [0, 1e9] also write a small store of this many background units (0: none)
 token_budget = 2048                    # [1, 1e9] tokens per batch, padding included; 1 runs every unit alone
 reuse = True                           # copy the rows of units that this study's last extraction holds
@@ -171,4 +171,5 @@ work.forget(study, "01_extraction")
 stage.finish()
 
 # %% [markdown]
-# **Reading.** Left: the model against its control, where it has a head; lower is better. Right: activations grow from block to block in a residual stream; a jump of orders of magnitude would be a fault.
+# **Reading.** Left: the model against its control, where it has a head; lower is better. Right: activations grow from block to block in a
+# residual stream; a jump of orders of magnitude would be a fault.

@@ -284,16 +284,10 @@ rival = next(iter(surface))  # the compulsory baseline
 for arm, y in targets.items():
     e = validate.estimate(y, nested[arm].score, n_boot, seed, families)
     p = (1 + (shuffles[arm] >= e.value).sum()) / (1 + n_shuffles)
-    stage.claim(
-        f"[{arm}] a layer predicts better than shuffled labels",
-        *e,
-        f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}",
-        e.low > 0.5 and p <= 0.05,
-        f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; permutation p {p:.3f}",
-        of=words["subjects"],
-        rule="the interval lies above 0.5 and permutation p is at most 0.05",
-        stopped=stopped[arm],
-    )
+    stage.claim(f"[{arm}] a layer predicts better than shuffled labels", *e,
+                f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}", e.low > 0.5 and p <= 0.05,
+                f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; permutation p {p:.3f}",
+                of=words["subjects"], rule="the interval lies above 0.5 and permutation p is at most 0.05", stopped=stopped[arm])
     for name in (*surface, "raw embedding", "random twin"):
         gain = validate.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed, families)
         text, caveat = kind.over(name)
@@ -303,19 +297,14 @@ for arm, y in targets.items():
         stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, row.note,
                     of="shuffles" if row.alarm == "label shuffle" else words["subjects"], rule=kind.alarm_rule(row.alarm),
                     because=row.note if pd.isna(row.limit) else "")
-    stage.headline(
-        **{
-            f"{arm} nested": round(e.value, 3),
-            f"{arm} {rival}": round(float(estimates.auroc(y, runs[arm][rival].score).mean()), 3),
-            f"{arm} shuffle": round(float(shuffles[arm].mean()), 3),
-            f"{arm} alarms": stopped[arm].removeprefix("alarm: ") or "none",
-        }
-    )
+    numbers = {"nested": e.value, rival: float(estimates.auroc(y, runs[arm][rival].score).mean()), "shuffle": float(shuffles[arm].mean())}
+    stage.headline(**{f"{arm} {name}": round(value, 3) for name, value in numbers.items()},
+                   **{f"{arm} alarms": stopped[arm].removeprefix("alarm: ") or "none"})
 
 # %%
 figure, axes = style.panels(len(arms), 2.2, sharey=True)
 for ax, arm in zip(axes, arms, strict=True):
-    outcome.layers(table, ax, arm, stopped[arm])
+    outcome.layers(table, ax, arm, stopped[arm], words["subjects"])
 style.legend(figure, axes[:1], ncols=4)
 
 # %% [markdown]

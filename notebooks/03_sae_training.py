@@ -304,7 +304,8 @@ else:
 # ## Does the language model still work on the rebuilt activations?
 #
 # Loss recovered: 1 when the loss is that of the untouched model, 0 when it is that of a model which reads only the mean
-# activation (mean ablation; zero ablation is in the table beside it). Explained variance counts every direction alike; this counts what the model itself uses.
+# activation (mean ablation; zero ablation is in the table beside it). Explained variance counts every direction alike; this counts what
+# the model itself uses.
 
 # %%
 model = adapter.load(corpus.model_path(), expect=identity)
@@ -350,8 +351,8 @@ stage.claim(
     int(kept.n_units),
     round(float(rival.loss_recovered), 4),
     at_stake.sum() > 0 and over_random.low > 0,
-    f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if the paired "
-    f"difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
+    f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if "
+    f"the paired difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
     of=corpus.words["units"],
     rule="mean ablation costs loss, and the interval of the paired difference lies above 0",
     because=no_head,
@@ -371,13 +372,16 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {", ".join(corpus.split[
 - Explained variance {best.explained_variance:.4f} (95 % interval {best.low:.4f} to {best.high:.4f}, n = {best.n_units} units).
 - L0 {best.l0:.2f}; dead latents {best.dead_share:.1%} of {best.d_sae} over {best.n_tokens} test tokens.
 - It explains {against_pca} PCA with {basis.shape[1]} components, which explains {controls.explained_variance[1]:.4f}: paired difference
-  {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0: {controls.explained_variance[0]:.4f}.
-  The same run trained on a randomly initialised twin explains {controls.explained_variance[2]:.4f} of the twin's variance.
+  {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0:
+  {controls.explained_variance[0]:.4f}. The same run trained on a randomly initialised twin explains
+  {controls.explained_variance[2]:.4f} of the twin's variance.
 - Loss recovered against mean ablation: {of_loss}
 - The intervals are of one seed; stability.csv compares {len(seeds)}.
 - Target 0.95 at L0 20, floor 0.90 at L0 30, on the estimate; fixed beforehand. PCA is no part of the rule.
 """,
 )
+
+# %%
 stage.headline(site=sae_site, run=chosen, EV=round(best.explained_variance, 4), L0=round(best.l0, 2),
                dead=round(best.dead_share, 4), EV_over_PCA=round(over_pca.value, 4),
                loss_recovered=no_head or round(float(kept.loss_recovered), 4), decision=verdict)

@@ -121,9 +121,9 @@ print(f"{len(np.unique(strata['test']))} strata of {len(tokens['test']):,} test 
 # ## Association, with the null ladder
 #
 # The same procedure, blind to which is which. *Random dictionary*: unit directions, the same number active. *Random twin*: the
-# same architecture with random weights and a dictionary trained on it. *Raw neurons* and *PCA*: both signs of each axis. *Words* (of DNA: k-mers):
-# the surface at the token. *Rate-matched*: each latent's own track, its units dealt out anew. *Label shuffle*: the SAE
-# against concepts permuted within strata. *Shuffled sequence*: the SAE on shuffled units.
+# same architecture with random weights and a dictionary trained on it. *Raw neurons* and *PCA*: both signs of each axis. *Words* (of DNA:
+# k-mers): the surface at the token. *Rate-matched*: each latent's own track, its units dealt out anew. *Label shuffle*: the SAE against
+# concepts permuted within strata. *Shuffled sequence*: the SAE on shuffled units.
 
 # %%
 model = adapter.load(corpus.model_path(), expect=identity)
@@ -244,30 +244,28 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 # %% [markdown]
 # ## The catalogue
 #
-# One row a latent: how often it fires, its best concept with test F1, AUROC, q and adjusted odds, what composition explains, and whether that is
-# *plausible*. *faithful* stays empty: whether the prediction needs a latent is asked in `05_validation`, which writes `catalogue.csv`, the same
-# columns with *faithful* and the fall of AUROC without the latent.
+# One row a latent: how often it fires, its best concept with test F1, AUROC, q and adjusted odds, what composition explains, and whether
+# that is
+# *plausible*. *faithful* stays empty: whether the prediction needs a latent is asked in `05_validation`, which writes `catalogue.csv`, the
+# same columns with *faithful* and the fall of AUROC without the latent.
 
 # %%
 catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
                                variance_share(sae, own["test"], x, split["test"]), nearest(sae.W_dec), kind.SYMMETRY)
 write_catalogue(stage, catalogue, kind.COLUMNS)
-cards = shown_.cards(
-    catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"]
-)
+cards = shown_.cards(catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows,
+                     words["letter"])
 stage.write_table("cards", cards)
-claims_of = (
-    catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable").drop_duplicates("family").head(n_cards)
-)
+ranked = catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable")
+claims_of = ranked.drop_duplicates("family").head(n_cards)
 curves = []
 for method in ("SAE", "random dictionary"):
     pairs_shown = claims_of if method == "SAE" else best[(best.method == method) & best.concept.isin(claims_of.concept)]
     curves.append(search.precision_recall(pairs_shown, methods[method]["test"], laid["test"]).assign(method=method))
 stage.write_table("precision_recall", pd.concat(curves, ignore_index=True))
 plane = search.decoder_map(sae.W_dec.detach().numpy(), seed)
-stage.write_table(
-    "decoder_map", catalogue[["latent", "density", "kind", "concept", "family", "plausible"]].assign(x=plane[:, 0], y=plane[:, 1])
-)
+of_latent = catalogue[["latent", "density", "kind", "concept", "family", "plausible"]]
+stage.write_table("decoder_map", of_latent.assign(x=plane[:, 0], y=plane[:, 1]))
 stage.write_table("top_windows", top_windows(own["test"], tokens["test"], units, 10))
 catalogue.head(12)
 

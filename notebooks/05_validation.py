@@ -39,8 +39,8 @@
 # an answer.
 #
 # Reads 00 to 04. Leaves `necessity.csv`, `totals.csv`, `modes.csv`, `sufficiency.csv`, `refits.csv`, `set_curves.csv`,
-# `null_phenotypes.csv`, `rule.json`, `settings.json`, `catalogue.csv` (plausible and faithful), `decisions.md`; for `06_explanations` and `07_replication`, under `private/`, `kept.h5`: what each latent
-# changes, and every probe fitted here.
+# `null_phenotypes.csv`, `rule.json`, `settings.json`, `catalogue.csv` (plausible and faithful), `decisions.md`; for `06_explanations` and
+# `07_replication`, under `private/`, `kept.h5`: what each latent changes, and every probe fitted here.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -264,8 +264,8 @@ if n_null:
     wrong = nulls.groupby("draw")[["needed", "necessary"]].sum() > 0
     e = estimates.share(int(wrong.needed.sum()), len(wrong))
     stage.claim(f"{words['targets']} without effects in which anything is called needed", *e, 0.05, e.value <= 0.05,
-                f"share of {words['targets']}; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls left out; "
-                "Wilson interval",
+                f"share of {words['targets']}; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls "
+                "left out; Wilson interval",
                 of=words["targets"], rule="at most 0.05", stopped=no_go, because="" if e.n else "no set of latents can be tested")
 
 # %%

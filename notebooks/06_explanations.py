@@ -189,8 +189,10 @@ points = "the interval lies above 0.5, and p is at most 0.0125"
 for row in explanations.itertuples():
     stop = stopped if row.method == "SAE latents" else alarmed[arm]  # the others read model and probe alone
     stage.claim(f"[{arm}] {row.method} is larger inside sites than outside", row.auroc, row.low, row.high, row.n,
-                round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125, f"{what}; AUROC of |value| per {words['letter']}, mean over {words['units']}; "
-                f"bootstrap over {words['units']}; null: 95 % of site masks rolled inside their {words['unit']}, p {row.p:.4f}, four methods (Bonferroni)",
+                round(row.null_95, 4), row.low > 0.5 and row.p <= 0.0125,
+                f"{what}; AUROC of |value| per {words['letter']}, mean over {words['units']}; "
+                f"bootstrap over {words['units']}; null: 95 % of site masks rolled inside their {words['unit']}, p {row.p:.4f}, four "
+                "methods (Bonferroni)",
                 of=words["units"], rule=points, stopped=stop,
                 because="" if row.n else f"no {words['unit']} explained is part site, part not")
     stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion,

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # 07 · Does it come again?
 #
-# **Question.** What 05 found rests on one dictionary, one set of subjects, one layer and one model. Does it come again in other seeds of the
-# dictionary (matched one to one on decoder and encoder, cosine at least 0.7, and with its fall), in the halves of the
-# cohort, at other layers, and in another model? The latents asked about are those of the largest fall, in the first arm.
+# **Question.** What 05 found rests on one dictionary, one set of subjects, one layer and one model. Does it come again in other seeds of
+# the dictionary (matched one to one on decoder and encoder, cosine at least 0.7, and with its fall), in the halves of the cohort, at other
+# layers, and in another model? The latents asked about are those of the largest fall, in the first arm.
 #
 # **Claims.** Latents of largest fall come again in two thirds of the seeds more often than with permuted decoders (it fails unless the
 # share's interval lies above that). Necessary closures cost the bar in every further seed, with its own dictionary and names (one
@@ -179,7 +179,8 @@ if len(profiles) > 1:
     print(layers.groupby("other_site")[["correlation", "null_95", "peers", "partner_delta"]].mean().round(3).to_string())
 
 # %% [markdown]
-# **Reading.** A correlation above `null_95` is easily had, since one difference of letters moves many latents together; above `peers` it is not.
+# **Reading.** A correlation above `null_95` is easily had, since one difference of letters moves many latents together; above `peers` it
+# is not.
 #
 # ## In another model
 #

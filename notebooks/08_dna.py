@@ -92,8 +92,8 @@ planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
 # ## The logo is earned
 #
 # For a few latents, chosen on validation: saturation mutagenesis of the latent itself around its peak in its top test windows, the same on
-# shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom may name it. Then motif in, motif
-# out. The truth has no part in this.
+# shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom may name it. Then motif in,
+# motif out. The truth has no part in this.
 
 # %%
 picked = finalists.pick_finalists(read, n_finalists)
@@ -108,19 +108,9 @@ elif n_finalists:
     stage.write_table("finalists", earned.table)
     stage.write_table("logos", earned.logos)
     fires = earned.table.insertion_q < 0.05
-    stage.claim(
-        follows,
-        int(fires.sum()),
-        None,
-        None,
-        len(fires),
-        0,
-        bool(fires.all()),
-        "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds",
-        of="latents",
-        rule=rule,
-        stopped=stopped,
-    )
+    stage.claim(follows, int(fires.sum()), None, None, len(fires), 0, bool(fires.all()),
+                "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds",
+                of="latents", rule=rule, stopped=stopped)
     print(earned.table.round(3).T.to_string())
 
 # %%
@@ -170,36 +160,19 @@ if planted is not None:
 # %%
 if planted is not None:
     e = estimates.share(of_sae.family_right, of_sae.recovered)
-    stage.claim(
-        "motif family named right, of the recovered",
-        *e,
-        0.9,
-        e.value >= 0.9,
-        "best JASPAR family against the planted one; Wilson interval",
-        of="motifs",
-        rule="at least 0.9",
-        stopped=stopped,
-        because="" if e.n else "no planted motif is recovered",
-    )
+    stage.claim("motif family named right, of the recovered", *e, 0.9, e.value >= 0.9,
+                "best JASPAR family against the planted one; Wilson interval",
+                of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
     e = estimates.share(false["false"].sum(), len(false))
-    stage.claim(
-        "claimed latent-family pairs that are false against truth",
-        *e,
-        0.05,
-        e.value <= 0.05,
-        "share of claimed pairs of the SAE, Wilson "
-        f"interval; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
-        f"strictly false {false['false_strict'].mean():.3f}",
-        of="pairs",
-        rule="at most 0.05",
-        stopped=stopped,
-        because="" if e.n else "no pair of a latent and a JASPAR family is claimed",
-    )
-    stage.headline(
-        motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}",
-        family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",
-        false_claims=f"{int(false['false'].sum())} of {len(false)}",
-    )
+    stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05,
+                "share of claimed pairs of the SAE, Wilson "
+                f"interval; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
+                f"strictly false {false['false_strict'].mean():.3f}",
+                of="pairs", rule="at most 0.05", stopped=stopped,
+                because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
+    stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}",
+                   family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",
+                   false_claims=f"{int(false['false'].sum())} of {len(false)}")
 
 # %% [markdown]
 # ## Is what is necessary what was planted?

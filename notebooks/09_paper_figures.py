@@ -71,7 +71,7 @@ layers = io.read_table(study, "02_layer_hunting", "layers")
 hunted = list(dict.fromkeys(layers.arm))
 figure, axes = style.panels(len(hunted), 2.2, sharey=True)
 for ax, arm in zip(axes, hunted, strict=True):
-    outcome.layers(layers, ax, arm, alarmed[arm])
+    outcome.layers(layers, ax, arm, alarmed[arm], corpus.words["subjects"])
 style.letters(axes)
 style.legend(figure, axes[:1], ncols=4)
 style.save(stage, "fig2_layers", figure, label, layers);
@@ -188,7 +188,8 @@ style.save(stage, "fig10_necessity", figure, label, falls, stop=no_go);
 # %% [markdown]
 # ## Figure 11 · Explanations and edits
 # Explanations on the same units: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
-# what they name moves the score (bootstrap over units). Last, of a study with labelled edits: AUROC by size of change, bootstrap over groups.
+# what they name moves the score (bootstrap over units). Last, of a study with labelled edits: AUROC by size of change, bootstrap over
+# groups.
 
 # %%
 scores = io.read_table(study, "06_explanations", "explanations")

@@ -78,7 +78,8 @@ COLUMNS = {
     "explained_by_identity": "token_identity above 0.5",
     "neighbours": "latents with the nearest decoder rows, and the cosines",
     "plausible": "the pair is claimed: q and q_latent below 0.05, adjusted odds ratio with its interval above 1, F1 above the floor",
-    "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the fall of AUROC",
+    "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the "
+                "fall of AUROC",
 }  # fmt: skip
 HEAD = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent.\n\n"
 
@@ -97,8 +98,8 @@ def catalogue(
     """One row a latent, columns as in `columns`.
 
     read: pairs of the SAE read on test, with claimed; latents: table of 03_sae_training (latent, frequency, coherence,
-    seeds_found); share: of `composition.shares`, with a column of the symmetry, where the kind has one; variance, neighbours: [latent]. A latent's
-    concept is that of `best_concepts`.
+    seeds_found); share: of `composition.shares`, with a column of the symmetry, where the kind has one; variance, neighbours: [latent]. A
+    latent's concept is that of `best_concepts`.
     """
     table = (
         latents.rename(columns={"frequency": "density"})

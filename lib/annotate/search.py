@@ -21,7 +21,8 @@ Parts = dict[str, association.Latents]
 
 class Ground(NamedTuple):
     """What does not depend on the layer. Dictionaries by part: split (rows of the store), tokens, laid (concepts),
-    strata ([token]); texts: [unit]; shuffled: the kind's null of a sequence, (texts, tokens, seed) -> texts; n_shifts, pair_floor, f1_floor, seed as in 04_annotation."""
+    strata ([token]); texts: [unit]; shuffled: the kind's null of a sequence, (texts, tokens, seed) -> texts; n_shifts, pair_floor,
+    f1_floor, seed as in 04_annotation."""
 
     split: dict[str, np.ndarray]
     tokens: dict[str, pd.DataFrame]
@@ -78,7 +79,9 @@ def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.
             if method == "label shuffle":
                 known = {part: rivals.shuffle_labels(known[part], ground.strata[part], ground.seed) for part in PARTS}
             screened = association.screen(latents["validation"], known["validation"])
-            reading = association.read_pairs(latents["test"], known["test"], screened, drawn, ground.strata["test"], unit, ground.pair_floor)
+            reading = association.read_pairs(
+                latents["test"], known["test"], screened, drawn, ground.strata["test"], unit, ground.pair_floor
+            )
             read.append(reading.pairs.assign(method=method, kind=kind, n_tests=reading.n_tests))
             best.append(ladder.best_pairs(reading, screened, latents["test"], known["test"]).assign(method=method, kind=kind))
     found = [pd.concat(tables, ignore_index=True) for tables in (read, best)]

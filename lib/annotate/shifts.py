@@ -74,10 +74,10 @@ def shift_null(
 
     strata, unit: [token] codes; a unit is a stretch of tokens the model read together. One row a pair:
     expected (hits by strata), sd_independent (of hits, were tokens independent), excess ((hits - expected) /
-    sd_independent), null_mean and null_sd of the excess over shifts, z, dispersion, p_shift = (b + 1) / (n + 1), p_tail and p. p_tail is the upper tail of a gamma-extended Poisson,
-    gammainc(hits / D, expected / D), whose dispersion D is the largest of the shifts' own variance and the clumping of
-    the observed hits within units; it reaches below 1 / n. p: p_tail, but never below p_shift where a shift did as
-    well, so one run of firing tokens is not taken for many hits. A pair without hits has p = 1.
+    sd_independent), null_mean and null_sd of the excess over shifts, z, dispersion, p_shift = (b + 1) / (n + 1), p_tail and p. p_tail is
+    the upper tail of a gamma-extended Poisson, gammainc(hits / D, expected / D), whose dispersion D is the largest of the shifts' own
+    variance and the clumping of the observed hits within units; it reaches below 1 / n. p: p_tail, but never below p_shift where a shift
+    did as well, so one run of firing tokens is not taken for many hits. A pair without hits has p = 1.
     """
     n = latents.shape[0]
     stratum, n_strata = dense_codes(strata, n)
@@ -88,8 +88,9 @@ def shift_null(
     tokens, columns = concepts.tokens.tocsc(), checked(latents[:, used]).tocsc()
     share = members_by_stratum(tokens, stratum, n_strata) / np.bincount(stratum, minlength=n_strata)
     observed, null = _shift(
-        columns.indptr, columns.indices, columns.data, tokens.indptr, tokens.indices, latent.ravel(), np.ascontiguousarray(concept, dtype=int),
-        np.ascontiguousarray(limit, dtype=np.float32), stratum, unit, share, shifts.first, shifts.length, shifts.offsets,
+        columns.indptr, columns.indices, columns.data, tokens.indptr, tokens.indices, latent.ravel(),
+        np.ascontiguousarray(concept, dtype=int), np.ascontiguousarray(limit, dtype=np.float32),
+        stratum, unit, share, shifts.first, shifts.length, shifts.offsets,
     )  # fmt: skip
     hits, expected, variance, clump = observed.T
     excess = _over(hits - expected, np.sqrt(variance))
@@ -99,8 +100,8 @@ def shift_null(
     p_tail = np.where(hits > 0, gammainc(np.maximum(hits, 1) / np.maximum(dispersion, 1e-9), expected / np.maximum(dispersion, 1e-9)), 1.0)
     matched = p_shift > 1.5 / (1 + null.shape[1])
     return pd.DataFrame({
-        "expected": expected, "sd_independent": np.sqrt(variance), "excess": excess, "null_mean": mean, "null_sd": sd, "z": _over(excess - mean, sd, np.nan),
-        "dispersion": dispersion, "p_shift": np.where(hits > 0, p_shift, 1.0), "p_tail": p_tail,
+        "expected": expected, "sd_independent": np.sqrt(variance), "excess": excess, "null_mean": mean, "null_sd": sd,
+        "z": _over(excess - mean, sd, np.nan), "dispersion": dispersion, "p_shift": np.where(hits > 0, p_shift, 1.0), "p_tail": p_tail,
         "p": np.where(hits > 0, np.where(matched, np.maximum(p_tail, p_shift), p_tail), 1.0),
     })  # fmt: skip
 

@@ -133,7 +133,10 @@ def score_change(change: np.ndarray, decoder: np.ndarray, probes: list[probe.Pro
 
 
 def repeated_change(change: np.ndarray, decoder: np.ndarray, probes: list[list[probe.Probe]], folds: np.ndarray) -> np.ndarray:
-    """`score_change` of every repeat: [repeat, latent, person] float32, or [repeat, latent, class, person]. probes: a list of folds a repeat; folds: [repeat, person]."""
+    """`score_change` of every repeat: [repeat, latent, person] float32, or [repeat, latent, class, person].
+
+    probes: a list of folds a repeat; folds: [repeat, person].
+    """
     return np.stack([score_change(change, decoder, fitted, f).astype(np.float32) for fitted, f in zip(probes, folds, strict=True)])
 
 

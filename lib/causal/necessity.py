@@ -235,8 +235,8 @@ def strongest(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimate
     best = (table[table["needed"]] if table["needed"].any() else table).iloc[0]
     limit = float(best[["rate_matched_99", "random_99"]].astype(float).max())  # NaN only where both are
     note = (
-        f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {len(table)}; fall of AUROC, BCa over "
-        f"{subjects}, maxT p {best['p_max_t']:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions"
+        f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {len(table)}; fall of AUROC, "
+        f"BCa over {subjects}, maxT p {best['p_max_t']:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions"
     )
     if too_large := int(table[["rate_matched_99", "random_99"]].isna().any(axis=1).sum()):
         note += f"; {too_large} of them could not be tested, for want of a null"

@@ -6,12 +6,12 @@ units are called. Later stages read all of that here and name no file of the wor
 | file of 00 | holds |
 |---|---|
 | `corpus.json` | the fields of `Corpus` |
-| `units.csv` | of the background: unit, unit_id, locus (the part it belongs to), contig (its space), start, end, window, is_reference, and what the kind adds |
+| `units.csv` | of the background: unit, unit_id, locus (its part), contig (space), start, end, window, is_reference, the kind's own |
 | `records.parquet` | of the background: record (what the model reads), positions (of its letters, if the kind knows them) |
 | `concepts.parquet` | intervals: contig, start, end, concept, family, kind |
 | `private/<prefix>units.csv`, `records.parquet` | the same of what subjects carry |
 | `private/<prefix>readout.h5` | weights [subject x part, unit], names of subjects and parts |
-| `private/<prefix>targets.parquet` | subject, group and stratum where known, a column a target, and `<target>/<score>` for scores that stand beside it |
+| `private/<prefix>targets.parquet` | subject, group and stratum where known, a column a target, `<target>/<score>` for scores beside it |
 """
 
 from __future__ import annotations

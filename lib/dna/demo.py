@@ -28,8 +28,8 @@ def simulate_demo(
     element that lie in a planted site. element_share: share of a locus within its promoter (half of it) and
     two enhancers. variant_bp: mean bases per variant. n_destroying: variants that take a planted site below
     the planting threshold, all with allele frequency 0.25 to 0.5, so that frequency does not tell which matter;
-    n_causal of them, on motifs in `demo_variants.CAUSAL_MOTIFS`, drive the phenotype, ±effect_log_odds per copy. case_share: share of people who are cases.
-    Raises ValueError when there are more loci than names, or too few sites for the variants asked for.
+    n_causal of them, on motifs in `demo_variants.CAUSAL_MOTIFS`, drive the phenotype, ±effect_log_odds per copy. case_share: share of
+    people who are cases. Raises ValueError when there are more loci than names, or too few sites for the variants asked for.
     """
     if not 1 <= n_loci <= len(demo_genome.GENES):
         raise ValueError(f"n_loci is {n_loci}, wanted 1 to {len(demo_genome.GENES)}")

@@ -30,7 +30,8 @@ from lib.stage.inputs import SIMULATED
 #: what the shared notebooks call things, by their own word
 WORDS = {"unit": "window", "units": "windows", "subject": "person", "subjects": "people", "group": "family", "groups": "families",
          "part": "locus", "parts": "loci", "stratum": "population", "space": "chromosome", "spaces": "chromosomes",
-         "reference": "reference haplotype", "target": "phenotype", "targets": "phenotypes", "reading": "person-haplotype windows", "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
+         "reference": "reference haplotype", "target": "phenotype", "targets": "phenotypes", "reading": "person-haplotype windows",
+         "letter": "base", "letters": "bases", "variant": "haplotype"}  # fmt: skip
 POLYGENIC, TRUE_SCORE = "published polygenic score", "true genetic score"
 
 

@@ -52,9 +52,10 @@ def examine(
     latents: CSR [token, d_sae], rows as in `tokens`; motifs: the targets of a match, among them the picked concepts'.
     Columns added: n_windows, n_seqlets (windows with one), refused (why the gate refused, or ""), logo (its consensus),
     match, match_family, e_value, empirical (see `logos.Match`), match_holds, family_agrees (with the picked concept's, in
-    any part of a compound name), all five empty for a refused logo, as is the rest for a latent that is silent here; word and word_from (logo or JASPAR); insertion (activation with the word less with its letters shuffled, mean over n_backgrounds), its bootstrap
-    interval, insertion_p (one-sided, bootstrap) and insertion_q (Benjamini-Hochberg over finalists); removal, the same for
-    the peak's seqlets shuffled in their own windows; peak, the mean activation of these windows.
+    any part of a compound name), all five empty for a refused logo, as is the rest for a latent that is silent here; word and word_from
+    (logo or JASPAR); insertion (activation with the word less with its letters shuffled, mean over n_backgrounds), its bootstrap interval,
+    insertion_p (one-sided, bootstrap) and insertion_q (Benjamini-Hochberg over finalists); removal, the same for the peak's seqlets
+    shuffled in their own windows; peak, the mean activation of these windows.
     """
     named, columns = {m.matrix_id: m for m in motifs}, latents.tocsc()
     matchers: dict[int, logos.Matcher] = {}

@@ -172,7 +172,8 @@ def parts(table: pd.DataFrame) -> pd.DataFrame:
     plus = {"left": left["strand"] != "-", "right": right["strand"] != "-"}
     found += [
         _edges(right[plus["right"]], "end", DONOR, "splice donor"), _edges(left[~plus["left"]], "start", DONOR[::-1], "splice donor"),
-        _edges(left[plus["left"]], "start", ACCEPTOR, "splice acceptor"), _edges(right[~plus["right"]], "end", ACCEPTOR[::-1], "splice acceptor"),
+        _edges(left[plus["left"]], "start", ACCEPTOR, "splice acceptor"),
+        _edges(right[~plus["right"]], "end", ACCEPTOR[::-1], "splice acceptor"),
     ]  # fmt: skip
     whole = pd.concat([f[["contig", "start", "end", "concept"]] for f in found], ignore_index=True)
     family = whole["concept"].str.removesuffix(" +").str.removesuffix(" -")

@@ -47,8 +47,8 @@ def read(path: str | Path, genome: Reference, report: Counter, concept: str = ""
     """Intervals of a BED, bigBed or RepeatMasker .out file: contig, start, end, concept, family.
 
     report: counts what lies on contigs that the genome lacks, see `lib.dna.report`.
-    concept: what all rows are; "" takes a row's own name (of a repeat, its class as family). Raises ValueError with the line or record that does not fit the
-    genome, and for a file of another kind.
+    concept: what all rows are; "" takes a row's own name (of a repeat, its class as family). Raises ValueError with the line or record
+    that does not fit the genome, and for a file of another kind.
     """
     path = Path(path)
     name = path.name.removesuffix(".gz")

@@ -101,7 +101,8 @@ def records(
 ) -> Iterator[Record]:
     """Each record that overlaps a region, once, that passed its filters (PASS or "."); the others are counted.
 
-    report: counted in, see `lib.dna.report`. annotation: the file may lack all contigs of the regions. Raises ValueError, naming file and record, as `read_genotypes` says.
+    report: counted in, see `lib.dna.report`. annotation: the file may lack all contigs of the regions. Raises ValueError, naming file and
+    record, as `read_genotypes` says.
     """
     if regions.empty:
         raise ValueError(f"{vcf.path}: no regions asked for")

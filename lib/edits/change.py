@@ -88,5 +88,6 @@ def write_differences(path: Path, change: sparse.csr_matrix, table: pd.DataFrame
     with h5py.File(path, "w") as f:
         f.attrs["d_sae"] = change.shape[1]
         for name, data in (("data", change.data.astype(np.float32)), ("indices", change.indices.astype(np.uint32)),
-                           ("indptr", change.indptr.astype(np.int64)), ("variant", np.array([n.encode() for n in names], dtype="S"))):  # fmt: skip
+                           ("indptr", change.indptr.astype(np.int64)),
+                           ("variant", np.array([n.encode() for n in names], dtype="S"))):  # fmt: skip
             f.create_dataset(name, data=data, track_times=False)

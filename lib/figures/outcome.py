@@ -8,15 +8,18 @@ import pandas as pd
 from lib.figures import style
 
 
-def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "") -> plt.Axes:
-    """AUROC of one arm by layer, with dosage, k-mers, the random twin and shuffled labels as bands. stop: what stops the arm."""
+def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects: str = "people") -> plt.Axes:
+    """AUROC of one arm by layer, with baselines, the random twin and shuffled labels as bands.
+
+    table: arm, predictor, kind, value, low, high, n. stop: what stops the arm. subjects: the corpus's word for them.
+    """
     t = table[table["arm"] == arm]
     ax.set(xlabel="block (resid_post)", title=arm)
     if t.empty:
         style.untested(ax, "no layer was read for this phenotype")
         return ax
     for row in t[t["kind"] == "oracle"].itertuples():
-        ax.axhline(row.value, color="black", lw=0.8, ls=":", label="true genetic score")
+        ax.axhline(row.value, color="black", lw=0.8, ls=":", label=row.predictor)
     for row in t[t["predictor"].isin(["dosage", "random twin", "label shuffle"]) | t["predictor"].str.endswith("-mer")].itertuples():
         name = "k-mer" if row.predictor.endswith("-mer") else row.predictor
         style.band(ax, row.value, row.low, row.high, style.COLOURS[name], row.predictor)
@@ -24,7 +27,7 @@ def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "") -> plt.A
     style.intervals(ax, block[block["kind"] == "layer"], "block", style.COLOURS["model"], "layer")
     style.intervals(ax, block[block["kind"] == "composition-matched"], "block", "0.45", "layer, composition-matched", "s")
     style.intervals(ax, block[block["kind"] == "nested"].assign(block="in\nfolds"), "block", "black", "layer chosen inside folds", "D")
-    ax.set_ylabel(f"AUROC (n = {int(t['n'].max())} people)")
+    ax.set_ylabel(f"AUROC (n = {int(t['n'].max())} {subjects})")
     ax.label_outer()
     style.put_stop(ax, stop)
     return ax

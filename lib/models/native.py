@@ -105,8 +105,8 @@ def native_tokenizer(folder: Path, trusted: bool = False) -> Tokenizer:
         ours = kmers.from_vocabulary(folder)
         if ours is None:
             raise ValueError(
-                f"{folder}: no vocab.txt of words of bases, and its tokenizer is code ({files.auto_map(folder)['AutoTokenizer']}), which runs only when "
-                "every .py file's SHA-256 is given in trust"
+                f"{folder}: no vocab.txt of words of bases, and its tokenizer is code ({files.auto_map(folder)['AutoTokenizer']}), which "
+                "runs only when every .py file's SHA-256 is given in trust"
             )
         return ours
     file = files.check_tokenizer(folder)

@@ -42,10 +42,10 @@ class Look:
     def parts(self, stage: str) -> dict[str, Any]:
         """All that decides a stage's output, by the names of PARTS.
 
-        params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib -> hash;
-        inputs: file of `input_files` -> `Hashes.quick`, or the finished output's where `_inputs` finds the same bytes; upstream:
-        stage before it -> fingerprint. Raises params.Refused for bad params, for code that is no Python and for a notebook
-        whose two files disagree, FileNotFoundError for a missing data file.
+        params: every value that the notebook runs with; notebook: hash of its code, the cell of parameters aside; modules: file of lib ->
+        hash; inputs: file of `input_files` -> `Hashes.quick`, or the finished output's where `_inputs` finds the same bytes; upstream:
+        stage before it -> fingerprint. Raises params.Refused for bad params, for code that is no Python and for a notebook whose two files
+        disagree, FileNotFoundError for a missing data file.
         """
         if stage not in self._parts:
             params = stage_params(self.study, stage)

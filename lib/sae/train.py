@@ -42,8 +42,8 @@ class TrainConfig:
     warm_up: steps of linear rise of the learning rate. decay: last share of steps with a linear fall to 0.
     sparsity_warm_up: first share of steps over which the sparsity term rises. auxk: weight of the AuxK term;
     dead_tokens: a latent silent for this many tokens is dead to it; 0 takes 1/16 of the training, 10 million at most.
-    bandwidth: of the jumprelu's gradient, in scaled activations. checkpoint_every: steps between checkpoints, 0 for none. log_every: steps between rows of the curve.
-    device: "cpu" or "cuda"; bf16: products in bfloat16, weights and moments in float32.
+    bandwidth: of the jumprelu's gradient, in scaled activations. checkpoint_every: steps between checkpoints, 0 for none. log_every: steps
+    between rows of the curve. device: "cpu" or "cuda"; bf16: products in bfloat16, weights and moments in float32.
     """
 
     steps: int

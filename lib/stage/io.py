@@ -44,9 +44,7 @@ class Unfinished(FileNotFoundError):
     """A stage has no complete output. reason: why, in a few words; damaged: there is a manifest, but none to read."""
 
     def __init__(self, study: str, stage: str, reason: str, damaged: bool = False):
-        super().__init__(
-            f"{study} has no finished {stage} ({reason}): run `python -m lib.run {study} {stage}`, or that notebook to its end"
-        )
+        super().__init__(f"{study} has no finished {stage} ({reason}): run `python -m lib.run {study} {stage}` or the notebook to its end")
         self.reason, self.damaged = reason, damaged
 
 
@@ -122,10 +120,8 @@ class Stage:
               null: str | float | None, holds: bool, note: str = "", *, of: str, rule: str, stopped: str = "",
               because: str = "") -> None:
         """Record whether `claim` holds, as a row of claims.csv: see `claims.row`. Never a crash over what was measured."""
-        row = claims.row(
-            claim, value, low, high, n, null, holds, note, of=of, rule=rule, stopped=stopped, because=because, own=words(self.study)
-        )
-        self._claims.append(row)
+        said = {"of": of, "rule": rule, "stopped": stopped, "because": because, "own": words(self.study)}
+        self._claims.append(claims.row(claim, value, low, high, n, null, holds, note, **said))
 
     def headline(self, **numbers: float | str) -> None:
         """The few numbers that say how the stage went; shown in the manifest and in progress.md."""

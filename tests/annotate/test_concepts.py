@@ -78,7 +78,8 @@ def test_lay_by_hand():
     assert laid.table["family"].tolist() == ["family a", "family b"]
     assert set(laid.table["kind"]) == {"motif"} and set(laid.table["source"]) == {"test"}
     assert laid.tokens.toarray().T.tolist() == [[1, 1, 0, 0, 1], [0, 0, 0, 1, 0]]
-    assert laid.instances.toarray().tolist() == [[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0], [0, 0, 0, 1, 0]]  # fmt: skip
+    instances = [[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0], [0, 0, 0, 1, 0]]
+    assert laid.instances.toarray().tolist() == instances
     assert laid.concept_of.tolist() == [0, 0, 0, 1, 1]
     assert concepts.lay(on, marks, "motif", "test", min_instances=3).table["concept"].tolist() == ["a"]
     assert concepts.lay(on, marks, "motif", "test", min_instances=1).table["concept"].tolist() == [

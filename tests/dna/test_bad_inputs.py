@@ -554,7 +554,8 @@ def test_clinvar_off_the_panel_is_counted(tmp_path, genome):
 
 
 CLINVAR = HEAD.replace("\tFORMAT\ta\tb", "").replace(
-    "##INFO=<ID=SIG,", '##INFO=<ID=CLNSIG,Number=.,Type=String,Description="x">\n##INFO=<ID=GENEINFO,Number=1,Type=String,Description="x">\n##INFO=<ID=SIG,')  # fmt: skip
+    "##INFO=<ID=SIG,", '##INFO=<ID=CLNSIG,Number=.,Type=String,Description="x">\n'
+    '##INFO=<ID=GENEINFO,Number=1,Type=String,Description="x">\n##INFO=<ID=SIG,')  # fmt: skip
 
 
 def clinvar(folder, genome, *rows):
@@ -578,8 +579,10 @@ CLINVAR_ROWS = {
     "one label in two spellings": (["20 TA T CLNSIG=Benign;GENEINFO=A", "24 AA A CLNSIG=Likely_benign;GENEINFO=A"], ["20 TA>T 0 A"],
                                    {"labelled alleles that come again": 1}),
     "other significance beside a label": (["2 C T CLNSIG=Benign;GENEINFO=A", "2 C T CLNSIG=not_provided;GENEINFO=A", "6 C T GENEINFO=A"],
-                                          ["2 C>T 0 A"], {"alleles of significance not_provided": 1, "alleles of significance not given": 1}),
-    "no gene": (["2 C T CLNSIG=Benign", "6 C T CLNSIG=Pathogenic;GENEINFO=.", "6 C G CLNSIG=Benign;GENEINFO=", "10 C T CLNSIG=Benign;GENEINFO=A"],
+                                          ["2 C>T 0 A"],
+                                          {"alleles of significance not_provided": 1, "alleles of significance not given": 1}),
+    "no gene": (["2 C T CLNSIG=Benign", "6 C T CLNSIG=Pathogenic;GENEINFO=.", "6 C G CLNSIG=Benign;GENEINFO=",
+                 "10 C T CLNSIG=Benign;GENEINFO=A"],
                 ["2 C>T 0 chr2:2", "6 C>T 1 chr2:6", "6 C>G 0 chr2:6", "10 C>T 0 A"], {}),
     "nothing of use": (["2 C T CLNSIG=not_provided;GENEINFO=A"], [], {"alleles of significance not_provided": 1}),
 }  # fmt: skip

@@ -211,13 +211,17 @@ FILES = {
     "no indptr": (lambda f: f.pop("X/indptr"), "/X has no indptr: it has data, indices"),
     "no data": (lambda f: f.pop("X/data"), "/X has no data: it has indices, indptr"),
     "indptr a folder": (lambda f: (f.pop("X/indptr"), f.create_group("X/indptr")), "/X/indptr is no list, wanted one of whole numbers"),
-    "X in another file": (lambda f: put(f, "X", h5py.ExternalLink("other.h5ad", "/X")), "/X is a link to .*other.h5ad, wanted all of the data in one file"),
+    "X in another file": (
+        lambda f: put(f, "X", h5py.ExternalLink("other.h5ad", "/X")), "/X is a link to .*other.h5ad, wanted all of the data in one file"),
     "data in another file": (lambda f: put(f, "X/data", h5py.ExternalLink("other.h5ad", "/X/data")), "/X/data is a link to .*other.h5ad"),
     "X in a file that is gone": (lambda f: put(f, "X", h5py.ExternalLink("gone.h5ad", "/X")), "/X is a link that leads nowhere"),
-    "a soft link to a link": (lambda f: (put(f, "e", h5py.ExternalLink("other.h5ad", "/X")), put(f, "X", h5py.SoftLink("/e"))), "/X is a link to .*other"),
-    "links in a circle": (lambda f: (put(f, "obs", h5py.SoftLink("/b")), put(f, "b", h5py.SoftLink("/obs"))), "/obs is a link that leads nowhere"),
+    "a soft link to a link": (
+        lambda f: (put(f, "e", h5py.ExternalLink("other.h5ad", "/X")), put(f, "X", h5py.SoftLink("/e"))), "/X is a link to .*other"),
+    "links in a circle": (
+        lambda f: (put(f, "obs", h5py.SoftLink("/b")), put(f, "b", h5py.SoftLink("/obs"))), "/obs is a link that leads nowhere"),
     "a link to itself": (lambda f: put(f, "X/data", h5py.SoftLink("/X/data")), "/X/data is a link that leads nowhere"),
-    "a code beyond the categories": (lambda f: in_categories(f, [0, 2] + [1] * 9), "/obs/drug has code 2, wanted less than 2, the number of its categories"),
+    "a code beyond the categories": (
+        lambda f: in_categories(f, [0, 2] + [1] * 9), "/obs/drug has code 2, wanted less than 2, the number of its categories"),
     "codes of floats": (lambda f: in_categories(f, [0.0] * 11), "/obs/drug/codes is of type float64, wanted whole numbers"),
     "no categories": (lambda f: (in_categories(f, [0] * 11), f.pop("obs/drug/categories")), "/obs/drug has no categories: it has codes"),
     "categories of categories": (lambda f: in_categories(f, [0] * 11, categories=f["obs/drug"]), "/obs/drug/?.* is of an unknown encoding"),
@@ -273,7 +277,8 @@ def test_files_that_are_none_are_refused_by_name(tmp_path):
     assert "X is (11, 9), but obs and var hold (11, 7)" in damaged(lambda f: f["X"].attrs.modify("shape", (11, 9)))
     assert "X is 'coo'" in damaged(lambda f: f["X"].attrs.modify("encoding-type", "coo_matrix"))
     assert "format before anndata 0.7" in damaged(lambda f: f["var"].attrs.pop("_index"))
-    assert "names 11 cells by 10 ids" in damaged(lambda f: f["obs/_index"].write_direct(np.array(["cell1"] + [f"cell{i}" for i in range(1, 11)], dtype=object)))  # fmt: skip
+    twice = np.array(["cell1"] + [f"cell{i}" for i in range(1, 11)], dtype=object)
+    assert "names 11 cells by 10 ids" in damaged(lambda f: f["obs/_index"].write_direct(twice))
 
     def shorten(f):
         values = f["X/indices"][:-1]

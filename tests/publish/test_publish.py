@@ -57,7 +57,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / DOOR / "corpus.json").write_text(json.dumps({"model": "/home/someone/model"}))
     done = "left out; who carries one has the reference there"
     write(folder / DOOR / "input_report.csv", [
-        {"file": "cohort.vcf.gz", "what": what, "count": n, "done": done} for what, n in (("ALT alleles, symbolic", 3), ("records in the loci", 12))
+        {"file": "cohort.vcf.gz", "what": what, "count": n, "done": done}
+        for what, n in (("ALT alleles, symbolic", 3), ("records in the loci", 12))
     ])  # fmt: skip
     with h5py.File(folder / EXTRACTION / "pooled.h5", "w") as f:
         f["resid_post.1"] = np.zeros((2, 4), np.float32)

@@ -109,7 +109,8 @@ def test_matched_l0_interpolates_in_log_l0():
 
 def test_matched_l0_reads_the_two_nearest_of_one_architecture_and_width():
     table = swept(("far", "gated", 64, 2.0, 0.1), ("a", "gated", 64, 8.0, 0.8), ("b", "gated", 64, 32.0, 0.9),
-                  ("farther", "gated", 64, 64.0, 0.99), ("other", "standard", 64, 15.0, 0.3), ("wide", "gated", 128, 17.0, 0.95))  # fmt: skip
+                  ("farther", "gated", 64, 64.0, 0.99), ("other", "standard", 64, 15.0, 0.3),
+                  ("wide", "gated", 128, 17.0, 0.95))  # fmt: skip
     found = evaluate.matched_l0(table, [16, 30])
     assert found[["architecture", "d_sae", "target_l0"]].to_numpy().tolist() == [
         [a, d, t] for a, d in (("gated", 64), ("standard", 64), ("gated", 128)) for t in (16, 30)]  # fmt: skip

@@ -120,19 +120,23 @@ def infinite(folder: Path) -> None:
 
 #: What is done to our folder, what is asked for, and what is said.
 REFUSED = {
-    "a site of the same model that it is not of": (None, {"site": "resid_post.0"}, "says that it is of site resid_post.1, asked for resid_post.0"),
+    "a site of the same model that it is not of": (
+        None, {"site": "resid_post.0"}, "says that it is of site resid_post.1, asked for resid_post.0"),
     "a site that no model has": (None, {"site": "resid_post.9"}, "no site 'resid_post.9': this model has embed, "),
     "other weights": (None, {"model": "other"}, "ours: trained on EsmForMaskedLM .* asked for EsmForMaskedLM "),
     "no model": (None, {"model": "none"}, "none: no such model folder"),
     "no folder": (None, {"from_": "none"}, "none: no such folder"),
     "a file": (None, {"from_": "ours/cfg.json"}, "cfg.json: no such folder"),
-    "an empty folder": (lambda f: [file.unlink() for file in f.iterdir()], {}, "ours: not one dictionary: holds nothing; wanted one of cfg.json and"),
+    "an empty folder": (
+        lambda f: [file.unlink() for file in f.iterdir()], {}, "ours: not one dictionary: holds nothing; wanted one of cfg.json and"),
     "a model's folder": (None, {"from_": "own"}, "not one dictionary: holds config.json, .*wanted one of .*ae.pt .dictionary_learning."),
     "half a folder": (lambda f: (f / "cfg.json").unlink(), {}, "not one dictionary: holds sae_weights.safetensors; wanted one of"),
-    "two formats at once": (lambda f: (f / "sae.safetensors").touch(), {}, "not one dictionary: holds files of saelens and sparsify; wanted one of"),
+    "two formats at once": (
+        lambda f: (f / "sae.safetensors").touch(), {}, "not one dictionary: holds files of saelens and sparsify; wanted one of"),
     "weights cut short": (lambda f: (f / "sae_weights.safetensors").write_bytes(b"\0" * 20), {}, "sae_weights.safetensors"),
     "no numbers": (infinite, {}, "ours: W_enc: not all numbers are finite"),
-    "an architecture without counterpart": (lambda f: changed(f / "cfg.json", architecture="transcoder"), {}, "'transcoder': wanted one of"),
+    "an architecture without counterpart": (
+        lambda f: changed(f / "cfg.json", architecture="transcoder"), {}, "'transcoder': wanted one of"),
     "metadata that are text": (lambda f: changed(f / "cfg.json", metadata="x"), {}, "ours: metadata is 'x', wanted an object"),
     "a version in words": (lambda f: changed(f / "cfg.json", metadata={"sae_lens_version": "new"}), {}, "before SAELens 6"),
     "a target that exists": (None, {"to": "own"}, "own is there already; choose another name"),
