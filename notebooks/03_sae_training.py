@@ -32,35 +32,12 @@
 # %% tags=["parameters"]
 study = "demo"
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
-layer_sites = [
-    "resid_post.0",
-    "resid_post.1",
-    "resid_post.2",
-    "resid_post.3",
-]  # sites where the chosen run is trained too, for 04 layer by layer; none twice
-run_architectures = [
-    "topk",
-    "topk",
-    "batchtopk",
-    "jumprelu",
-    "matryoshka",
-    "standard",
-    "standard",
-    "gated",
-    "gated",
-]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
+layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where the chosen run is trained too, for 04; none twice
+run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard",
+                     "gated", "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
 run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # [1, 256] d_sae / d_model; as many as run_architectures
-run_sparsities = [
-    16.0,
-    30.0,
-    16.0,
-    16.0,
-    16.0,
-    0.01,
-    0.015,
-    0.0175,
-    0.02,
-]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
+run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175,
+                  0.02]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
 compared_l0 = [16.0, 30.0]        # (0, 1e4] latents a token at which the architectures stand beside each other; one or more, none twice
 n_seeds = 3                       # [1, 100] trainings of the chosen run, each from another seed
 steps = 800                       # [1, 1e8] optimiser steps; all runs see the same batches
@@ -345,11 +322,7 @@ kept, rival = recovered.loc["SAE"], recovered.loc["random dictionary"]
 over_random = evaluate.paired_gain(losses.SAE.to_numpy(), losses["random dictionary"].to_numpy(), at_stake.to_numpy(), n_boot, seed)
 stage.claim(
     "the language model loses less on the dictionary's reconstructions than on a random dictionary's",
-    kept.loss_recovered,
-    kept.low,
-    kept.high,
-    int(kept.n_units),
-    round(float(rival.loss_recovered), 4),
+    kept.loss_recovered, kept.low, kept.high, int(kept.n_units), round(float(rival.loss_recovered), 4),
     at_stake.sum() > 0 and over_random.low > 0,
     f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if "
     f"the paired difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
@@ -359,6 +332,7 @@ stage.claim(
 )
 
 # %%
+explained = list(controls.explained_variance)  # of the random dictionary, PCA and the twin
 against_pca = "more than" if over_pca.low > 0 else "less than" if over_pca.high < 0 else "not distinguishably other than"
 of_loss = f"could not be tested, because {no_head}." if no_head else (
     f"{kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,\n"
@@ -371,10 +345,9 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {", ".join(corpus.split[
 
 - Explained variance {best.explained_variance:.4f} (95 % interval {best.low:.4f} to {best.high:.4f}, n = {best.n_units} units).
 - L0 {best.l0:.2f}; dead latents {best.dead_share:.1%} of {best.d_sae} over {best.n_tokens} test tokens.
-- It explains {against_pca} PCA with {basis.shape[1]} components, which explains {controls.explained_variance[1]:.4f}: paired difference
-  {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0:
-  {controls.explained_variance[0]:.4f}. The same run trained on a randomly initialised twin explains
-  {controls.explained_variance[2]:.4f} of the twin's variance.
+- It explains {against_pca} PCA with {basis.shape[1]} components, which explains {explained[1]:.4f}: paired difference
+  {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0: {explained[0]:.4f}.
+  The same run trained on a randomly initialised twin explains {explained[2]:.4f} of the twin's variance.
 - Loss recovered against mean ablation: {of_loss}
 - The intervals are of one seed; stability.csv compares {len(seeds)}.
 - Target 0.95 at L0 20, floor 0.90 at L0 30, on the estimate; fixed beforehand. PCA is no part of the rule.

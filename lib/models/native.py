@@ -31,12 +31,7 @@ def read(folder: Path, random_init: bool, seed: int, trusted: bool = False) -> t
         hint = f"; its own code ({', '.join(map(str, code.values()))}) has no adapter either" if code else ""
         raise ValueError(f"{folder}: model type {model_type!r} has no adapter: known are {', '.join(NATIVE)}{hint}")
     family = NATIVE[model_type]
-    return (
-        native_model(folder, family, random_init, seed, trusted),
-        native_tokenizer(folder, trusted),
-        family,
-        weights,
-    )
+    return native_model(folder, family, random_init, seed, trusted), native_tokenizer(folder, trusted), family, weights
 
 
 def quiet() -> None:
