@@ -333,6 +333,7 @@ stage.claim(
 
 # %%
 explained = list(controls.explained_variance)  # of the random dictionary, PCA and the twin
+of_gain = f"{over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}"
 against_pca = "more than" if over_pca.low > 0 else "less than" if over_pca.high < 0 else "not distinguishably other than"
 of_loss = f"could not be tested, because {no_head}." if no_head else (
     f"{kept.loss_recovered:.4f} (95 % interval {kept.low:.4f} to {kept.high:.4f}, {int(kept.n_units)} units,\n"
@@ -346,7 +347,7 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {", ".join(corpus.split[
 - Explained variance {best.explained_variance:.4f} (95 % interval {best.low:.4f} to {best.high:.4f}, n = {best.n_units} units).
 - L0 {best.l0:.2f}; dead latents {best.dead_share:.1%} of {best.d_sae} over {best.n_tokens} test tokens.
 - It explains {against_pca} PCA with {basis.shape[1]} components, which explains {explained[1]:.4f}: paired difference
-  {over_pca.value:+.4f} (95 % interval {over_pca.low:+.4f} to {over_pca.high:+.4f}, same units). Random dictionary at the same L0: {explained[0]:.4f}.
+  {of_gain}, same units). Random dictionary at the same L0: {explained[0]:.4f}.
   The same run trained on a randomly initialised twin explains {explained[2]:.4f} of the twin's variance.
 - Loss recovered against mean ablation: {of_loss}
 - The intervals are of one seed; stability.csv compares {len(seeds)}.

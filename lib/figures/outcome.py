@@ -20,9 +20,8 @@ def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects
         return ax
     for row in t[t["kind"] == "oracle"].itertuples():
         ax.axhline(row.value, color="black", lw=0.8, ls=":", label=row.predictor)
-    for row in t[t["predictor"].isin(["dosage", "random twin", "label shuffle"]) | t["predictor"].str.endswith("-mer")].itertuples():
-        name = "k-mer" if row.predictor.endswith("-mer") else row.predictor
-        style.band(ax, row.value, row.low, row.high, style.COLOURS[name], row.predictor)
+    for row in t[t["kind"].isin(["baseline", "shuffle"]) & (t["predictor"] != "raw embedding")].itertuples():
+        style.band(ax, row.value, row.low, row.high, style.colour(row.predictor), row.predictor)
     block = t.assign(block=t["predictor"].str.removeprefix("resid_post."))
     style.intervals(ax, block[block["kind"] == "layer"], "block", style.COLOURS["model"], "layer")
     style.intervals(ax, block[block["kind"] == "composition-matched"], "block", "0.45", "layer, composition-matched", "s")
