@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.sae.model import SAE
 
@@ -20,11 +21,10 @@ def read_units(
     """
     units = list(texts)
     encoded = [adapter.encode_one(texts[u]) for u in units]
-    step = max(1, token_budget // max(len(e.ids) for e in encoded))
+    n = forward.fitting([len(e.ids) for e in encoded], token_budget)
     parts, table = [], []
     with torch.inference_mode():
-        for s in range(0, len(units), step):
-            batch = adapter.collate(encoded[s : s + step], units[s : s + step])
+        for _, batch in forward.batches(adapter, encoded, forward.of_size(len(units), n)):
             parts.append(sparse.csr_matrix(sae.encode(adapter.run(batch, [site])[site].float()).cpu().numpy()))
     for u, e in zip(units, encoded, strict=True):
         table.append(pd.DataFrame({"unit": u, "start": e.start[e.keep], "end": e.end[e.keep]}))

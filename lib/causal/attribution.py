@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import TokenBatch
 from lib.sae.model import SAE
@@ -61,15 +62,10 @@ def pooled(adapter: Adapter, site: str, texts: Sequence[str], token_budget: int)
     together, and no further than the site."""
     encoded = [adapter.encode_one(text) for text in texts]
     keys = [e.ids.tobytes() for e in encoded]
-    distinct = sorted(
-        dict(zip(keys, encoded, strict=True)).items(), key=lambda item: len(item[1].ids), reverse=True
-    )
-    place, parts = {key: i for i, (key, _) in enumerate(distinct)}, []
-    while sum(map(len, parts)) < len(distinct):
-        at = sum(map(len, parts))
-        some = [e for _, e in distinct[at : at + max(1, token_budget // len(distinct[at][1].ids))]]
-        batch = adapter.collate(some, range(len(some)))
-        parts.append(_mean(adapter.run_grid(batch, [site])[site], batch.keep).cpu())
+    distinct = dict(sorted(zip(keys, encoded, strict=True), key=lambda item: len(item[1].ids), reverse=True))
+    place, some = {key: i for i, key in enumerate(distinct)}, list(distinct.values())
+    passed = forward.batches(adapter, some, forward.consecutive(some, token_budget))
+    parts = [_mean(adapter.run_grid(batch, [site])[site], batch.keep).cpu() for _, batch in passed]
     return torch.cat(parts)[[place[key] for key in keys]]
 
 
@@ -137,7 +133,7 @@ def integrated_gradients(
         for rows in _runs(left, TOGETHER):
             some = [sequences[row] for row in rows]
             tokens, delta[rows], batch = _gradients([scorers[row] for row in rows], some, steps)
-            _lay(values, rows, tokens, batch, some)
+            _lay(values, rows, tokens, batch, sequences)
         left, steps = left[delta[left] >= tolerance], steps * 2
     return Attribution("integrated gradients", values, time.perf_counter() - started, delta)
 
@@ -175,9 +171,7 @@ def attention_rollout(scorers: Sequence[WindowScore], sequences: Sequence[str]) 
     blocks, averaged over the kept query tokens; a token's value is spread evenly over its bases."""
     started, values = time.perf_counter(), _blank(sequences)
     first, _ = _shared(scorers, sequences)
-    for rows in _runs(range(len(sequences)), TOGETHER):
-        some = [sequences[row] for row in rows]
-        batch = first.adapter.encode(some)
+    for rows, batch in forward.batches(first.adapter, sequences, forward.of_size(len(sequences), TOGETHER)):
         weights = first.adapter.attentions(batch).mean(2)  # [block, batch, query, key]
         eye = torch.eye(weights.shape[-1], device=weights.device)
         rollout = eye.expand(weights.shape[1:])
@@ -185,7 +179,7 @@ def attention_rollout(scorers: Sequence[WindowScore], sequences: Sequence[str]) 
             rollout = (0.5 * block + 0.5 * eye) @ rollout
         query = batch.keep.float() / batch.keep.sum(1, keepdim=True)
         given = torch.einsum("bq,bqk->bk", query, rollout)[batch.keep]
-        _lay(values, rows, given.cpu().numpy(), batch, some)
+        _lay(values, rows, given.cpu().numpy(), batch, sequences)
     return Attribution("attention rollout", values, time.perf_counter() - started)
 
 
@@ -202,13 +196,11 @@ def latent_attribution(scorers: Sequence[WindowScore], sequences: Sequence[str],
     the score is b_dec . w and the dictionary's error."""
     started, values = time.perf_counter(), _blank(sequences)
     first, W = _shared(scorers, sequences)
-    for rows in _runs(range(len(sequences)), TOGETHER):
-        some = [sequences[row] for row in rows]
-        batch = first.adapter.encode(some)
+    for rows, batch in forward.batches(first.adapter, sequences, forward.of_size(len(sequences), TOGETHER)):
         latents = sae.encode(first.adapter.run(batch, [first.site])[first.site].float())
         unit = torch.from_numpy(batch.unit).long()
         given = (latents @ sae.W_dec).cpu() * W[list(rows)][unit]
-        _lay(values, rows, given.sum(1).numpy() / np.bincount(batch.unit)[batch.unit], batch, some)
+        _lay(values, rows, given.sum(1).numpy() / np.bincount(batch.unit)[batch.unit], batch, sequences)
     return Attribution("SAE latents", values, time.perf_counter() - started)
 
 
@@ -240,13 +232,11 @@ def _blank(sequences: Sequence[str]) -> np.ndarray:
     return np.full((len(sequences), max(map(len, sequences), default=0)), np.nan, dtype=np.float32)
 
 
-def _lay(
-    values: np.ndarray, rows: Sequence[int], per_token: np.ndarray, batch: TokenBatch, texts: list[str]
-) -> None:
-    """Write the tokens' values [kept] into their sequences' rows of `values`."""
-    for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        mine = batch.unit == i
-        values[row, : len(text)] = spread(per_token[mine], batch.start[mine], batch.end[mine], len(text))
+def _lay(values: np.ndarray, rows: Sequence[int], per_token: np.ndarray, batch: TokenBatch, sequences: Sequence[str]) -> None:
+    """Write the tokens' values [kept] of the batch of some sequences, by their numbers, into these rows of `values`."""
+    for i, row in enumerate(rows):
+        in_unit, length = batch.unit == i, len(sequences[row])
+        values[row, :length] = spread(per_token[in_unit], batch.start[in_unit], batch.end[in_unit], length)
 
 
 def _runs(rows: Sequence[int], n: int) -> Iterator[Sequence[int]]:

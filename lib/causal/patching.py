@@ -7,7 +7,7 @@ x' = x + (f* - f) d, where f* is what a `Target` says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lib.causal import ablation
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
 from lib.sae.model import SAE
@@ -115,8 +116,8 @@ def mean_target(sae: SAE, acts: Tensor) -> Target:
 def run_clean(adapter: Adapter, records: Sequence, site: str, token_budget: int = 8192) -> Clean:
     """Run records up to a site of the residual stream."""
     encoded, grids = [adapter.encode_one(r) for r in records], []
-    for chunk in chunks(encoded, token_budget):
-        x = adapter.run_grid(adapter.collate([encoded[u] for u in chunk], chunk), [site])[site].cpu()
+    for chunk, batch in forward.batches(adapter, encoded, forward.consecutive(encoded, token_budget)):
+        x = adapter.run_grid(batch, [site])[site].cpu()
         grids += [row[: len(encoded[u].ids)] for u, row in zip(chunk, x, strict=True)]
     return Clean(site, encoded, grids)
 
@@ -180,7 +181,7 @@ def exact_change(
     def scores(pairs: np.ndarray) -> np.ndarray:
         """After each edit: pairs of (row of units, column of latents), column -1 for none."""
         out = []
-        for c in chunks([clean.encoded[units[u]] for u, _ in pairs], token_budget):
+        for c in forward.consecutive([clean.encoded[units[u]] for u, _ in pairs], token_budget):
             batch, x = grid(adapter, clean, units[pairs[c, 0]])
             edits = [moves[u][:, i, None] * sae.W_dec[latents[i]] * (i >= 0) for u, i in pairs[c]]
             x[batch.keep] += torch.cat(edits).to(x)
@@ -227,7 +228,7 @@ def attribution_change(
     units = np.arange(len(clean.encoded)) if units is None else np.asarray(units)
     w = probe_rows(w, len(units), sae.config.d_in)
     acts, latents, error = clean.acts, [], []
-    for c in chunks([clean.encoded[u] for u in units], token_budget):
+    for c in forward.consecutive([clean.encoded[u] for u in units], token_budget):
         batch, x = grid(adapter, clean, units[c])
         token = torch.cat([torch.arange(*clean.first[u : u + 2]) for u in units[c]])
         with torch.no_grad():
@@ -263,18 +264,6 @@ def _mean_gradient(
             total + torch.autograd.grad(score.sum(), moved)[0][batch.keep].float()
         )  # a unit's score is its own
     return total / n_steps
-
-
-def chunks(encoded: Sequence[Encoded], token_budget: int) -> Iterator[np.ndarray]:
-    """Consecutive rows whose batch, padded, has at most `token_budget` tokens, or one row."""
-    start, widest = 0, 0
-    for i, e in enumerate(encoded):
-        widest = max(widest, len(e.ids))
-        if i > start and widest * (i + 1 - start) > token_budget:
-            yield np.arange(start, i)
-            start, widest = i, len(e.ids)
-    if encoded:
-        yield np.arange(start, len(encoded))
 
 
 def top_latents(attributed: np.ndarray, n: int = 200) -> np.ndarray:

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lib.causal import patching
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import TokenBatch
 from lib.sae.model import SAE
@@ -47,7 +48,7 @@ def steer(
     limit = torch.quantile(clean.acts.norm(dim=1), 0.99).item()
     generator, rows = torch.Generator().manual_seed(seed), []
     pushes = {int(i): directions(sae, int(i), n_controls, generator) for i in latents}
-    for chunk in patching.chunks(clean.encoded, token_budget):
+    for chunk in forward.consecutive(clean.encoded, token_budget):
         batch, x = patching.grid(adapter, clean, chunk)
         score, log_p = respond(adapter, batch, x, clean.site, site_to, w[chunk])
         for latent, named in pushes.items():

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from lib.dna.motifs import Motif
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.sae.model import SAE
 from lib.stage import compiled
@@ -34,12 +35,10 @@ def latent_score(adapter: Adapter, site: str, sae: SAE, latent: int, token_budge
     def score(sequences: list[str]) -> np.ndarray:
         encoded = [adapter.encode_one(s) for s in sequences]
         out = np.zeros(len(sequences), dtype=np.float32)
-        step = max(1, token_budget // max(len(e.ids) for e in encoded))
-        for s in range(0, len(encoded), step):
-            part = encoded[s : s + step]
-            batch = adapter.collate(part, range(s, s + len(part)))
+        n = forward.fitting([len(e.ids) for e in encoded], token_budget)
+        for rows, batch in forward.batches(adapter, encoded, forward.of_size(len(encoded), n)):
             values = sae.encode(adapter.run(batch, [site])[site].float())[:, latent].numpy()
-            np.maximum.at(out, batch.unit, values)
+            np.maximum.at(out, rows[0] + batch.unit, values)
         return out
 
     return score

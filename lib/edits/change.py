@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.sae.model import SAE
 from lib.stage.progress import tqdm
@@ -34,14 +35,13 @@ def local_states(
     if not len(sequences):
         nothing = np.zeros((0, adapter.site(site).dim), np.float32)
         return [sparse.csr_matrix((0, sae.config.d_sae), dtype=np.float32) for sae in saes], nothing
-    step = max(1, token_budget // max(map(len, sequences)))
-    for s in tqdm(range(0, len(sequences), step), desc="variants", mininterval=2):
-        batch = adapter.encode(sequences[s : s + step])
-        x = adapter.run(batch, [site])[site]
-        inside = (batch.end > near[s + batch.unit, 0]) & (batch.start < near[s + batch.unit, 1])
+    members = forward.of_size(len(sequences), forward.fitting([len(s) for s in sequences], token_budget))
+    for some, batch in tqdm(forward.batches(adapter, sequences, members), total=len(members), desc="variants", mininterval=2):
+        x, row = adapter.run(batch, [site])[site], some[0] + batch.unit
+        inside = (batch.end > near[row, 0]) & (batch.start < near[row, 1])
         rows = torch.from_numpy(np.flatnonzero(inside))
         group = torch.from_numpy(batch.unit[inside].astype(np.int64))
-        n = len(sequences[s : s + step])
+        n = len(some)
         total = torch.zeros(n, x.shape[1]).index_add_(0, group, x[rows].float())
         means.append((total / torch.bincount(group, minlength=n).clamp_min(1)[:, None]).numpy())
         for part, sae in zip(parts, saes, strict=True):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.shuffle import dinucleotide_shuffled
 from lib.stats import estimates
@@ -24,10 +25,9 @@ def token_losses(
     tokens only the first such share, in one forward.
     """
     rng = np.random.default_rng(seed)
-    step = max(1, token_budget // max(map(len, sequences)))
+    members = forward.of_size(len(sequences), forward.fitting([len(s) for s in sequences], token_budget))
     losses, units, starts = [], [], []
-    for s in range(0, len(sequences), step):
-        batch = adapter.encode(sequences[s : s + step])
+    for some, batch in forward.batches(adapter, sequences, members):
         value = torch.full(batch.ids.shape, torch.nan)
         if adapter.family.masked:
             parts = round(1 / share)
@@ -45,7 +45,7 @@ def token_losses(
         kept = value[batch.keep].numpy()
         known = np.isfinite(kept)
         losses.append(kept[known])
-        units.append(batch.unit[known] + s)
+        units.append(batch.unit[known] + some[0])
         starts.append(batch.start[known])
     return np.concatenate(losses), np.concatenate(units), np.concatenate(starts)
 

@@ -19,7 +19,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import torch
 
-from lib.acts import forward, store
+from lib.acts import store
+from lib.models import forward
 from lib.models.adapter import Adapter
 
 PIECE_BYTES = 1 << 20  # stored rows cast to float32 at a time, so that they stay in the cache
@@ -313,8 +314,8 @@ class ModelSource:
         encoded = [self.adapter.encode_one(self._sequences[u]) for u in units]
         first = self._first[units.start : units.stop + 1] - self._first[units.start]
         x = np.empty((first[-1], self.d_in), dtype=np.float32)
-        for members in forward.plan(np.array([len(e.ids) for e in encoded]), self._token_budget):
-            batch = self.adapter.collate([encoded[k] for k in members], members.tolist())
+        plan = forward.plan(np.array([len(e.ids) for e in encoded]), self._token_budget)
+        for members, batch in forward.batches(self.adapter, encoded, plan):
             got = self.adapter.run(batch, [self.site])[self.site].float().cpu().numpy()
             x[np.concatenate([np.arange(first[k], first[k + 1]) for k in members])] = got
         rows = self.rows(block) - self._first[units.start]

@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from lib.models import forward
 from lib.sae.model import SAE
 from lib.stats import estimates
 
@@ -92,8 +93,7 @@ def unit_losses(
         return pd.DataFrame(columns=["n_tokens", "original", "mean ablated", "zero ablated", *rebuilt], dtype=float)
     generator = torch.Generator().manual_seed(seed)
     prepared, total, n_kept = [], 0.0, 0
-    for s in range(0, len(sequences), units_a_batch):
-        batch = adapter.encode(sequences[s : s + units_a_batch])
+    for _, batch in forward.batches(adapter, sequences, forward.of_size(len(sequences), units_a_batch)):
         target = batch.ids.clone()
         if adapter.family.masked:
             scored = (torch.rand(batch.ids.shape, generator=generator) < share) & batch.keep

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.acts import extract, forward, plan, pool, store
+from lib.acts import extract, plan, pool, store
 from lib.acts.work import earlier, forget, work_dir
 from lib.dna import windows
 from lib.dna.haplotypes import UNIT_COLUMNS, UnitSet
@@ -152,18 +152,6 @@ def test_pooled_file_cut_short_is_refused_by_name(run, tmp_path):
         (tmp_path / "pooled.h5").write_bytes(data[: int(len(data) * share)])
         with pytest.raises(ValueError, match="pooled.h5: not a whole file"):
             pool.read_pooled(tmp_path / "pooled.h5")
-
-
-@pytest.mark.parametrize("budget", [1, 64, 100, 10**6])
-def test_plan_covers_every_unit_once_within_budget(budget):
-    lengths = np.random.default_rng(0).integers(1, 60, 50)
-    batches = forward.plan(lengths, budget)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(50))
-    for batch in batches:
-        assert len(batch) == 1 or lengths[batch].max() * len(batch) <= budget
-    assert forward.plan(np.array([], dtype=int), 10) == []
-    # 5 5 | 4 4: 3 x 5 would pass 12
-    assert [lengths.tolist() for lengths in forward.plan(np.array([4, 5, 4, 5]), 12)] == [[3, 1], [2, 0]]
 
 
 # What does not change a byte -------------------------------------------------------------------------------
