@@ -105,13 +105,13 @@ def forward(model: Adapter, batch) -> None:
 
 def models(folder: Path, quick: bool) -> dict[str, tuple[Adapter, int]]:
     """Name -> model, and bases of a window."""
-    found = {"NT-shaped": (adapters.load(nt_shaped(folder / "nt", quick)), 1194 if quick else 6000),
-             "demo": (adapters.load(ROOT / "params/demo/model"), 128)}  # fmt: skip
+    loaded = {"NT-shaped": (adapters.load(nt_shaped(folder / "nt", quick)), 1194 if quick else 6000),
+              "demo": (adapters.load(ROOT / "params/demo/model"), 128)}  # fmt: skip
     try:
-        found["mistral-dna-1m"] = adapters.load(io.data_path(REAL)), 1000
+        loaded["mistral-dna-1m"] = adapters.load(io.data_path(REAL)), 1000
     except FileNotFoundError:
         progress("no mistral-dna-1m in DATA_DIR")
-    return found
+    return loaded
 
 
 def capture_section(args, folder: Path) -> str:
@@ -325,8 +325,8 @@ def join(intro: str, bars: list[list], head: list[str], rows: list[list]) -> str
 
 
 def machine() -> str:
-    found = Path("/proc/cpuinfo").read_text().split("\n")
-    cpu = next((line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU")
+    lines = Path("/proc/cpuinfo").read_text().split("\n")
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
     return (f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; torch {torch.__version__}, "
             f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, h5py {h5py.__version__}, numpy {np.__version__}, "
             f"pandas {pd.__version__}; fp32, OMP_WAIT_POLICY=PASSIVE.")  # fmt: skip

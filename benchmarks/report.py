@@ -15,8 +15,8 @@ def peak_gib() -> float:
 
 
 def cpu_name() -> str:
-    found = Path("/proc/cpuinfo").read_text().split("\n")
-    return next((line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU")
+    lines = Path("/proc/cpuinfo").read_text().split("\n")
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
 def table(head: list[str], rows: list[list]) -> str:

@@ -167,8 +167,8 @@ class Worker:
         self.trainers, self.batches = {}, {}
 
     def versions(self, ask: dict) -> dict:
-        found = {name: importlib.metadata.version(package) for name, package in PACKAGES.items()}
-        return found | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        versions = {name: importlib.metadata.version(package) for name, package in PACKAGES.items()}
+        return versions | {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
     def make(self, ask: dict) -> dict:
         torch.manual_seed(ask["seed"])

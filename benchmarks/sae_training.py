@@ -182,8 +182,8 @@ def step_section(args, peers: Peers, folder: Path) -> str:
                 bars.append(bar(where, "ours / product", product, "at most", TOPK_PRODUCT_BAR, judged))
             library, least = PEER_BARS[architecture]
             for peer in LIBRARIES[architecture]:
-                mine = judged and library in (None, peer)
-                bars.append(bar(where, f"{peer} / ours", middle[peer] / middle["ours"], "at least", least, mine))
+                peer_judged = judged and library in (None, peer)
+                bars.append(bar(where, f"{peer} / ours", middle[peer] / middle["ours"], "at least", least, peer_judged))
             if "five products" in middle:
                 five = middle["ours"] / middle["five products"]
                 bars.append(bar(where, "ours / five products", five, "at most", DENSE_BAR, judged))
@@ -282,7 +282,7 @@ def sets(quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Name -> training activations, held-out ones, and the unit of each held-out token; all scaled by one factor."""
     d_in, n = (16, 5000) if quick else (128, 400_000)
     x = planted(d_in, 8 * d_in, 16 if d_in > 16 else 2, n + n // 10, 1)
-    found = {"planted": (x[:n], x[n:], np.arange(n // 10) // 64)}
+    data = {"planted": (x[:n], x[n:], np.arange(n // 10) // 64)}
     if (STORE / "activations.h5").is_file():
         acts = store.open_store(STORE / "activations.h5")
         split = splits.split_rows(io.read_csv(STORE / "units.csv"), acts.tokens["unit"], VALIDATION, TEST)
@@ -290,8 +290,8 @@ def sets(quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         x = np.asarray(acts.acts[SITE][split["train"][:few]], dtype=np.float32)
         held_out = np.asarray(acts.acts[SITE][split["test"][:few]], dtype=np.float32)
         scale = normalising(x)
-        found[f"demo {SITE}"] = x * scale, held_out * scale, acts.tokens["unit"][split["test"][:few]]
-    return found
+        data[f"demo {SITE}"] = x * scale, held_out * scale, acts.tokens["unit"][split["test"][:few]]
+    return data
 
 
 def quality_section(args, peers: Peers, folder: Path) -> str:
@@ -326,7 +326,7 @@ def quality_section(args, peers: Peers, folder: Path) -> str:
                         sae = READERS[who](target)
                 q = evaluate.quality(sae, held_out, np.arange(len(held_out)), unit)
                 seen.setdefault(who, []).append((q.explained_variance, q.l0, q.dead_share))
-            mean = {who: np.mean(found, axis=0) for who, found in seen.items()}
+            mean = {who: np.mean(measures, axis=0) for who, measures in seen.items()}
             for who, (ev, l0, dead) in mean.items():
                 rows.append([name, recipe_name, architecture, who, f"{ev:.4f}", f"{l0:.1f}", f"{dead:.3f}", args.seeds])
             best = max((who for who in mean if who != "ours"), key=lambda who: mean[who][0])
@@ -358,8 +358,8 @@ def table(head: list[str], rows: list[list]) -> str:
 
 
 def machine(peers: Peers) -> str:
-    found = Path("/proc/cpuinfo").read_text().split("\n")
-    cpu = next((line.split(":")[1].strip() for line in found if line.startswith("model name")), "unknown CPU")
+    lines = Path("/proc/cpuinfo").read_text().split("\n")
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
     theirs = peers("versions")
     with_torch, threads = theirs.pop("torch"), theirs.pop("threads")
     versions = ", ".join(f"{name} {version}" for name, version in theirs.items())

@@ -9,5 +9,5 @@ import sys
 WANTED = (3, 11)
 
 if sys.version_info[:2] != WANTED:
-    found, wanted = (".".join(map(str, version)) for version in (sys.version_info[:3], WANTED))
-    raise SystemExit("found Python " + found + ", wanted " + wanted + ", the one that this project is tested with: see README.md")
+    actual, wanted = (".".join(map(str, version)) for version in (sys.version_info[:3], WANTED))
+    raise SystemExit("found Python " + actual + ", wanted " + wanted + ", the one that this project is tested with: see README.md")

@@ -144,10 +144,10 @@ def ask_published(base: Path) -> Path:
     python = ROOT / ".venv-peers/bin/python"
     if not python.is_file():
         pytest.skip("no published package was asked: .venv-peers is missing; `make peers` makes it")
-    there = "from importlib.metadata import version; version('helical'), version('anndata')"
-    found = subprocess.run([python, "-c", there], capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip(f"no published package was asked: {found.stderr.strip().splitlines()[-1]}; `make peers` adds it")
+    code = "from importlib.metadata import version; version('helical'), version('anndata')"
+    completed = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    if completed.returncode:
+        pytest.skip(f"no published package was asked: {completed.stderr.strip().splitlines()[-1]}; `make peers` adds it")
     work = base / "published"
     save_tahoe(work / "plain")
     save_tahoe(work / "treated", activation="gelu", drugs=True)

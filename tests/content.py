@@ -92,19 +92,19 @@ def _frame(path: Path) -> pd.DataFrame:
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, bytes]]:
-    found: list[tuple[str, bytes]] = []
+    contents: list[tuple[str, bytes]] = []
 
     def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
         if isinstance(node, h5py.Dataset):
             values = node[()]
             plain = values.tobytes() if values.dtype != object else "\n".join(map(str, values.ravel())).encode()
-            found.append((f"dataset {name}", f"{node.dtype} {node.shape} ".encode() + plain))
-        found.extend((f"attribute {name}.{key}", str(value).encode()) for key, value in node.attrs.items() if key not in OF_THE_CODE)
+            contents.append((f"dataset {name}", f"{node.dtype} {node.shape} ".encode() + plain))
+        contents.extend((f"attribute {name}.{key}", str(value).encode()) for key, value in node.attrs.items() if key not in OF_THE_CODE)
 
     with h5py.File(path) as file:
         visit("", file)
         file.visititems(visit)
-    yield from found
+    yield from contents
 
 
 def _values(value: Any, name: str = "") -> Iterator[tuple[str, bytes]]:

@@ -100,10 +100,10 @@ def published(theirs: SimpleNamespace, folder: Path, ours: door.Adapter) -> door
 def parity(ours: door.Adapter, theirs: door.Adapter) -> dict:
     """Largest difference between the two as a share of the largest value, at each place; in float64, one cell at a time."""
     ours, theirs = (copy.deepcopy(m, {id(m.tokenizer): m.tokenizer}) for m in (ours, theirs))
-    found: dict[str, float] = {}
+    gaps: dict[str, float] = {}
 
     def note(name: str, a: torch.Tensor, b: torch.Tensor) -> None:
-        found[name] = max(found.get(name, 0.0), ((a - b).abs().max() / b.abs().max()).item())
+        gaps[name] = max(gaps.get(name, 0.0), ((a - b).abs().max() / b.abs().max()).item())
 
     for m in (ours, theirs):
         m.model.double()
@@ -119,7 +119,7 @@ def parity(ours: door.Adapter, theirs: door.Adapter) -> dict:
             first, second = (m.model(input_ids=b.ids, attention_mask=b.mask, **b.inputs) for m in (ours, theirs))
             note(name, first.logits, second.logits)
             note("mvc", first.mvc, second.mvc)
-    return found
+    return gaps
 
 
 def collate(theirs: SimpleNamespace, folder: Path, cell, **settings) -> dict:
@@ -140,9 +140,9 @@ def same_tokens(theirs: SimpleNamespace, folder: Path, ours: door.Adapter, drugs
     extra = {"use_chem_token": True, "drug_to_id_path": str(folder / "drugs.json"), "keep_first_n_tokens": 2} if drugs else {}
     different, lacks = 0, []
     for cell in CELLS:
-        e, found = ours.encode_one(cell), collate(theirs, folder, cell, **extra)
+        e, batch = ours.encode_one(cell), collate(theirs, folder, cell, **extra)
         own = dict(zip(e.ids.tolist(), e.inputs["values"].tolist(), strict=True))
-        other = dict(zip(found["gene"][0].tolist(), found["expr"][0].tolist(), strict=True))
+        other = dict(zip(batch["gene"][0].tolist(), batch["expr"][0].tolist(), strict=True))
         different += not other.items() <= own.items()
         lacks.append(len(own) - len(other))
     return {"different": different, "lacks": lacks}
@@ -167,7 +167,7 @@ def trap(theirs: SimpleNamespace, folder: Path, ours: door.Adapter) -> dict:
 
 def tahoe(theirs: SimpleNamespace, work: Path) -> dict:
     """What the tests compare, by folder, then bins and trap."""
-    found = {}
+    compared = {}
     for name in ("plain", "treated"):
         ours = door.load(work / name)
         other = published(theirs, work / name, ours)
@@ -175,9 +175,9 @@ def tahoe(theirs: SimpleNamespace, work: Path) -> dict:
             who: conformance.check(a, CELLS).set_index("check")[["value", "passed"]].astype(object)
             for who, a in (("ours", ours), ("theirs", other))
         }
-        found[name] = {"parity": parity(ours, other), "tokens": same_tokens(theirs, work / name, ours, name == "treated")}
-        found[name] |= {who: json.loads(t.to_json(orient="index", double_precision=10)) for who, t in suites.items()}
-    return found | {"bins": bins(theirs), "trap": trap(theirs, work / "plain", door.load(work / "plain"))}
+        compared[name] = {"parity": parity(ours, other), "tokens": same_tokens(theirs, work / name, ours, name == "treated")}
+        compared[name] |= {who: json.loads(t.to_json(orient="index", double_precision=10)) for who, t in suites.items()}
+    return compared | {"bins": bins(theirs), "trap": trap(theirs, work / "plain", door.load(work / "plain"))}
 
 
 # Cells and ranks ---------------------------------------------------------------------------------------------
@@ -214,8 +214,8 @@ def ranks(theirs: SimpleNamespace, work: Path, counts: np.ndarray) -> dict:
     ids = [*GENES[: counts.shape[1] - 2], "UNKNOWN1", "UNKNOWN2"]
     var = pd.DataFrame({"ensembl_id": ids}, index=ids)
     table = theirs.anndata.AnnData(counts, pd.DataFrame(index=[f"cell{i}" for i in range(len(counts))]), var)
-    found, _ = tokenizer.tokenize_anndata(table)
-    return {"genes": ids, "tokens": [row.tolist() for row in found]}
+    tokens, _ = tokenizer.tokenize_anndata(table)
+    return {"genes": ids, "tokens": [row.tolist() for row in tokens]}
 
 
 def main(work: Path) -> None:

@@ -272,12 +272,12 @@ def _by_feature(
 
     latents: CSR [token, d_sae]; truth: CSR [token, n_features]; latent: [n_features], -1 for none.
     """
-    found, truth = latent >= 0, truth.astype(np.float64)
-    matched = latents.astype(np.float64)[:, np.where(found, latent, 0)].multiply(found)
+    has_latent, truth = latent >= 0, truth.astype(np.float64)
+    matched = latents.astype(np.float64)[:, np.where(has_latent, latent, 0)].multiply(has_latent)
     fires, is_true = matched != 0, truth != 0
     n_true, n_latent, n_both = (_column_sums(m) for m in (is_true, fires, fires.multiply(is_true)))
     part, whole = _column_sums(matched.multiply(truth)), _column_sums(fires.multiply(truth.power(2)))
-    judged = found & (n_true > 0)
+    judged = has_latent & (n_true > 0)
 
     def ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
         return np.where(judged, over / np.maximum(under, 1), np.nan)

@@ -46,14 +46,14 @@ def finish(tree: Path) -> None:
 def tables(tree: Path) -> dict[str, bytes]:
     """Every table, array and figure that must not differ between runs: all but notebooks, timings and provenance."""
     skip = {"manifest.json", "progress.md", "timings.csv"}  # the last holds wall times
-    found = {}
+    contents = {}
     for folder in ("outputs/smoke", "figures/smoke"):
         for path in sorted((tree / folder).rglob("*")):
             name = path.relative_to(tree).as_posix()
             hidden = any(part.startswith(".") for part in path.relative_to(tree).parts)
             if path.is_file() and path.suffix != ".ipynb" and path.name not in skip and not hidden:
-                found[name] = path.read_bytes()
-    return found
+                contents[name] = path.read_bytes()
+    return contents
 
 
 @pytest.fixture(scope="module")

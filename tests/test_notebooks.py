@@ -100,5 +100,5 @@ def test_outputs_are_found(seven):
 def test_params_that_do_not_fit_are_found(seven):
     write_params(seven, "09_stage", "n: 1e-3\n", study="toy")
     write_params(seven, "varients", "n: 1\n", study="toy")
-    found = params_problems(seven)
-    assert len(found) == 2 and "is no stage" in found[0] and "write 1.0e-3" in found[1]
+    problems = params_problems(seven)
+    assert len(problems) == 2 and "is no stage" in problems[0] and "write 1.0e-3" in problems[1]

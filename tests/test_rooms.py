@@ -36,15 +36,15 @@ def _imported(lib: Path, name: str, names: set[str]) -> set[str]:
 
 def wrong(graph: dict[str, set[str]]) -> list[str]:
     """The arrows that point up, into a kind from outside it, or from one kind to another."""
-    found = []
+    arrows = []
     for name, targets in graph.items():
         for target in targets:
             here, that = name.split(".")[1], target.split(".")[1]
             if here == that or (here in KINDS and that in ROOMS):
                 continue
             if that in KINDS or here in KINDS or ROOMS.index(that) > ROOMS.index(here):
-                found.append(f"{name} -> {target}")
-    return sorted(found)
+                arrows.append(f"{name} -> {target}")
+    return sorted(arrows)
 
 
 def circles(graph: dict[str, set[str]]) -> list[str]:

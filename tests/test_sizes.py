@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE, FUNCTION, CELL = 350, 50, 20  # lines; those of a cell without blanks and comments
+VAGUE = {"found", "mine", "there"}  # names that could be anything's
 
 
 def long_modules(lib: Path) -> list[str]:
@@ -16,28 +17,40 @@ def long_modules(lib: Path) -> list[str]:
 
 def long_functions(lib: Path) -> list[str]:
     """Functions and methods of more than FUNCTION lines, from `def` to their end, the docstring too."""
-    found = []
+    names = []
     for path in sorted(lib.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= FUNCTION:
-                found.append(f"{path.relative_to(lib).as_posix()}: {node.name}")
-    return found
+                names.append(f"{path.relative_to(lib).as_posix()}: {node.name}")
+    return names
 
 
 def cells(source: str) -> list[list[str]]:
     """The code lines of each code cell of a notebook in percent format, but for the parameters cell."""
-    found = []
+    bodies = []
     for cell in re.split(r"^# %%", source, flags=re.MULTILINE)[1:]:
         head, _, body = cell.partition("\n")
         if "[markdown]" not in head and '"parameters"' not in head:
-            found.append([line for line in body.split("\n") if line.strip() and not line.strip().startswith("#")])
-    return found
+            bodies.append([line for line in body.split("\n") if line.strip() and not line.strip().startswith("#")])
+    return bodies
 
 
 def long_cells(notebooks: Path) -> dict[str, int]:
     """Notebook -> how many of its cells have more than CELL code lines, for those that have one."""
     counts = {p.stem: sum(len(c) > CELL for c in cells(p.read_text(encoding="utf-8"))) for p in sorted(notebooks.glob("*.py"))}
     return {name: n for name, n in counts.items() if n}
+
+
+def vague_names(folder: Path) -> list[str]:
+    """Identifiers of VAGUE, in any case, underscores around them or not: variables, parameters, functions and classes."""
+    names = []
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case (ast.Name(id=name) | ast.arg(arg=name) | ast.ClassDef(name=name) | ast.FunctionDef(name=name)
+                      | ast.AsyncFunctionDef(name=name)) if name.lower().strip("_") in VAGUE:  # fmt: skip
+                    names.append(f"{path.relative_to(folder).as_posix()}, line {node.lineno}: {name}")
+    return names
 
 
 def test_modules_are_short():
@@ -50,6 +63,22 @@ def test_functions_are_short():
 
 def test_cells_are_short():
     assert long_cells(ROOT / "notebooks") == {}
+
+
+def test_names_say_what_they_are():
+    assert [vague_names(ROOT / folder) for folder in ("lib", "notebooks", "benchmarks")] == [[], [], []]
+
+
+def test_a_vague_name_is_seen_and_a_column_or_prose_is_not(tmp_path):
+    text = """class _Found:
+    there: int
+
+def _found(mine, *, n_found=0):
+    "What was found there."
+    return table.found, table["found"], table.assign(found=n_found)
+"""
+    (tmp_path / "a.py").write_text(text)
+    assert vague_names(tmp_path) == ["a.py, line 1: _Found", "a.py, line 4: _found", "a.py, line 2: there", "a.py, line 4: mine"]
 
 
 def test_a_long_module_is_seen(tmp_path):

@@ -127,11 +127,11 @@ def test_explanations_put_in_its_letters_and_its_shuffles(tree):
     model, texts = adapter.load(door / "model"), read_records(door / "records.parquet").texts[:3]
     scorers = [attribution.WindowScore(model, "resid_post.1", np.random.default_rng(0).standard_normal(32))] * 3
     others = [texts[0][:31] + face + texts[0][32:] for face in set(kind.ALPHABET) - {texts[0][31]}]
-    found = attribution.mutagenesis(scorers, texts, 8, kind.ALPHABET)
-    assert found.values[0, 31] == pytest.approx(scorers[0].score(texts[:1])[0] - scorers[0].score(others).mean(), abs=1e-5)
-    found = [found, attribution.integrated_gradients(scorers, texts, 4, 8), attribution.attention_rollout(scorers, texts)]
+    ism = attribution.mutagenesis(scorers, texts, 8, kind.ALPHABET)
+    assert ism.values[0, 31] == pytest.approx(scorers[0].score(texts[:1])[0] - scorers[0].score(others).mean(), abs=1e-5)
+    attributions = [ism, attribution.integrated_gradients(scorers, texts, 4, 8), attribution.attention_rollout(scorers, texts)]
     windows, runs = pd.read_csv(door / "units.csv").head(3), pd.read_parquet(door / "concepts.parquet")
-    assert len(explain.compare(found, found, scorers, texts, windows, runs, 50, 50, shuffled=kind.shuffled)) == 3
+    assert len(explain.compare(attributions, attributions, scorers, texts, windows, runs, 50, 50, shuffled=kind.shuffled)) == 3
 
 
 def test_claims_speak_of_games_and_players(tree):
@@ -151,7 +151,7 @@ def test_no_heading_or_claim_of_a_shared_notebook_speaks_of_genomes(tree):
             texts = [line for cell in cells for line in "".join(cell["source"]).split("\n") if line.startswith("#")]
         else:
             texts = [file.read_text()] if file.suffix in (".md", ".yaml") else []
-        wrong += [(file.name, found[0]) for text in texts if (found := GENOME.search(text))]
+        wrong += [(file.name, match[0]) for text in texts if (match := GENOME.search(text))]
     assert wrong == []
 
 

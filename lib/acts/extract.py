@@ -112,17 +112,17 @@ def audit(
     n_rows = np.diff(np.append(first, whole.n_tokens))
     order = np.random.default_rng(seed).permutation(len(unit))
     chosen = order[: int(np.searchsorted(np.cumsum(n_rows[order]), share * whole.n_tokens)) + 1]
-    found = {name: [] for name in whole.acts}
+    errors = {name: [] for name in whole.acts}
     with _float32(adapter.model):
         for k in chosen:
             low, high = int(first[k]), int(first[k] + n_rows[k])
             alone = Reads(adapter, records, ref_pos, slice(int(unit[k]), int(unit[k]) + 1), frames, own)
-            runs = [adapter.run(adapter.collate([alone.encode(r)], [0]), list(found)) for r in range(len(alone))]
-            for name, parts in found.items():
+            runs = [adapter.run(adapter.collate([alone.encode(r)], [0]), list(errors)) for r in range(len(alone))]
+            for name, parts in errors.items():
                 x = torch.cat([run[name] for run in runs]).float().cpu().numpy()
                 off = np.abs(x - whole.read(name, low, high)).max(1)
                 parts.append(off / np.maximum(np.abs(x).max(1), np.finfo(np.float32).tiny))
-    rows = {name: np.concatenate(parts) for name, parts in found.items()}
+    rows = {name: np.concatenate(parts) for name, parts in errors.items()}
     return pd.DataFrame([
         {"site": name, "n_units": len(chosen), "n_rows": len(x), "largest_relative_difference": x.max(),
          "median_relative_difference": np.median(x)} for name, x in rows.items()

@@ -70,9 +70,9 @@ class Plan:
         return known, np.array([at.get(content.tobytes(), -1) for content in self.reads.content], dtype=np.int64)
 
     def _copies(self) -> Iterator[Step]:
-        mine, tokens = np.flatnonzero(self.copied), max(COPY_BYTES // (2 * max(self.dims.values())), 1)
-        chunk = np.cumsum(self.reads.n_tokens[mine]) // tokens
-        yield from (Step(part) for part in np.split(mine, np.flatnonzero(np.diff(chunk)) + 1) if len(part))
+        copied, tokens = np.flatnonzero(self.copied), max(COPY_BYTES // (2 * max(self.dims.values())), 1)
+        chunk = np.cumsum(self.reads.n_tokens[copied]) // tokens
+        yield from (Step(part) for part in np.split(copied, np.flatnonzero(np.diff(chunk)) + 1) if len(part))
 
     def _batches(self, token_budget: int) -> Iterator[Step]:
         """Widest first; reads as wide as their batch apart from those that need padding."""
@@ -83,9 +83,9 @@ class Plan:
         shape = 2 * width + (n_ids == width)
         fill = _fills_up(self.reads.adapter)
         for kind in np.unique(shape[~self.copied])[::-1].tolist():
-            mine, rows = np.flatnonzero((shape == kind) & ~self.copied), max(token_budget // (kind // 2), 1)
-            for s in range(0, len(mine), rows):
-                part = mine[s : s + rows]
+            same_shape, rows = np.flatnonzero((shape == kind) & ~self.copied), max(token_budget // (kind // 2), 1)
+            for s in range(0, len(same_shape), rows):
+                part = same_shape[s : s + rows]
                 yield Step(part, rows if fill else len(part), kind // 2)
 
     def key(self) -> str:

@@ -43,9 +43,9 @@ def _pool_block(ufunc: np.ufunc, x: np.ndarray, groups: np.ndarray, total: np.nd
     if not len(groups):
         return
     first = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
-    mine = groups[first]
-    total[mine] = ufunc(total[mine], ufunc.reduceat(x.astype(np.float64), first, axis=0))
-    count[mine] += np.diff(np.append(first, len(groups)))
+    unique = groups[first]
+    total[unique] = ufunc(total[unique], ufunc.reduceat(x.astype(np.float64), first, axis=0))
+    count[unique] += np.diff(np.append(first, len(groups)))
 
 
 def pool_units(source: Path, path: Path) -> None:

@@ -49,9 +49,9 @@ class Rows:
         return self._take(key)
 
     def _span(self, low: int, high: int) -> np.ndarray:
-        found = [part[max(low - a, 0) : high - a] for part, a, b in zip(self.parts, self.bounds, self.bounds[1:])
-                 if low < b and high > a]  # fmt: skip
-        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.shape[1]), self.dtype), *found])
+        slices = [part[max(low - a, 0) : high - a] for part, a, b in zip(self.parts, self.bounds, self.bounds[1:])
+                  if low < b and high > a]  # fmt: skip
+        return slices[0] if len(slices) == 1 else np.concatenate([np.empty((0, self.shape[1]), self.dtype), *slices])
 
     def _take(self, rows: np.ndarray) -> np.ndarray:
         flat = np.where(rows < 0, rows + len(self), rows).astype(np.int64).ravel()
@@ -60,8 +60,8 @@ class Rows:
         out = np.empty((len(flat), self.shape[1]), self.dtype)
         part_of = np.searchsorted(self.bounds, flat, side="right") - 1
         for number in np.unique(part_of):
-            mine = part_of == number
-            out[mine] = self.parts[number][flat[mine] - self.bounds[number]]
+            in_part = part_of == number
+            out[in_part] = self.parts[number][flat[in_part] - self.bounds[number]]
         return out.reshape(*rows.shape, self.shape[1])
 
 

@@ -190,7 +190,7 @@ def check(path: Path) -> dict[str, dict[str, float]]:
 
     Raises ValueError naming file, site and row for a value that is not finite, and as `open_store`.
     """
-    whole, found = open_store(path), {}
+    whole, summary = open_store(path), {}
     for site in whole.acts:
         max_bits, n_zero = 0, 0
         for low, x in whole.blocks(site):
@@ -198,8 +198,8 @@ def check(path: Path) -> dict[str, dict[str, float]]:
             if (wrong := np.flatnonzero(largest >= 0x7C00)).size:
                 raise ValueError(f"{path}: {site}, row {low + wrong[0]}: not finite")
             max_bits, n_zero = max(max_bits, int(largest.max())), n_zero + int((largest == 0).sum())
-        found[site] = {"max_abs": float(np.uint16(max_bits).view(np.float16)), "n_zero": n_zero}
-    return found
+        summary[site] = {"max_abs": float(np.uint16(max_bits).view(np.float16)), "n_zero": n_zero}
+    return summary
 
 
 def subset(source: Path, path: Path, units: np.ndarray) -> None:
@@ -252,13 +252,13 @@ def _check_joinable(shards: list[Store]) -> None:
         raise ValueError("no stores to join")
     first, after = shards[0], None
     for shard in shards:
-        for what, mine, wanted in (
+        for what, actual, wanted in (
             ("sites", {k: v.shape[1] for k, v in shard.acts.items()}, {k: v.shape[1] for k, v in first.acts.items()}),
             ("token columns", {k: v.dtype for k, v in shard.tokens.items()}, {k: v.dtype for k, v in first.tokens.items()}),
             ("attributes", shard.attributes, first.attributes),
         ):
-            if mine != wanted:
-                raise ValueError(f"{shard.path}: {what} {mine}, wanted those of {first.path}: {wanted}")
+            if actual != wanted:
+                raise ValueError(f"{shard.path}: {what} {actual}, wanted those of {first.path}: {wanted}")
         units = shard.reads.get("unit", np.empty(0, np.int32))
         if not len(units):
             raise ValueError(f"{shard.path}: has no table of what was read, so it cannot be joined")

@@ -93,12 +93,12 @@ def read_pairs(
         raise ValueError("the concepts are not those screened, or not in their order: see features.shared")
     chosen, parts = screened.above(floor), []
     for first, block in _blocks(latents):
-        mine = chosen[chosen["latent"].between(first, first + block.shape[1] - 1)].reset_index(drop=True)
-        if parts and not len(mine):
+        in_block = chosen[chosen["latent"].between(first, first + block.shape[1] - 1)].reset_index(drop=True)
+        if parts and not len(in_block):
             continue
-        local = mine["latent"].to_numpy() - first
-        null = shifts.shift_null(block, concepts, local, mine["concept_row"].to_numpy(), _limit(mine), drawn, strata, unit)
-        parts.append(pd.concat([mine, _score(block, concepts, mine, local, strata), null], axis=1))
+        local = in_block["latent"].to_numpy() - first
+        null = shifts.shift_null(block, concepts, local, in_block["concept_row"].to_numpy(), _limit(in_block), drawn, strata, unit)
+        parts.append(pd.concat([in_block, _score(block, concepts, in_block, local, strata), null], axis=1))
     table = pd.concat(parts, ignore_index=True)
     n_concepts, n_latents = screened.f1.shape
     table["q"], by_latent = multiplicity.two_stage(table["latent"].to_numpy(), table["p"].to_numpy(), n_latents, n_concepts)
@@ -132,7 +132,7 @@ def _score(block, concepts: Concepts, chosen: pd.DataFrame, latent: np.ndarray, 
     scores = pairs.score_pairs(block[:, used], concepts, largest, strata, tuple(levels.tolist()))
     at = (chosen["concept_row"].to_numpy(), column, level)
     n_fired, hits = scores.n_fired[at[1:]], scores.hits[at]
-    precision, recall = hits / np.maximum(n_fired, 1), scores.found[at] / np.maximum(scores.n_instances[at[0]], 1)
+    precision, recall = hits / np.maximum(n_fired, 1), scores.hit_instances[at] / np.maximum(scores.n_instances[at[0]], 1)
     low, high = odds.score_intervals(
         block.tocsc(), concepts.tokens.tocsc(), latent, chosen["concept_row"].to_numpy(), _limit(chosen), strata
     )

@@ -21,9 +21,9 @@ def quantile_codes(values: np.ndarray, n_bins: int = 10) -> np.ndarray:
 
 def _sums(codes: np.ndarray, n_codes: int, rows: np.ndarray, latents: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Tokens of each code [code], and sums of each latent over them [code, latent]."""
-    mine = codes[rows]
-    one_hot = sparse.csr_matrix((np.ones(len(rows)), (mine, np.arange(len(rows)))), shape=(n_codes, len(rows)))
-    return np.bincount(mine, minlength=n_codes).astype(float), (one_hot @ latents[rows]).toarray()
+    row_codes = codes[rows]
+    one_hot = sparse.csr_matrix((np.ones(len(rows)), (row_codes, np.arange(len(rows)))), shape=(n_codes, len(rows)))
+    return np.bincount(row_codes, minlength=n_codes).astype(float), (one_hot @ latents[rows]).toarray()
 
 
 def _spread(latents: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
@@ -127,18 +127,18 @@ def shared_bases(forward: pd.DataFrame, reverse: pd.DataFrame, length: dict[int,
     length - 1 - b of the forward one.
     """
     rows, columns, bases = [], [], []
-    theirs = {unit: mine for unit, mine in reverse.reset_index(drop=True).groupby("unit")}
-    for unit, mine in forward.reset_index(drop=True).groupby("unit"):
+    theirs = {unit: tokens for unit, tokens in reverse.reset_index(drop=True).groupby("unit")}
+    for unit, tokens in forward.reset_index(drop=True).groupby("unit"):
         if unit not in theirs:
             continue
         other = theirs[unit].sort_values("start", ascending=False)
         start, end = (length[unit] - other[side].to_numpy() for side in ("end", "start"))
-        low = np.searchsorted(end, mine["start"].to_numpy(), side="right")
-        count = np.maximum(np.searchsorted(start, mine["end"].to_numpy(), side="left") - low, 0)
+        low = np.searchsorted(end, tokens["start"].to_numpy(), side="right")
+        count = np.maximum(np.searchsorted(start, tokens["end"].to_numpy(), side="left") - low, 0)
         at = np.repeat(low, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        here = np.repeat(np.arange(len(mine)), count)
-        overlap = np.minimum(mine["end"].to_numpy()[here], end[at]) - np.maximum(mine["start"].to_numpy()[here], start[at])
-        rows.append(mine.index.to_numpy()[here])
+        here = np.repeat(np.arange(len(tokens)), count)
+        overlap = np.minimum(tokens["end"].to_numpy()[here], end[at]) - np.maximum(tokens["start"].to_numpy()[here], start[at])
+        rows.append(tokens.index.to_numpy()[here])
         columns.append(other.index.to_numpy()[at])
         bases.append(overlap)
     values = [np.concatenate(part) if part else np.empty(0, int) for part in (bases, rows, columns)]

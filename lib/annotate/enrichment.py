@@ -62,7 +62,7 @@ def _tested(
         raise ValueError(f"{len(twice)} set names are given twice: {', '.join(twice[:10])}")
     row_of = {gene: row for row, gene in enumerate(known)}
     rows = {name: sorted({row_of[gene] for gene in held if gene in row_of}) for name, held in sets}
-    kept = {name: mine for name, mine in rows.items() if min_size <= len(mine) <= max_size}
+    kept = {name: members for name, members in rows.items() if min_size <= len(members) <= max_size}
     if not kept:
         raise ValueError(f"none of {len(rows)} sets has {min_size} to {max_size} genes of the {len(known)} of the universe")
     at = np.concatenate(list(kept.values()))

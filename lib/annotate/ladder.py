@@ -51,9 +51,9 @@ def best_pairs(
     chosen = screened.rows(screened.f1.argmax(1), np.arange(len(screened.f1)))
     scored, first = [], 0
     for block in [latents] if sparse.issparse(latents) else latents:
-        mine = chosen[chosen["latent"].between(first, first + block.shape[1] - 1)]
-        if len(mine) or not (scored or len(chosen)):  # without a concept the columns still come from the first block
-            scored.append(pd.concat([mine, _scored(block, concepts, mine, mine["latent"].to_numpy() - first)], axis=1))
+        in_block = chosen[chosen["latent"].between(first, first + block.shape[1] - 1)]
+        if len(in_block) or not (scored or len(chosen)):  # without a concept the columns still come from the first block
+            scored.append(pd.concat([in_block, _scored(block, concepts, in_block, in_block["latent"].to_numpy() - first)], axis=1))
         first += block.shape[1]
     table = pd.concat(scored).sort_index()
     key = ["latent", "concept_row"]
@@ -72,7 +72,7 @@ def _scored(block: sparse.csr_matrix, concepts: Concepts, chosen: pd.DataFrame, 
     scores = pairs.score_pairs(block[:, used], concepts, largest, thresholds=tuple(levels.tolist()))
     at = (row, column, level)
     precision = scores.hits[at] / np.maximum(scores.n_fired[at[1:]], 1)
-    recall = scores.found[at] / np.maximum(scores.n_instances[row], 1)
+    recall = scores.hit_instances[at] / np.maximum(scores.n_instances[row], 1)
     return pd.DataFrame({"n_fired": scores.n_fired[at[1:]], "precision": precision, "recall": recall,
                          "f1": pairs.harmonic(precision, recall), "auroc": scores.auroc[at[:2]]}, index=chosen.index)  # fmt: skip
 
@@ -85,8 +85,8 @@ def profile(concept: pd.Series) -> pd.Series:
 def shown_concepts(best: pd.DataFrame, kind: str, n: int) -> list[str]:
     """At most n concepts of a kind to show: those whose validation-best SAE latent has the highest validation F1, one a
     family where there are more than n. best: one row a concept and method."""
-    mine = best[(best["method"] == "SAE") & (best["kind"] == kind)].sort_values("f1_validation", ascending=False, kind="stable")
-    return (mine if len(mine) <= n else mine.drop_duplicates("family")).head(n)["concept"].tolist()
+    of_kind = best[(best["method"] == "SAE") & (best["kind"] == kind)].sort_values("f1_validation", ascending=False, kind="stable")
+    return (of_kind if len(of_kind) <= n else of_kind.drop_duplicates("family")).head(n)["concept"].tolist()
 
 
 def ladder(read: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:

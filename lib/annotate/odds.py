@@ -53,13 +53,14 @@ def _intervals(latent_ptr, latent_token, activation, concept_ptr, concept_token,
                 s = stratum[latent_token[at]]
                 fired[s] += 1
                 hits += inside[latent_token[at]]
-        mine = members[concept[pair]]
-        known = (fired > 0) & (fired < size) & (mine > 0) & (mine < size)
+        in_concept = members[concept[pair]]
+        known = (fired > 0) & (fired < size) & (in_concept > 0) & (in_concept < size)
         if not known.any():
             continue
-        settled = np.where(fired == size, mine, np.where(mine == size, fired, 0.0)).sum()  # strata whose margins leave no choice
-        low[pair] = _end(hits - settled, size[known], mine[known], fired[known], z)
-        high[pair] = _end(hits - settled, size[known], mine[known], fired[known], -z)
+        # strata whose margins leave no choice
+        settled = np.where(fired == size, in_concept, np.where(in_concept == size, fired, 0.0)).sum()
+        low[pair] = _end(hits - settled, size[known], in_concept[known], fired[known], z)
+        high[pair] = _end(hits - settled, size[known], in_concept[known], fired[known], -z)
     return low, high
 
 

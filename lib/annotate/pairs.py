@@ -27,7 +27,7 @@ _PARALLEL = {"parallel": True, "cache": True}
 class PairScores:
     """Every concept against every latent at every threshold. Arrays of pairs: [concept, latent, threshold].
 
-    hits: tokens of the concept on which the latent fires; found: instances of the concept with such a token.
+    hits: tokens of the concept on which the latent fires; hit_instances: instances of the concept with such a token.
     auroc: [concept, latent], of the activation itself. log_odds: Mantel-Haenszel log odds ratio over strata, NaN where
     undefined, infinite where no stratum has a token that speaks against the association; its interval is in
     `lib.annotate.odds`. n_fired: [latent, threshold]; n_tokens, n_instances: [concept].
@@ -35,7 +35,7 @@ class PairScores:
 
     thresholds: tuple[float, ...]
     hits: np.ndarray
-    found: np.ndarray
+    hit_instances: np.ndarray
     auroc: np.ndarray
     log_odds: np.ndarray
     n_fired: np.ndarray
@@ -50,7 +50,7 @@ class PairScores:
     @property
     def recall(self) -> np.ndarray:
         """Share of the concept's instances on which the latent fires at least once; 0 without instances. float32."""
-        return self.found / np.maximum(self.n_instances, 1)[:, None, None].astype(np.float32)
+        return self.hit_instances / np.maximum(self.n_instances, 1)[:, None, None].astype(np.float32)
 
     @property
     def f1(self) -> np.ndarray:
@@ -58,7 +58,7 @@ class PairScores:
         f1 = np.empty(self.hits.shape, dtype=np.float32)
         for concept in range(len(f1)):
             f1[concept] = harmonic(
-                self.hits[concept] / np.maximum(self.n_fired, 1), self.found[concept] / max(self.n_instances[concept], 1)
+                self.hits[concept] / np.maximum(self.n_fired, 1), self.hit_instances[concept] / max(self.n_instances[concept], 1)
             )
         return f1
 
@@ -121,10 +121,12 @@ def score_pairs(
     by_concept = np.argsort(concepts.concept_of, kind="stable")
     first = np.searchsorted(concepts.concept_of[by_concept], np.arange(tokens.shape[1] + 1))
     instances = concepts.instances.tocsr()
-    found = _found(first, by_concept, instances.indptr, instances.indices, latents.indptr, packed, n_latents, len(thresholds))
+    hit_instances = _hit_instances(
+        first, by_concept, instances.indptr, instances.indices, latents.indptr, packed, n_latents, len(thresholds)
+    )
     n_tokens = np.diff(tokens.indptr).astype(np.int64)
     return PairScores(
-        tuple(thresholds), hits, found, _auroc(rank, n_tokens, n_zero, n), log_odds,
+        tuple(thresholds), hits, hit_instances, _auroc(rank, n_tokens, n_zero, n), log_odds,
         fired.sum(0, dtype=np.int64), n_tokens, np.diff(first),
     )  # fmt: skip
 
@@ -249,11 +251,11 @@ def _fired(indptr, packed, stratum, n_strata, n_latents, n_levels, n_parts):
     n = len(stratum)
     for part in numba.prange(n_parts):
         for token in range(part * n // n_parts, (part + 1) * n // n_parts):
-            mine = parts[part, stratum[token]]
+            counts = parts[part, stratum[token]]
             for i in range(indptr[token], indptr[token + 1]):
                 level = packed[i] & 7
                 if level:
-                    mine[packed[i] >> _BITS, level - 1] += 1
+                    counts[packed[i] >> _BITS, level - 1] += 1
     for part in range(1, n_parts):
         parts[0] += parts[part]
     return parts[0]
@@ -271,17 +273,17 @@ def _count(
     """
     n_latents, n_levels = hits.shape[1:]
     for c in numba.prange(len(members)):
-        mine = token[first[c] : first[c + 1]]
-        mine = mine[np.argsort(stratum[mine], kind="mergesort")]
+        tokens = token[first[c] : first[c + 1]]
+        tokens = tokens[np.argsort(stratum[tokens], kind="mergesort")]
         here = np.zeros((n_latents, n_levels), np.int32)
         seen = np.full(n_latents, -1, np.int32)
         touched = np.empty(n_latents, np.int32)
         sums = np.zeros((n_latents, n_levels, 2))  # R, S - base
         at = 0
-        while at < len(mine):
-            s, n_touched = stratum[mine[at]], 0
-            while at < len(mine) and stratum[mine[at]] == s:
-                for i in range(indptr[mine[at]], indptr[mine[at] + 1]):
+        while at < len(tokens):
+            s, n_touched = stratum[tokens[at]], 0
+            while at < len(tokens) and stratum[tokens[at]] == s:
+                for i in range(indptr[tokens[at]], indptr[tokens[at] + 1]):
                     latent, level = packed[i] >> _BITS, packed[i] & 7
                     rank[c, latent] += excess[i]
                     if level:
@@ -321,9 +323,9 @@ def _log_ratio(r, s_less_base, base_s):
 
 
 @numba.njit(**_PARALLEL)
-def _found(first, by_concept, instance_ptr, instance_token, indptr, packed, n_latents, n_levels):
+def _hit_instances(first, by_concept, instance_ptr, instance_token, indptr, packed, n_latents, n_levels):
     """Instances with a firing token. [C, L, T] int32."""
-    found = np.zeros((len(first) - 1, n_latents, n_levels), np.int32)
+    counts = np.zeros((len(first) - 1, n_latents, n_levels), np.int32)
     for c in numba.prange(len(first) - 1):
         best, touched = np.zeros(n_latents, np.int8), np.empty(n_latents, np.int32)
         for instance in by_concept[first[c] : first[c + 1]]:
@@ -337,9 +339,9 @@ def _found(first, by_concept, instance_ptr, instance_token, indptr, packed, n_la
                             n_touched += 1
                         best[latent] = level
             for latent in touched[:n_touched]:
-                found[c, latent, best[latent] - 1] += 1
+                counts[c, latent, best[latent] - 1] += 1
                 best[latent] = 0
         for latent in range(n_latents):
             for t in range(n_levels - 2, -1, -1):
-                found[c, latent, t] += found[c, latent, t + 1]
-    return found
+                counts[c, latent, t] += counts[c, latent, t + 1]
+    return counts

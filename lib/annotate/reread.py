@@ -37,28 +37,28 @@ def latents_on(adapter: Adapter, site: str, sae: SAE, texts: list[str], tokens: 
     A wanted token that the text has (same unit, start, end) is read as it is. Where the text has other tokens, as a BPE
     tokenizer gives a shuffled text, it gets those of the token on its middle base, and nothing where there is none.
     """
-    found, values = read_units(adapter, site, sae, {int(u): texts[u] for u in pd.unique(tokens["unit"])})
-    place = _same_token(tokens, found)
+    read_tokens, values = read_units(adapter, site, sae, {int(u): texts[u] for u in pd.unique(tokens["unit"])})
+    place = _same_token(tokens, read_tokens)
     other = np.flatnonzero(place < 0)
-    place[other] = _middle_token(tokens.iloc[other], found)
+    place[other] = _middle_token(tokens.iloc[other], read_tokens)
     known = np.flatnonzero(place >= 0)
-    pick = sparse.csr_matrix((np.ones(len(known), np.float32), (known, place[known])), shape=(len(tokens), len(found)))
+    pick = sparse.csr_matrix((np.ones(len(known), np.float32), (known, place[known])), shape=(len(tokens), len(read_tokens)))
     return (pick @ values).tocsr()
 
 
-def _same_token(tokens: pd.DataFrame, found: pd.DataFrame) -> np.ndarray:
-    """Row of `found` with the same unit, start and end; -1 where there is none. [token]"""
+def _same_token(tokens: pd.DataFrame, read_tokens: pd.DataFrame) -> np.ndarray:
+    """Row of `read_tokens` with the same unit, start and end; -1 where there is none. [token]"""
     key = ["unit", "start", "end"]
-    rows = found.assign(row=np.arange(len(found))).drop_duplicates(key)
+    rows = read_tokens.assign(row=np.arange(len(read_tokens))).drop_duplicates(key)
     return tokens[key].merge(rows, on=key, how="left")["row"].fillna(-1).to_numpy(dtype=int)
 
 
-def _middle_token(tokens: pd.DataFrame, found: pd.DataFrame) -> np.ndarray:
-    """Last row of `found` that holds the middle base; -1 where there is none. [token]"""
-    span = int(max(found["end"].max(), tokens["end"].max() if len(tokens) else 0)) + 1
-    order = np.lexsort((found["start"], found["unit"]))
-    start = (found["unit"].to_numpy(dtype=np.int64) * span + found["start"].to_numpy())[order]
-    end = (found["unit"].to_numpy(dtype=np.int64) * span + found["end"].to_numpy())[order]
+def _middle_token(tokens: pd.DataFrame, read_tokens: pd.DataFrame) -> np.ndarray:
+    """Last row of `read_tokens` that holds the middle base; -1 where there is none. [token]"""
+    span = int(max(read_tokens["end"].max(), tokens["end"].max() if len(tokens) else 0)) + 1
+    order = np.lexsort((read_tokens["start"], read_tokens["unit"]))
+    start = (read_tokens["unit"].to_numpy(dtype=np.int64) * span + read_tokens["start"].to_numpy())[order]
+    end = (read_tokens["unit"].to_numpy(dtype=np.int64) * span + read_tokens["end"].to_numpy())[order]
     middle = tokens["unit"].to_numpy(dtype=np.int64) * span + (tokens["start"].to_numpy() + tokens["end"].to_numpy()) // 2
     at = np.searchsorted(start, middle, side="right") - 1
     return np.where((at >= 0) & (end[np.maximum(at, 0)] > middle), order[np.maximum(at, 0)], -1)

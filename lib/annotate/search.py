@@ -84,8 +84,8 @@ def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.
             )
             read.append(reading.pairs.assign(method=method, kind=kind, n_tests=reading.n_tests))
             best.append(ladder.best_pairs(reading, screened, latents["test"], known["test"]).assign(method=method, kind=kind))
-    found = [pd.concat(tables, ignore_index=True) for tables in (read, best)]
-    return tuple(table.assign(claimed=association.claimed(table) & (table["f1"] > ground.f1_floor)) for table in found)
+    joined = [pd.concat(tables, ignore_index=True) for tables in (read, best)]
+    return tuple(table.assign(claimed=association.claimed(table) & (table["f1"] > ground.f1_floor)) for table in joined)
 
 
 # ---- what figures need of single pairs --------------------------------------------------------------------------
@@ -107,12 +107,12 @@ def f1_intervals(
     for i, pair in enumerate(best.itertuples()):
         on = columns[:, [pair.latent]].toarray().ravel() > np.float32(pair.threshold) * np.float32(pair.largest)
         row = row_of[pair.concept]
-        mine = instances[np.flatnonzero(concepts.concept_of == row)]
-        home = code[mine.indices[mine.indptr[:-1]]]  # the window of an instance's first token
+        of_concept = instances[np.flatnonzero(concepts.concept_of == row)]
+        home = code[of_concept.indices[of_concept.indptr[:-1]]]  # the window of an instance's first token
         counts = [np.bincount(where, weights, len(windows)) for where, weights in (
-            (code, on), (code, on & (tokens[:, [row]].toarray().ravel() > 0)), (home, None), (home, mine @ on > 0))]  # fmt: skip
-        fired, hits, total, found = (pick @ count.astype(np.float32) for count in counts)
-        drawn = pairs.harmonic(hits / np.maximum(fired, 1), found / np.maximum(total, 1))
+            (code, on), (code, on & (tokens[:, [row]].toarray().ravel() > 0)), (home, None), (home, of_concept @ on > 0))]  # fmt: skip
+        fired, hits, total, hit_instances = (pick @ count.astype(np.float32) for count in counts)
+        drawn = pairs.harmonic(hits / np.maximum(fired, 1), hit_instances / np.maximum(total, 1))
         low[i], high[i] = np.quantile(drawn, [0.025, 0.975])
     return best.assign(low=low, high=high)
 
@@ -130,9 +130,9 @@ def precision_recall(best: pd.DataFrame, latents: sparse.csr_matrix, concepts: C
         value = columns[:, [pair.latent]].toarray().ravel()
         row = row_of[pair.concept]
         inside = tokens[:, [row]].toarray().ravel() > 0
-        mine = instances[np.flatnonzero(concepts.concept_of == row)].tocoo()
-        peak = np.zeros(mine.shape[0], np.float32)
-        np.maximum.at(peak, mine.row, value[mine.col])
+        of_concept = instances[np.flatnonzero(concepts.concept_of == row)].tocoo()
+        peak = np.zeros(of_concept.shape[0], np.float32)
+        np.maximum.at(peak, of_concept.row, value[of_concept.col])
         for kept in np.linspace(1 / n_levels, 1, n_levels):
             if not (value > 0).any():
                 break

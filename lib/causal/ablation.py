@@ -33,11 +33,11 @@ def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np
     reference_unit = reference.loc[units.set_index("unit")["window"].loc[np.arange(n_units)]].to_numpy()
     out = np.empty(len(unit), dtype=np.int64)
     for u in range(n_units):
-        mine = slice(first[u], first[u + 1])
+        rows = slice(first[u], first[u + 1])
         r = reference_unit[u]
         theirs = ref_start[first[r] : first[r + 1]]
-        place = np.searchsorted(theirs, ref_start[mine], side="right") - 1
-        out[mine] = first[r] + np.clip(place, 0, len(theirs) - 1)
+        place = np.searchsorted(theirs, ref_start[rows], side="right") - 1
+        out[rows] = first[r] + np.clip(place, 0, len(theirs) - 1)
     return out
 
 

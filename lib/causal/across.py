@@ -73,14 +73,14 @@ def across_layers(
     }
     for site, latents in asked.items():
         for other in (name for name in profiles if name != site):
-            found = correlation(columns[site], columns[other])
-            best = found.max(1)
+            correlations = correlation(columns[site], columns[other])
+            best = correlations.max(1)
             moves = _moments(columns[site].astype(np.float64))[1] > 0
             free = np.setdiff1d(np.flatnonzero(moves), latents)
             for latent in latents:
                 peers = best[_nearest(rates[site], latent, free, n_peers)]
                 null = correlation(_shuffles(columns[site][:, [latent]], n, rng), columns[other]).max(1)
-                partner = int(found[latent].argmax())
+                partner = int(correlations[latent].argmax())
                 rows.append({
                     "site": site, "latent": int(latent), "delta": deltas[site][latent], "other_site": other,
                     "partner": partner, "correlation": best[latent], "partner_delta": deltas[other][partner],
@@ -175,19 +175,19 @@ def across_models(
     row, column = linear_sum_assignment(fit, maximize=True)
     good = fit[row, column] >= POOR
     row, column = row[good], column[good]
-    found, n_least = test[row, column], min(test.shape)
+    correlations, n_least = test[row, column], min(test.shape)
     rng = np.random.default_rng(seed)
     random = np.stack([test[row, rng.permutation(column)] for _ in range(n_random)])
     many = test[np.arange(len(fit)), fit.argmax(1)]
     share_many = float((many >= SAME).mean())
     summary = {"n_a": len(live_a), "n_b": len(live_b), "n_pairs": len(row), "share_many": share_many}
     if len(row):
-        summary |= _beside_null("mean", found.mean(), random.mean(1))
-        summary |= _beside_null("share", (found >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)
+        summary |= _beside_null("mean", correlations.mean(), random.mean(1))
+        summary |= _beside_null("share", (correlations >= SAME).sum() / n_least, (random >= SAME).sum(1) / n_least)
     else:
         summary |= UNPAIRED
     pairs = pd.DataFrame(
-        {"a": live_a[row], "b": live_b[column], "fitted": fit[row, column], "correlation": found}
+        {"a": live_a[row], "b": live_b[column], "fitted": fit[row, column], "correlation": correlations}
     )
     return pairs, summary
 

@@ -51,8 +51,8 @@ class WindowScore:
 def score_each(scorers: Sequence[WindowScore], texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """Scores of each list of texts under its own scorer, all in common batches: [text] float64 a list."""
     first, W = _shared(scorers, texts)
-    x = pooled(first.adapter, first.site, [text for mine in texts for text in mine], first.token_budget)
-    parts = x.split([len(mine) for mine in texts])
+    x = pooled(first.adapter, first.site, [text for group in texts for text in group], first.token_budget)
+    parts = x.split([len(group) for group in texts])
     return [(part.double() @ w.double()).numpy() for part, w in zip(parts, W, strict=True)]
 
 

@@ -122,15 +122,15 @@ def seqlets(
     inside, known = site_mask(windows, sites, attributions), common_letters(attributions)
     rows = []
     for a in attributions:
-        found, masks = call_seqlets(a.values, known), []
-        for s in found.itertuples():
+        spans, masks = call_seqlets(a.values, known), []
+        for s in spans.itertuples():
             mask = inside[s.window][known[s.window]]
             masks.append(_rolled(mask)[:, s.start : s.end].mean(1) >= 0.5)
         share = float(np.mean([m[0] for m in masks])) if masks else np.nan
         rows.append({
-            "method": a.method, "seqlets": len(found), "seqlet_windows": len(_readable(a.values, known)),
-            "seqlet_bases": float((found.end - found.start).median()), "seqlet_share": share,
-            **{f"seqlet_{k}": v for k, v in _null_by_window(masks, found.window.to_numpy(), share, n_null, seed).items()},
+            "method": a.method, "seqlets": len(spans), "seqlet_windows": len(_readable(a.values, known)),
+            "seqlet_bases": float((spans.end - spans.start).median()), "seqlet_share": share,
+            **{f"seqlet_{k}": v for k, v in _null_by_window(masks, spans.window.to_numpy(), share, n_null, seed).items()},
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -157,8 +157,8 @@ def call_seqlets(values: np.ndarray, known: np.ndarray) -> pd.DataFrame:
     if not len(rows):
         return empty
     X = np.abs(np.stack([values[row][known[row]] for row in rows]))
-    found = recursive_seqlets(torch.from_numpy(X / X.mean(1, keepdims=True)), threshold=SEQLET_P)
-    return found.assign(window=rows[found["example_idx"].to_numpy(dtype=int)])[
+    spans = recursive_seqlets(torch.from_numpy(X / X.mean(1, keepdims=True)), threshold=SEQLET_P)
+    return spans.assign(window=rows[spans["example_idx"].to_numpy(dtype=int)])[
         list(empty.columns)
     ].reset_index(drop=True)
 

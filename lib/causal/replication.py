@@ -84,12 +84,12 @@ def with_effect(
     asked = np.asarray(asked, dtype=int)
     _check_seeds(deltas, lows, matches, null)
     rng, own, enough = np.random.default_rng(seed), deltas[0][asked], ceil(2 * len(deltas) / 3)
-    own_found = (lows[0][asked] > 0).astype(int)
-    n_matched, n_found, by_deal = np.zeros(len(asked), int), own_found.copy(), np.tile(own_found, (n, 1))
+    in_own = (lows[0][asked] > 0).astype(int)
+    n_matched, n_found, by_deal = np.zeros(len(asked), int), in_own.copy(), np.tile(in_own, (n, 1))
     for delta, low, match in zip(deltas[1:], lows[1:], matches, strict=True):
         partner, has = match[0], match[1] >= stability.SHARED
         n_matched += has[asked]
-        n_found += _found(asked, own, delta, low, match, ratio)
+        n_found += _recovered(asked, own, delta, low, match, ratio)
         if has.any():
             dealt = rng.choice(partner[has], (n, len(asked)))
             by_deal += has[asked] & _same_effect(own, delta[dealt], low[dealt], ratio)
@@ -98,8 +98,8 @@ def with_effect(
         "n_found": n_found, "replicated": n_found >= enough, "null_dealt": (by_deal >= enough).mean(0),
     })  # fmt: skip
     if null:
-        parts = [_found(asked, own, *part, ratio) for part in zip(deltas[1:], lows[1:], null, strict=True)]
-        table["null_permuted"] = own_found + np.sum(parts, axis=0) >= enough
+        parts = [_recovered(asked, own, *part, ratio) for part in zip(deltas[1:], lows[1:], null, strict=True)]
+        table["null_permuted"] = in_own + np.sum(parts, axis=0) >= enough
     return table
 
 
@@ -121,7 +121,7 @@ def _check_seeds(deltas, lows, matches, null) -> None:
             )
 
 
-def _found(
+def _recovered(
     asked: np.ndarray, own: np.ndarray, delta: np.ndarray, low: np.ndarray, match: Match, ratio
 ) -> np.ndarray:
     """Which asked latents have a partner in one further seed, with their effect: [asked] bool."""

@@ -85,10 +85,10 @@ def directions(
         raise ValueError(f"{n_controls} controls: wanted fewer than the {d_sae} latents whose rows they take")
     others = torch.randperm(d_sae - 1, generator=generator)[:n_controls]
     others = others + (others >= latent)
-    found = {("latent", 0): sae.W_dec[latent]}
-    found |= {("random", n): v for n, v in enumerate(torch.randn(n_controls, d, generator=generator))}
-    found |= {("shuffled decoder", n): sae.W_dec[i] for n, i in enumerate(others)}
-    return {name: v / v.norm() for name, v in found.items()}
+    vectors = {("latent", 0): sae.W_dec[latent]}
+    vectors |= {("random", n): v for n, v in enumerate(torch.randn(n_controls, d, generator=generator))}
+    vectors |= {("shuffled decoder", n): sae.W_dec[i] for n, i in enumerate(others)}
+    return {name: v / v.norm() for name, v in vectors.items()}
 
 
 def respond(
@@ -138,7 +138,7 @@ def against_controls(response: pd.DataFrame) -> pd.DataFrame:
     """Steepest |slope| of each latent and of its controls: one row a latent with latent, controls and over, whether it is
     steeper than them all; a latent without a slope in range is not. response: from `summarise`."""
     steep = response.assign(size=response["slope"].abs(), own=response["direction"] == "latent")
-    own, rest = (steep[steep["own"] == mine].groupby("latent")["size"].max() for mine in (True, False))
+    own, rest = (steep[steep["own"] == is_own].groupby("latent")["size"].max() for is_own in (True, False))
     table = pd.DataFrame({"size": own, "controls": rest.reindex(own.index)}).reset_index()
     return table.assign(over=table["size"] > table["controls"])
 

@@ -26,11 +26,11 @@ class Unknown(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong. file, record: where; found, wanted: what; change: the parameter to change and its line."""
+    """One thing wrong. file, record: where; actual, wanted: what; change: the parameter to change and its line."""
 
     file: str
     record: str
-    found: str
+    actual: str
     wanted: str
     change: str
 
@@ -66,9 +66,9 @@ class Study:
         """The params file of a stage."""
         return io.ROOT / "params" / self.name / f"{stage}.yaml"
 
-    def fault(self, stage: str, name: str, found: str, wanted: str, file: str = "", record: str = "") -> None:
+    def fault(self, stage: str, name: str, actual: str, wanted: str, file: str = "", record: str = "") -> None:
         """Note a fault that a change of this parameter (or of the file it names) repairs; once."""
-        row = Fault(file or params.short(self.file(stage)), record, found, wanted, self.place(stage, name))
+        row = Fault(file or params.short(self.file(stage)), record, actual, wanted, self.place(stage, name))
         if row not in self.faults:
             self.faults.append(row)
 
@@ -123,8 +123,8 @@ class Study:
         except FileNotFoundError as error:
             entry = self.entries[stage].get(name)
             cut = f" (YAML left out what follows in that line: {entry.comment!r})" if entry and entry.comment else ""
-            found = str(error).removeprefix(f"{text}: ")
-            self.fault(stage, name, f"{found}{cut}", "a file or folder that exists", file=text)
+            message = str(error).removeprefix(f"{text}: ")
+            self.fault(stage, name, f"{message}{cut}", "a file or folder that exists", file=text)
             raise Unknown from None
 
     @contextmanager
@@ -137,17 +137,17 @@ class Study:
             raise Unknown from None
 
     def refusal(self, stage: str, name: str, message: str, file: str | Path = "") -> None:
-        """Note what a reader said. A message `…, line 3: found; wanted …` gives file, record, found and wanted."""
+        """Note what a reader said. A message `…, line 3: found; wanted …` gives file, record, actual and wanted."""
         text = " ".join(message.split())
         record = re.search(r"line \d+|record \S+|\S+:\d+(?:-\d+)?(?=[: ])", text)
-        found, wanted = _halves(re.sub(rf"^{re.escape(str(file))}(?=[:,\s])[:,\s]*", "", text) if file else text)
-        self.fault(stage, name, found, wanted, file=params.short(Path(file)) if file else "", record=record[0] if record else "")
+        actual, wanted = _halves(re.sub(rf"^{re.escape(str(file))}(?=[:,\s])[:,\s]*", "", text) if file else text)
+        self.fault(stage, name, actual, wanted, file=params.short(Path(file)) if file else "", record=record[0] if record else "")
 
 
 def _halves(text: str) -> tuple[str, str]:
     """A message cut at its last "wanted"."""
-    found, word, wanted = text.rpartition("wanted ")
-    return (found.rstrip(" ,;:("), wanted.rstrip(")")) if word and found.strip() else (text, "input that can be read")
+    actual, word, wanted = text.rpartition("wanted ")
+    return (actual.rstrip(" ,;:("), wanted.rstrip(")")) if word and actual.strip() else (text, "input that can be read")
 
 
 def attempt(study: Study, one: Callable, *rest: object) -> None:
@@ -196,7 +196,7 @@ def _read_stage(study: Study, stage: str) -> None:
     for problem in problems:
         record = f"line {problem.line}" if problem.line else ""
         name = f"{problem.name} ({params.short(file)}, line {problem.line})"
-        study.faults.append(Fault(params.short(file), record, f"{problem.name} {problem.found}".strip(), problem.wanted, name))
+        study.faults.append(Fault(params.short(file), record, f"{problem.name} {problem.actual}".strip(), problem.wanted, name))
     study.entries[stage] = {entry.name: entry for entry in entries}
     broken = {problem.name for problem in problems}
     if "" in broken:

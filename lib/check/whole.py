@@ -62,7 +62,7 @@ def report(of: Study) -> str:
     blocks = []
     for i, fault in enumerate(of.faults, 1):
         where = ", ".join(filter(None, (fault.file, fault.record)))
-        blocks.append(f"{i}. {where}\n   found   {fault.found}\n   wanted  {fault.wanted}\n   change  {fault.change}")
+        blocks.append(f"{i}. {where}\n   found   {fault.actual}\n   wanted  {fault.wanted}\n   change  {fault.change}")
     return "\n".join(blocks)
 
 

@@ -90,14 +90,14 @@ def write_bases(
         )
         planted.write_sites(codes, drawn, motifs, rng)
         keys = ["start", "end", "motif", "strand"]
-        found = planted.chance_sites(codes, motifs).merge(
+        sites = planted.chance_sites(codes, motifs).merge(
             drawn[keys].assign(planted=True), on=keys, how="left"
         )
-        found["planted"] = found.planted.eq(True)
-        inside = np.searchsorted(own.start, found.start, side="right") - 1
+        sites["planted"] = sites.planted.eq(True)
+        inside = np.searchsorted(own.start, sites.start, side="right") - 1
         ends = own.end.to_numpy()[np.maximum(inside, 0)]
         kinds = own.kind.to_numpy()[np.maximum(inside, 0)]
-        found["element"] = np.where((inside >= 0) & (found.start < ends), kinds, "")
+        sites["element"] = np.where((inside >= 0) & (sites.start < ends), kinds, "")
         genome[contig] = codes
-        tables.append(found.assign(contig=contig))
+        tables.append(sites.assign(contig=contig))
     return genome, pd.concat(tables, ignore_index=True)

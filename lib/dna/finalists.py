@@ -68,20 +68,20 @@ def examine(
         if not len(top):
             rows.append({**picked.iloc[i].to_dict(), "n_windows": 0, "refused": "silent on these windows", "insertion_p": 1.0})
             continue
-        found = _seqlets(score, top, texts, adapter, site, sae, row.latent, seed + i)
-        ppm, refused = _logo(found, top, texts)
-        known = {"n_windows": len(top), "n_seqlets": len(found), "refused": refused, "logo": logos.consensus(ppm)}
+        seqlets = _seqlets(score, top, texts, adapter, site, sae, row.latent, seed + i)
+        ppm, refused = _logo(seqlets, top, texts)
+        known = {"n_windows": len(top), "n_seqlets": len(seqlets), "refused": refused, "logo": logos.consensus(ppm)}
         if not refused:
-            known |= _match(ppm, len(found), row.family, motifs, texts, peaks, matchers, n_null, seed)
+            known |= _match(ppm, len(seqlets), row.family, motifs, texts, peaks, matchers, n_null, seed)
         word, word_from = _word(ppm, refused, row.concept, named)
         backgrounds = _backgrounds(peaks, top, texts, n_backgrounds, rng)
         known |= {"word": word, "word_from": word_from, "n_backgrounds": len(backgrounds), "peak": float(top["activation"].mean())}
         known |= _effect("insertion", logos.insertion(score, backgrounds, word, rng), seed)
-        if len(found):
-            inside = [texts[u] for u in found["unit"]]
-            known |= _effect("removal", logos.removal(score, inside, found["start"].to_numpy(), found["end"].to_numpy(), rng), seed)
+        if len(seqlets):
+            inside = [texts[u] for u in seqlets["unit"]]
+            known |= _effect("removal", logos.removal(score, inside, seqlets["start"].to_numpy(), seqlets["end"].to_numpy(), rng), seed)
         rows.append({**picked.iloc[i].to_dict(), **known})
-        drawn.append(_long(row.latent, ppm, len(found), not refused))
+        drawn.append(_long(row.latent, ppm, len(seqlets), not refused))
     table = pd.DataFrame(rows)
     if len(table):
         table["insertion_q"] = multiplicity.benjamini_hochberg(table["insertion_p"].to_numpy())
@@ -117,10 +117,12 @@ def _seqlets(score, top: pd.DataFrame, texts: list[str], adapter: Adapter, site:
     values, control = logos.mutagenesis(score, texts_in, low, high), logos.mutagenesis(score, shuffled, low_c, high_c)
     if not (values > 0).any():
         return pd.DataFrame(columns=["unit", "start", "end", "attribution"])
-    found = logos.seqlets(values, control).sort_values("attribution", ascending=False).drop_duplicates("sequence").sort_values("sequence")
-    row = found["sequence"].to_numpy(dtype=int)
-    return pd.DataFrame({"unit": np.array(units, dtype=int)[row], "start": low[row] + found["start"].to_numpy(dtype=int),
-                         "end": low[row] + found["end"].to_numpy(dtype=int), "attribution": found["attribution"].to_numpy()})  # fmt: skip
+    seqlets = logos.seqlets(values, control).sort_values("attribution", ascending=False).drop_duplicates("sequence").sort_values("sequence")
+    row = seqlets["sequence"].to_numpy(dtype=int)
+    return pd.DataFrame({
+        "unit": np.array(units, dtype=int)[row], "start": low[row] + seqlets["start"].to_numpy(dtype=int),
+        "end": low[row] + seqlets["end"].to_numpy(dtype=int), "attribution": seqlets["attribution"].to_numpy(),
+    })  # fmt: skip
 
 
 def _shuffled(texts: list[str], seed: int) -> list[str]:
@@ -128,20 +130,20 @@ def _shuffled(texts: list[str], seed: int) -> list[str]:
     return shuffle.shuffled_texts(texts, pd.DataFrame({"unit": np.arange(len(texts))}), seed)
 
 
-def _logo(found: pd.DataFrame, top: pd.DataFrame, texts: list[str]) -> tuple[np.ndarray, str]:
+def _logo(seqlets: pd.DataFrame, top: pd.DataFrame, texts: list[str]) -> tuple[np.ndarray, str]:
     """Frequencies [4, width] of the aligned seqlets, flanks trimmed, and why the gate refuses them, or ""."""
-    if not len(found):
+    if not len(seqlets):
         return np.empty((4, 0)), "no seqlet at a false discovery rate of 0.1"
     half = WIDTH // 2 + JITTER
-    middle = (found["start"].to_numpy() + found["end"].to_numpy()) // 2
-    windows = np.full((len(found), 2 * half + 1), 4, dtype=np.uint8)
-    for row, (unit, at) in enumerate(zip(found["unit"], middle, strict=True)):
+    middle = (seqlets["start"].to_numpy() + seqlets["end"].to_numpy()) // 2
+    windows = np.full((len(seqlets), 2 * half + 1), 4, dtype=np.uint8)
+    for row, (unit, at) in enumerate(zip(seqlets["unit"], middle, strict=True)):
         codes = sq.encode(texts[unit])
         low, high = max(at - half, 0), min(at + half + 1, len(codes))
         windows[row, low - at + half : high - at + half] = codes[low:high]
-    ppm, _ = logos.stack(windows, found["attribution"].to_numpy(), JITTER, starts=min(20, len(found)))
-    ppm = logos.trim(ppm, len(found))
-    return ppm, logos.refused(ppm, len(found))
+    ppm, _ = logos.stack(windows, seqlets["attribution"].to_numpy(), JITTER, starts=min(20, len(seqlets)))
+    ppm = logos.trim(ppm, len(seqlets))
+    return ppm, logos.refused(ppm, len(seqlets))
 
 
 def _match(ppm, n_sites: int, family: str, motifs, texts, peaks: pd.DataFrame, matchers: dict, n_null: int, seed: int) -> dict:
@@ -149,10 +151,10 @@ def _match(ppm, n_sites: int, family: str, motifs, texts, peaks: pd.DataFrame, m
         length = min(len(texts[u]) for u in peaks["unit"])
         codes = np.stack([sq.encode(texts[u][:length]) for u in peaks["unit"]])
         matchers[n_sites] = logos.Matcher(motifs, codes, n_sites, n_null=n_null, seed=seed)
-    found = matchers[n_sites].match(ppm)
-    agrees = bool(set(found.motif.family.split("::")) & set(family.split("::")))
-    return {"match": f"{found.motif.matrix_id} {found.motif.name}", "match_family": found.motif.family, "e_value": found.e_value,
-            "empirical": found.empirical, "match_holds": found.holds, "family_agrees": agrees}  # fmt: skip
+    match = matchers[n_sites].match(ppm)
+    agrees = bool(set(match.motif.family.split("::")) & set(family.split("::")))
+    return {"match": f"{match.motif.matrix_id} {match.motif.name}", "match_family": match.motif.family, "e_value": match.e_value,
+            "empirical": match.empirical, "match_holds": match.holds, "family_agrees": agrees}  # fmt: skip
 
 
 def _word(ppm: np.ndarray, refused: str, concept: str, named: dict[str, Motif]) -> tuple[str, str]:

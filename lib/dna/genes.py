@@ -162,20 +162,20 @@ def parts(table: pd.DataFrame) -> pd.DataFrame:
     Concepts: exon, CDS, 5' UTR, 3' UTR, splice donor, splice acceptor, each with its strand but exon. table: as of `from_bed`.
     """
     exons, cds = table[table["feature"] == "exon"], table[table["feature"] == "CDS"]
-    found = [exons.assign(concept="exon"), _stranded(cds, "CDS")]
-    found += _untranslated(exons, cds)
+    intervals = [exons.assign(concept="exon"), _stranded(cds, "CDS")]
+    intervals += _untranslated(exons, cds)
     ordered = exons.sort_values(["transcript", "start"])
     same = ordered["transcript"] == ordered["transcript"].shift()
     follows = (same & (ordered["start"] > ordered["end"].shift())).to_numpy()  # exons that touch have no intron between them
     leads = np.r_[follows[1:], False]
     left, right = ordered[follows], ordered[leads]  # exons with an intron before them, and after them, on the plus strand
     plus = {"left": left["strand"] != "-", "right": right["strand"] != "-"}
-    found += [
+    intervals += [
         _edges(right[plus["right"]], "end", DONOR, "splice donor"), _edges(left[~plus["left"]], "start", DONOR[::-1], "splice donor"),
         _edges(left[plus["left"]], "start", ACCEPTOR, "splice acceptor"),
         _edges(right[~plus["right"]], "end", ACCEPTOR[::-1], "splice acceptor"),
     ]  # fmt: skip
-    whole = pd.concat([f[["contig", "start", "end", "concept"]] for f in found], ignore_index=True)
+    whole = pd.concat([f[["contig", "start", "end", "concept"]] for f in intervals], ignore_index=True)
     family = whole["concept"].str.removesuffix(" +").str.removesuffix(" -")
     return whole.assign(family=family).drop_duplicates(ignore_index=True)
 

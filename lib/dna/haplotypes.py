@@ -93,23 +93,23 @@ def build_units(windows: pd.DataFrame, reference: Reference, genotypes: Genotype
         row = windows[twice].iloc[0]
         raise ValueError(f"window {row.window}: {row.contig}:{row.start}-{row.end} is a window already")
     people = _People(genotypes) if genotypes is not None else _Nobody()
-    found = _Found(people)
+    builder = _UnitBuilder(people)
     places = windows.itertuples(index=False)
-    unit_of = [found.in_window(place, reference.fetch(place.contig, place.start, place.end)) for place in places]
+    unit_of = [builder.in_window(place, reference.fetch(place.contig, place.start, place.end)) for place in places]
     carriers = _carriers(windows, people, np.array(unit_of))
     return UnitSet(
-        units=pd.DataFrame(found.units, columns=UNIT_COLUMNS),
-        sequences=found.sequences,
-        edits=pd.DataFrame(found.edits, columns=["unit", "variant", "pos", "ref", "alt"]),
+        units=pd.DataFrame(builder.units, columns=UNIT_COLUMNS),
+        sequences=builder.sequences,
+        edits=pd.DataFrame(builder.edits, columns=["unit", "variant", "pos", "ref", "alt"]),
         carriers=carriers,
         n_person_haplotype_windows=len(carriers),
-        n_overlapping_dropped=found.n_dropped,
-        n_clipped=found.n_clipped,
-        report=found.report(),
+        n_overlapping_dropped=builder.n_dropped,
+        n_clipped=builder.n_clipped,
+        report=builder.report(),
     )
 
 
-class _Found:
+class _UnitBuilder:
     """The units of windows, as these are gone through, and what had to be left out of them."""
 
     def __init__(self, people: _People | _Nobody):

@@ -33,10 +33,10 @@ def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif,
     for row, text in enumerate(sequences):
         codes[row, : len(text)] = sq.encode(text)
     names = {f"{m.matrix_id} {m.name}": m for m in motifs}
-    found = memelite.fimo({n: m.pwm for n, m in names.items()}, sq.one_hot(codes), threshold=p_value)
+    by_motif = memelite.fimo({n: m.pwm for n, m in names.items()}, sq.one_hot(codes), threshold=p_value)
     contig, offset = windows["contig"].to_numpy(), windows["start"].to_numpy()
     parts = []
-    for name, hits in zip(names, found, strict=True):
+    for name, hits in zip(names, by_motif, strict=True):
         row, start = hits["sequence_name"].to_numpy(int), hits["start"].to_numpy(int)
         width = names[name].width
         whole = start + width <= length[row]  # a short sequence is padded, and a flat motif would hit the padding

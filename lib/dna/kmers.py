@@ -16,19 +16,19 @@ def kmer_latents(tokens: pd.DataFrame, texts: list[str], k: int, covering: bool 
     base is used; covering: all that share a base with it. K-mers with a letter other than A C G T are left out.
     """
     row, code = [], []
-    for unit, mine in tokens.reset_index(drop=True).groupby("unit", sort=False):
+    for unit, in_unit in tokens.reset_index(drop=True).groupby("unit", sort=False):
         at = _kmer_codes(sq.encode(texts[unit]), k)  # by first base
-        low = np.maximum(mine["start"].to_numpy() - k + 1, 0)
-        high = np.minimum(mine["end"].to_numpy() - (0 if covering else k - 1), len(at))
+        low = np.maximum(in_unit["start"].to_numpy() - k + 1, 0)
+        high = np.minimum(in_unit["end"].to_numpy() - (0 if covering else k - 1), len(at))
         count = np.maximum(high - low, 0)
         first = np.repeat(low, count) + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        here, found = np.repeat(mine.index.to_numpy(), count), at[first]
-        row.append(here[found >= 0])
-        code.append(found[found >= 0])
+        here, codes = np.repeat(in_unit.index.to_numpy(), count), at[first]
+        row.append(here[codes >= 0])
+        code.append(codes[codes >= 0])
     row, code = (np.concatenate(part) if part else np.empty(0, int) for part in (row, code))
-    found = sparse.csr_matrix((np.ones(len(row), np.float32), (row, code)), shape=(len(tokens), 4**k))
-    found.data[:] = 1
-    return found
+    latents = sparse.csr_matrix((np.ones(len(row), np.float32), (row, code)), shape=(len(tokens), 4**k))
+    latents.data[:] = 1
+    return latents
 
 
 def _kmer_codes(codes: np.ndarray, k: int) -> np.ndarray:

@@ -66,11 +66,11 @@ def seqlets(values: np.ndarray, control: np.ndarray, target_fdr: float = 0.1) ->
     """
     from tangermeme.seqlet import recursive_seqlets
 
-    found = recursive_seqlets(
+    spans = recursive_seqlets(
         torch.from_numpy(np.maximum(values, 0)), threshold=0.01, X_control=torch.from_numpy(np.maximum(control, 0)), target_fdr=target_fdr
     )
     names = {"example_idx": "sequence"}
-    return found.rename(columns=names)[["sequence", "start", "end", "attribution"]].reset_index(drop=True)
+    return spans.rename(columns=names)[["sequence", "start", "end", "attribution"]].reset_index(drop=True)
 
 
 def stack(windows: np.ndarray, weight: np.ndarray, jitter: int = 5, starts: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ def stack(windows: np.ndarray, weight: np.ndarray, jitter: int = 5, starts: int 
     inner = windows.shape[1] - 2 * jitter
     views = np.stack([hot[:, s : s + inner] for s in range(2 * jitter + 1)], axis=1)  # [n, shift, inner, 4]
     tried = [_aligned(views, views[first, jitter] * 4, jitter) for first in np.argsort(-weight, kind="stable")[:starts]]
-    ppm, shift = max(tried, key=lambda found: information(found[0], len(windows)).sum())
+    ppm, shift = max(tried, key=lambda aligned: information(aligned[0], len(windows)).sum())
     return ppm, shift - jitter
 
 

@@ -55,11 +55,11 @@ def motifs_by_id(matrix_ids: list[str], release: str = RELEASE) -> list[Motif]:
     from pyjaspar import jaspardb
 
     database = jaspardb(release=release)
-    found = {m: database.fetch_motif_by_id(m) for m in matrix_ids}
-    missing = [m for m, record in found.items() if record is None]
+    records = {m: database.fetch_motif_by_id(m) for m in matrix_ids}
+    missing = [m for m, record in records.items() if record is None]
     if missing:
         raise KeyError(f"{release} has no profile {', '.join(missing)}")
-    return [_motif(found[m]) for m in matrix_ids]
+    return [_motif(records[m]) for m in matrix_ids]
 
 
 def log_odds(pwm: np.ndarray) -> np.ndarray:

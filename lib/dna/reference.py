@@ -128,11 +128,11 @@ def _check_index(path: Path, compressed: bool) -> None:
     for contig, length, offset, bases, width in contigs:
         header = text.read(end, offset - end).strip()
         if not header.startswith(b">") or b"\n" in header or header[1:].split()[:1] != [contig.encode()]:
-            there = _first_header(header)
+            first_header = _first_header(header)
             if empty := _empty_contigs(header, contig):
                 raise ValueError(f"{path}: contig {empty[0]!r} has no bases, wanted one at least; take its line out, then samtools faidx")
             raise ValueError(
-                f"{path}: after {before} comes {there}, its index says {contig!r}: "
+                f"{path}: after {before} comes {first_header}, its index says {contig!r}: "
                 "a contig twice, or an index older than the file; make it again: samtools faidx"
             )
         n_lines = (length - 1) // bases if length else 0  # before the last

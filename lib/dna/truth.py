@@ -50,11 +50,11 @@ def false_claims(read: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, 
     family_of = planted.drop_duplicates("motif").set_index("motif")["family"].to_dict()
     like = _on_sites(hits[hits["concept"].isin(motif["concept"].unique())], sites)
     rows = []
-    for (latent, family), mine in motif.groupby(["latent", "family"]):
-        def alike(true: list[str], mine: pd.DataFrame = mine) -> bool:
-            return any(like.get((concept, site), 0) >= 0.5 for concept in mine["concept"] for site in true)
+    for (latent, family), of_family in motif.groupby(["latent", "family"]):
+        def alike(true: list[str], of_family: pd.DataFrame = of_family) -> bool:
+            return any(like.get((concept, site), 0) >= 0.5 for concept in of_family["concept"] for site in true)
 
-        best, true = mine.sort_values("f1_validation").iloc[-1], near.get(latent, [])
+        best, true = of_family.sort_values("f1_validation").iloc[-1], near.get(latent, [])
         named = any(family_of[site.removeprefix("site ")[:-2]] == family for site in true)
         rows.append(
             (latent, family, best["concept"], best["f1"], "; ".join(true), not (named or alike(true)), not alike(strict.get(latent, [])))
@@ -67,7 +67,7 @@ def _sites_of(pairs_read: pd.DataFrame, names: dict[str, str]) -> dict[int, list
     """Latent -> its true sites, motifs renamed."""
     bare = profile(pairs_read["concept"]).str.removeprefix("site ")
     renamed = "site " + bare.map(lambda motif: names.get(motif, motif)) + pairs_read["concept"].str[-2:]
-    return {latent: mine.tolist() for latent, mine in renamed.groupby(pairs_read["latent"])}
+    return {latent: sites.tolist() for latent, sites in renamed.groupby(pairs_read["latent"])}
 
 
 def chance_false(read: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, n: int = 20, seed: int = 0) -> float:
@@ -87,14 +87,14 @@ def _on_sites(hits: pd.DataFrame, sites: pd.DataFrame) -> dict[tuple[str, str], 
 
     columns = ("contig", "start", "end")
     hits = hits.reset_index(drop=True)
-    found = bioframe.overlap(
+    overlaps = bioframe.overlap(
         hits, sites[[*columns, "concept"]], how="inner", cols1=columns, cols2=columns, suffixes=("", "_site"), return_index=True
     )
-    shared = found[["end", "end_site"]].min(axis=1) - found[["start", "start_site"]].max(axis=1)
-    shorter = np.minimum(found["end"] - found["start"], found["end_site"] - found["start_site"])
-    found = found[2 * shared >= shorter].drop_duplicates(["index", "concept_site"])
+    shared = overlaps[["end", "end_site"]].min(axis=1) - overlaps[["start", "start_site"]].max(axis=1)
+    shorter = np.minimum(overlaps["end"] - overlaps["start"], overlaps["end_site"] - overlaps["start_site"])
+    overlaps = overlaps[2 * shared >= shorter].drop_duplicates(["index", "concept_site"])
     total = hits["concept"].value_counts()
-    return {pair: n / total[pair[0]] for pair, n in found.groupby(["concept", "concept_site"]).size().items()}
+    return {pair: n / total[pair[0]] for pair, n in overlaps.groupby(["concept", "concept_site"]).size().items()}
 
 
 def motif_read(associations: pd.DataFrame) -> pd.Series:

@@ -177,8 +177,8 @@ def points(pathogenic: Sequence[str] = (), benign: Sequence[str] = (), alpha: fl
     """
     for name, given in (("pathogenic", pathogenic), ("benign", benign)):
         if isinstance(given, str) or (unknown := set(given) - set(STRENGTHS)):
-            found = given if isinstance(given, str) else sorted(unknown)
-            raise ValueError(f"{name} {found}: wanted a list of {', '.join(STRENGTHS)}")
+            wrong = given if isinstance(given, str) else sorted(unknown)
+            raise ValueError(f"{name} {wrong}: wanted a list of {', '.join(STRENGTHS)}")
     total = sum(STRENGTHS[s] for s in pathogenic) - sum(STRENGTHS[s] for s in benign)
     bounds = [(10, "pathogenic"), (6, "likely pathogenic"), (0, "uncertain significance"), (-6, "likely benign")]
     category = next((name for least, name in bounds if total >= least), "benign")
@@ -195,8 +195,8 @@ def candidate_thresholds(score: np.ndarray, population: np.ndarray) -> np.ndarra
 def _finite(name: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or not np.isfinite(values).all():
-        found = f"shape {values.shape}, {(~np.isfinite(values)).sum()} not finite"
-        raise ValueError(f"{name}: {found}; wanted one row of finite numbers")
+        actual = f"shape {values.shape}, {(~np.isfinite(values)).sum()} not finite"
+        raise ValueError(f"{name}: {actual}; wanted one row of finite numbers")
     return values
 
 
@@ -217,11 +217,11 @@ def _checked(
 
 def _too_few(label: np.ndarray, min_labelled: int, min_expected: float) -> str:
     n1, n0 = int(label.sum()), int((~label).sum())
-    found = f"{n1} pathogenic and {n0} benign variants"
+    actual = f"{n1} pathogenic and {n0} benign variants"
     if n1 + n0 < min_labelled or not min(n1, n0):
-        return f"{found}, wanted {min_labelled} together and some of each"
+        return f"{actual}, wanted {min_labelled} together and some of each"
     if (expected := min_labelled * min(n1, n0) / (n1 + n0)) < min_expected:
-        return f"{found}, so that a window of {min_labelled} expects {expected:.1f} of the rarer, wanted {min_expected:g}"
+        return f"{actual}, so that a window of {min_labelled} expects {expected:.1f} of the rarer, wanted {min_expected:g}"
     return ""
 
 
@@ -313,13 +313,13 @@ def _conservative(draws: np.ndarray, from_top: bool) -> np.ndarray:
     return np.where(np.isinf(bound), np.nan, sign * bound)
 
 
-def _table(wanted: pd.DataFrame, **found: np.ndarray) -> pd.DataFrame:
-    """The rows of `Calibration.table`. found: columns, each [direction, strength]; none where not calibrated."""
-    found = {"threshold": np.nan, "threshold_conservative": np.nan, "n_window": 0, "half_width": np.nan, "invalid": np.nan,
-             "status": "not calibrated"} | found  # fmt: skip
+def _table(wanted: pd.DataFrame, **columns: np.ndarray) -> pd.DataFrame:
+    """The rows of `Calibration.table`. columns: each [direction, strength]; none where not calibrated."""
+    columns = {"threshold": np.nan, "threshold_conservative": np.nan, "n_window": 0, "half_width": np.nan, "invalid": np.nan,
+               "status": "not calibrated"} | columns  # fmt: skip
     rows = pd.concat([
         wanted[["strength", "points", "likelihood_ratio"]].assign(direction=direction, code=code, level=wanted[direction])
         for direction, code in CODES.items()
     ], ignore_index=True)  # fmt: skip
     ordered = rows[["direction", "code", "strength", "points", "likelihood_ratio", "level"]]
-    return ordered.assign(**{name: np.broadcast_to(value, (2, len(wanted))).ravel() for name, value in found.items()})
+    return ordered.assign(**{name: np.broadcast_to(value, (2, len(wanted))).ravel() for name, value in columns.items()})

@@ -35,7 +35,7 @@ def separation(table: pd.DataFrame, scores: dict[str, str], n_boot: int, seed: i
     Bounds are NaN when all variants lie in one gene.
     """
     label, values = table["label"].to_numpy(), table[list(scores.values())].to_numpy().T
-    found, draws = estimates.auroc(label, values), blocked_draws(label, values, table["gene"].to_numpy(), n_boot, seed)
+    auroc, draws = estimates.auroc(label, values), blocked_draws(label, values, table["gene"].to_numpy(), n_boot, seed)
     gain = draws[:1] - draws
 
     def bounds(x: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def separation(table: pd.DataFrame, scores: dict[str, str], n_boot: int, seed: i
 
     (low, high), (gain_low, gain_high) = bounds(draws), bounds(gain)
     return pd.DataFrame({
-        "method": list(scores), "value": found, "low": low, "high": high, "gain": found[0] - found, "gain_low": gain_low,
+        "method": list(scores), "value": auroc, "low": low, "high": high, "gain": auroc[0] - auroc, "gain_low": gain_low,
         "gain_high": gain_high, "n": len(table), "n_positive": int((label == 1).sum()), "n_genes": table["gene"].nunique(),
     })  # fmt: skip
 

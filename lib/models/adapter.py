@@ -88,10 +88,10 @@ class Adapter:
             yield Site(f"mlp_out.{k}", self.d_model, f"{at}.{mlp}", "post")
 
     def site(self, name: str) -> Site:
-        found = {s.name: s for s in self.sites()}
-        if name not in found:
-            raise ValueError(f"no site {name!r}: this model has {', '.join(found)}")
-        return found[name]
+        sites = {s.name: s for s in self.sites()}
+        if name not in sites:
+            raise ValueError(f"no site {name!r}: this model has {', '.join(sites)}")
+        return sites[name]
 
     @property
     def has_head(self) -> bool:

@@ -80,13 +80,13 @@ def _gene_names(table: H5ad | InMemory, wanted: str | None) -> np.ndarray:
     seen = {}
     order = sorted(table.columns, key=lambda c: USUAL.index(c) if c in USUAL else len(USUAL))
     for name in [wanted] if wanted else order:
-        found = table.gene_column(name)
-        matches = [ENSEMBL.fullmatch(value) for value in found]
+        values = table.gene_column(name)
+        matches = [ENSEMBL.fullmatch(value) for value in values]
         known = sum(m is not None for m in matches)
-        if known and (wanted or 2 * known >= np.count_nonzero(found != "")):
+        if known and (wanted or 2 * known >= np.count_nonzero(values != "")):
             index = table.gene_column("index")
             return np.array([m[1] if m else i for m, i in zip(matches, index)], dtype=object)
-        seen[name] = found[0] if len(found) else ""
+        seen[name] = values[0] if len(values) else ""
     raise ValueError(
         f"{table.name}: no Ensembl ids (ENSG00000141510) in var {'column' if wanted else 'columns'} "
         + ", ".join(f"{name} ({first!r}, ...)" for name, first in seen.items())
@@ -106,9 +106,9 @@ def _cells(table, genes, names, column, drugs) -> Iterator[Cell]:
         block.eliminate_zeros()
         for i in range(block.shape[0]):
             part = slice(block.indptr[i], block.indptr[i + 1])
-            found, counts = (genes if merge is None else names)[block.indices[part]], block.data[part].astype(np.float32)
+            cell_genes, counts = (genes if merge is None else names)[block.indices[part]], block.data[part].astype(np.float32)
             try:
-                cell = Cell(table.cells[row], found, counts, "" if drugs is None else drugs[row])
+                cell = Cell(table.cells[row], cell_genes, counts, "" if drugs is None else drugs[row])
             except ValueError as error:
                 raise ValueError(f"{table.name}: {error}") from error
             yield cell

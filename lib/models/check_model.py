@@ -43,8 +43,8 @@ def records_for(adapter: Adapter, path: Path | None = None, seed: int = 0) -> li
     if kind == "text":
         return list(TEXTS) if path is None else _enough(path, _lines(path), "lines of text")
     random = _random_mrnas(adapter, seed) if kind == "mRNA" else _random_sequences(adapter, seed)
-    found = [] if path is None else [_readable(adapter, kind, path, *r) for r in _fasta(path)]
-    return random + found
+    from_file = [] if path is None else [_readable(adapter, kind, path, *r) for r in _fasta(path)]
+    return random + from_file
 
 
 def _enough(path: Path, records: list, what: str) -> list:
@@ -106,10 +106,10 @@ def _cut(adapter: Adapter, sequence: str) -> str:
 
 def _fasta(path: Path) -> list[tuple[str, str]]:
     """Name and upper-case bases of the first records, as far as a model is asked about. Raises ValueError."""
-    found = list(fasta.heads(path, MOST, BASES))
-    if not found or not all(sequence for _, sequence in found):
+    records = list(fasta.heads(path, MOST, BASES))
+    if not records or not all(sequence for _, sequence in records):
         raise ValueError(f"{path}: not a FASTA file, or one with an empty record")
-    return found
+    return records
 
 
 def _readable(adapter: Adapter, kind: str, path: Path, name: str, sequence: str) -> str | MRNA:

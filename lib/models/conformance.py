@@ -14,13 +14,13 @@ import pandas as pd
 from lib.models.adapter import Adapter
 from lib.models.checks import forward, sites, tokens
 from lib.models.checks.precision import relative_error_in
-from lib.models.checks.shared import Found, NotRun
+from lib.models.checks.shared import Measurement, NotRun
 
 
 class Check(NamedTuple):
     """`function(adapter, records)` holds when its value is `sign` (<=, >= or >) the bound; why: what the bound rests on."""
 
-    function: Callable[[Adapter, Sequence], Found]
+    function: Callable[[Adapter, Sequence], Measurement]
     sign: str
     bound: float
     why: str

@@ -69,12 +69,12 @@ def read_json(folder: Path, name: str) -> dict:
         raise FileNotFoundError(f"{folder}: no such model folder")
     path = wanted(folder, name)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
-    if isinstance(found, dict):
-        return found
-    raise ValueError(f"{path}: not a JSON object but {type(found).__name__}")
+    if isinstance(content, dict):
+        return content
+    raise ValueError(f"{path}: not a JSON object but {type(content).__name__}")
 
 
 def read_config(folder: Path) -> dict:
@@ -192,23 +192,23 @@ def read_pickle(path: Path) -> dict:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(f"{path}: damaged, or holds more than tensors, which could run code: {error}") from error
-    if isinstance(found, dict):
-        return found
-    raise ValueError(f"{path}: not a state dict but {type(found).__name__}")
+    if isinstance(content, dict):
+        return content
+    raise ValueError(f"{path}: not a state dict but {type(content).__name__}")
 
 
 def shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a weights file or index, by name."""
-    found = {}
+    shape_of = {}
     for file in shards(weights):
         if file.suffix == ".safetensors":
-            found |= {k: tuple(v["shape"]) for k, v in read_header(file).items() if k != "__metadata__"}
+            shape_of |= {k: tuple(v["shape"]) for k, v in read_header(file).items() if k != "__metadata__"}
         else:
-            found |= {k: tuple(v.shape) for k, v in read_pickle(file).items()}
-    return found
+            shape_of |= {k: tuple(v.shape) for k, v in read_pickle(file).items()}
+    return shape_of
 
 
 def read_tensors(weights: Path) -> dict:
@@ -226,19 +226,19 @@ def check_code(folder: Path, trust: dict[str, str]) -> dict[str, str]:
 
     trust: file name -> SHA-256. Raises ValueError naming a file that `trust` lacks, or that is not what it says.
     """
-    found = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*.py"))}
-    for name, digest in found.items():
+    digests = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*.py"))}
+    for name, digest in digests.items():
         if name not in trust:
             raise ValueError(f"{folder / name}: code that trust does not name (read it; its SHA-256 is {digest})")
         if trust[name] != digest:
             raise ValueError(f"{folder / name}: SHA-256 is {digest}, trusted was {trust[name]}")
-    if absent := sorted(set(trust) - set(found)):
-        raise ValueError(f"{folder}: no {absent[0]}, which trust names (found {', '.join(found) or 'no code'})")
+    if absent := sorted(set(trust) - set(digests)):
+        raise ValueError(f"{folder}: no {absent[0]}, which trust names (found {', '.join(digests) or 'no code'})")
     for name, entry in auto_map(folder).items():
         for reference in [entry] if isinstance(entry, str) else [e for e in entry if e]:
             if "--" in reference:
                 raise ValueError(f"{folder}: {name} takes code from another repository: {reference}")
-    return found
+    return digests
 
 
 def auto_map(folder: Path) -> dict:

@@ -259,10 +259,10 @@ def _by_column(group: h5py.Group) -> Iterator[sparse.csr_matrix]:
         rows, columns, values = [], [], []
         for low, high in spans:
             index = group["indices"][low:high]
-            mine = np.flatnonzero((index >= first) & (index < last))
-            rows.append((index[mine] - first).astype(np.int32))
-            columns.append((np.searchsorted(indptr, mine + low, side="right") - 1).astype(np.int32))
-            values.append(group["data"][low:high][mine])
+            entries = np.flatnonzero((index >= first) & (index < last))
+            rows.append((index[entries] - first).astype(np.int32))
+            columns.append((np.searchsorted(indptr, entries + low, side="right") - 1).astype(np.int32))
+            values.append(group["data"][low:high][entries])
         value, row, column = (np.concatenate(p) if p else np.zeros(0, np.int32) for p in (values, rows, columns))
         block = sparse.csr_matrix((value, (row, column)), shape=(last - first, n_columns))
         if block.nnz < len(value):  # scipy has added up what is there twice

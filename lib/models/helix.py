@@ -142,23 +142,23 @@ def read(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokeniz
 def config_of(folder: Path) -> Mamba2Config:
     """The model's settings. Raises ValueError for those that the checkpoint does not have, and this port neither."""
     files.read_config(folder)  # refuses what is not there or not JSON
-    found, _ = Mamba2Config.get_config_dict(folder, local_files_only=True)
-    pattern = found.pop("layers_block_type", None) or found.pop("layers_block_type_string", None) or ""
+    settings, _ = Mamba2Config.get_config_dict(folder, local_files_only=True)
+    pattern = settings.pop("layers_block_type", None) or settings.pop("layers_block_type_string", None) or ""
     for name in ("layers_block_type_string", "architectures", "auto_map", "model_type", "torch_dtype", "dtype"):
-        found.pop(name, None)
-    layers = found.get("num_hidden_layers")
+        settings.pop(name, None)
+    layers = settings.get("num_hidden_layers")
     wrong = {
         "layers_block_type": (pattern, f"{layers} of M, * and +", len(pattern) == layers and set(pattern) <= set(KINDS)),
-        "n_groups": (found.get("n_groups"), "1", found.get("n_groups") == 1),
-        "vocab_size": (found.get("vocab_size"), VOCABULARY, found.get("vocab_size") == VOCABULARY),
-        "hidden_act": (found.get("hidden_act", "silu"), "silu", found.get("hidden_act", "silu") == "silu"),
+        "n_groups": (settings.get("n_groups"), "1", settings.get("n_groups") == 1),
+        "vocab_size": (settings.get("vocab_size"), VOCABULARY, settings.get("vocab_size") == VOCABULARY),
+        "hidden_act": (settings.get("hidden_act", "silu"), "silu", settings.get("hidden_act", "silu") == "silu"),
     }
     for name, (value, wanted, good) in wrong.items():
         if not good:
             raise ValueError(f"{folder / 'config.json'}: {name} is {value!r}, wanted {wanted}")
     defaults = {"max_position_embeddings": CONTEXT, "num_attention_heads": 32, "num_key_value_heads": 8}
     try:
-        return Mamba2Config(**(defaults | found), layers_block_type=pattern)
+        return Mamba2Config(**(defaults | settings), layers_block_type=pattern)
     except StrictDataclassError as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
 
@@ -167,9 +167,9 @@ def _name(name: str, config: Mamba2Config) -> str:
     """The name here of a tensor of a checkpoint, saved with its head or without."""
     name = re.sub(r"^(backbone\.)?embeddings?\.", "backbone.embeddings.", name)
     name = name if name.startswith(("backbone.", "lm_head.")) else f"backbone.{name}"
-    found = re.fullmatch(r"backbone\.layers\.(\d+)\.(\w+)\.(.+)", name)
-    if not found or int(found[1]) >= config.num_hidden_layers:
+    match = re.fullmatch(r"backbone\.layers\.(\d+)\.(\w+)\.(.+)", name)
+    if not match or int(match[1]) >= config.num_hidden_layers:
         return name
-    norm = "norm" if config.layers_block_type[int(found[1])] == "*" else "pre_ff_layernorm"
-    module = {"self_attn": "mixer", "input_layernorm": norm}.get(found[2], found[2])
-    return f"backbone.layers.{found[1]}.{module}.{found[3]}"
+    norm = "norm" if config.layers_block_type[int(match[1])] == "*" else "pre_ff_layernorm"
+    module = {"self_attn": "mixer", "input_layernorm": norm}.get(match[2], match[2])
+    return f"backbone.layers.{match[1]}.{module}.{match[3]}"

@@ -216,8 +216,8 @@ def read(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, Tokeniz
 
 def config_of(folder: Path) -> HyenaConfig:
     """The model's settings. Raises ValueError for those that no public checkpoint has, and this port neither."""
-    found = files.read_config(folder)
-    config = HyenaConfig(**{f.name: found[f.name] for f in fields(HyenaConfig) if f.name in found})
+    settings = files.read_config(folder)
+    config = HyenaConfig(**{f.name: settings[f.name] for f in fields(HyenaConfig) if f.name in settings})
     for name, wanted in {"hyena_order": 2, "short_filter_order": 3, "vocab_size": len(WORDS)}.items():
         if getattr(config, name) != wanted:
             raise ValueError(f"{folder / 'config.json'}: {name} is {getattr(config, name)}, HyenaDNA has {wanted}")

@@ -65,8 +65,8 @@ def config_of(folder: Path) -> NTv2Config:
     settings = files.read_config(folder)
     settings = {k: v for k, v in settings.items() if k not in ("auto_map", "model_type", "torch_dtype", "dtype")}
     if settings.get("position_embedding_type") != "rotary":
-        found = settings.get("position_embedding_type")
-        raise ValueError(f"{folder / 'config.json'}: position_embedding_type is {found!r}, NT v2 has 'rotary'")
+        embedding_type = settings.get("position_embedding_type")
+        raise ValueError(f"{folder / 'config.json'}: position_embedding_type is {embedding_type!r}, NT v2 has 'rotary'")
     return NTv2Config(**settings)
 
 
@@ -88,14 +88,14 @@ def check_fit(config: NTv2Config, weights: Path) -> None:
     """Raise ValueError where names or shapes in the weights file are not the model's."""
     with torch.device("meta"):
         wanted = {name: tuple(x.shape) for name, x in NTv2ForMaskedLM(config).state_dict().items()}
-    found = {_present_name(name): shape for name, shape in files.shapes(weights).items()}
-    if config.tie_word_embeddings and "lm_head.decoder.weight" not in found:
+    actual = {_present_name(name): shape for name, shape in files.shapes(weights).items()}
+    if config.tie_word_embeddings and "lm_head.decoder.weight" not in actual:
         wanted.pop("lm_head.decoder.weight")
     wrong = {
-        "missing": sorted(k for k in wanted.keys() - found.keys() if not OPTIONAL.fullmatch(k)),
-        "of no use": sorted(k for k in found.keys() - wanted.keys() if not OPTIONAL.fullmatch(k)),
+        "missing": sorted(k for k in wanted.keys() - actual.keys() if not OPTIONAL.fullmatch(k)),
+        "of no use": sorted(k for k in actual.keys() - wanted.keys() if not OPTIONAL.fullmatch(k)),
         "of another shape (found, wanted)": [
-            (k, found[k], wanted[k]) for k in sorted(wanted.keys() & found.keys()) if found[k] != wanted[k]
+            (k, actual[k], wanted[k]) for k in sorted(wanted.keys() & actual.keys()) if actual[k] != wanted[k]
         ],
     }
     if any(wrong.values()):

@@ -28,9 +28,9 @@ def shuffled_texts(texts: list[str], tokens: pd.DataFrame, seed: int) -> list[st
     """
     out, stretches = list(texts), {}
     for unit in pd.unique(tokens["unit"]):
-        for found in re.finditer("[ACGT]{3,}", texts[unit]):
-            stretches.setdefault(len(found.group()), []).append((unit, found.start(), found.group()))
-    for length, mine in sorted(stretches.items()):
-        for (unit, start, _), text in zip(mine, dinucleotide_shuffled([m[2] for m in mine], seed), strict=True):
+        for stretch in re.finditer("[ACGT]{3,}", texts[unit]):
+            stretches.setdefault(len(stretch.group()), []).append((unit, stretch.start(), stretch.group()))
+    for length, same_length in sorted(stretches.items()):
+        for (unit, start, _), text in zip(same_length, dinucleotide_shuffled([m[2] for m in same_length], seed), strict=True):
             out[unit] = out[unit][:start] + text + out[unit][start + length :]
     return out

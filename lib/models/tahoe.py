@@ -256,26 +256,26 @@ def read(folder: Path, random_init: bool, seed: int) -> tuple[nn.Module, BinToke
 
 
 def _size_folder(folder: Path) -> Path:
-    found = [place for place in (folder, *(folder / size for size in SIZES)) if (place / MODEL).is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{folder}: holds {', '.join(p.name for p in found)}: give the folder of one size")
+    folders = [place for place in (folder, *(folder / size for size in SIZES)) if (place / MODEL).is_file()]
+    if len(folders) > 1:
+        raise ValueError(f"{folder}: holds {', '.join(p.name for p in folders)}: give the folder of one size")
     for name in (VOCABULARY, COLLATOR, "model.safetensors"):
-        if not (found[0] / name).is_file():
-            held = ", ".join(sorted(p.name for p in found[0].iterdir()))
+        if not (folders[0] / name).is_file():
+            held = ", ".join(sorted(p.name for p in folders[0].iterdir()))
             raise FileNotFoundError(
-                f"{found[0]}: no {name} (wanted {VOCABULARY}, {MODEL}, {COLLATOR}, model.safetensors; found {held})"
+                f"{folders[0]}: no {name} (wanted {VOCABULARY}, {MODEL}, {COLLATOR}, model.safetensors; found {held})"
             )
-    return found[0]
+    return folders[0]
 
 
 def _settings(folder: Path, name: str) -> dict:
     try:
-        found = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+        settings = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{folder / name}: not YAML: {error}") from error
-    if type(found) is not dict:
-        raise ValueError(f"{folder / name}: not a mapping but {type(found).__name__}")
-    return found
+    if type(settings) is not dict:
+        raise ValueError(f"{folder / name}: not a mapping but {type(settings).__name__}")
+    return settings
 
 
 def _config(folder: Path, model: dict, collator: dict, vocabulary: dict, shapes: dict) -> Config:
@@ -285,8 +285,8 @@ def _config(folder: Path, model: dict, collator: dict, vocabulary: dict, shapes:
         if settings.get(key) is None:
             raise ValueError(f"{folder / name}: no {key}")
     for key, (default, computed) in FIXED.items():
-        if (found := _get(model, key, default)) not in computed and not (key.endswith("heads") and found == model["n_heads"]):
-            raise ValueError(f"{folder / MODEL}: {key} is {found!r}; computed here is {computed[0]!r} only")
+        if (value := _get(model, key, default)) not in computed and not (key.endswith("heads") and value == model["n_heads"]):
+            raise ValueError(f"{folder / MODEL}: {key} is {value!r}; computed here is {computed[0]!r} only")
     if not collator.get("do_binning", True) or collator.get("log_transform", False):
         raise ValueError(f"{folder / COLLATOR}: values are not binned; computed here are bins only")
     for name in ("<cls>", "<pad>"):
@@ -314,9 +314,9 @@ def _drugs(folder: Path, collator: dict, config: Config) -> dict[str, int] | Non
     return drugs
 
 
-def _check_keys(weights: Path, wanted: dict[str, tuple], found: dict[str, tuple]) -> None:
-    missing, unexpected = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    shapes = [f"{k} {found[k]}, wanted {wanted[k]}" for k in wanted if k in found and found[k] != wanted[k]]
+def _check_keys(weights: Path, wanted: dict[str, tuple], actual: dict[str, tuple]) -> None:
+    missing, unexpected = sorted(set(wanted) - set(actual)), sorted(set(actual) - set(wanted))
+    shapes = [f"{k} {actual[k]}, wanted {wanted[k]}" for k in wanted if k in actual and actual[k] != wanted[k]]
     if missing or unexpected or shapes:
         parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         raise ValueError(f"{weights}: does not fill TahoeX1: " + "; ".join(f"{n} {p[:5]}" for n, p in parts if p))

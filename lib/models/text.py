@@ -45,13 +45,13 @@ class TextTokenizer(Tokenizer):
         """Tokens of one text, with spans in characters. Raises ValueError where the tokenizer reads another text."""
         if self.letters:
             refuse_letters(record, self.letters)
-        found = self.hub(record).encodings[0]
-        ids = np.array(found.ids, dtype=np.int32)
-        inserted = np.array(found.special_tokens_mask, dtype=bool)
-        pieces = [b"" if own else self.piece(i) for i, own in zip(found.ids, inserted)]
+        encoding = self.hub(record).encodings[0]
+        ids = np.array(encoding.ids, dtype=np.int32)
+        inserted = np.array(encoding.special_tokens_mask, dtype=bool)
+        pieces = [b"" if own else self.piece(i) for i, own in zip(encoding.ids, inserted)]
         if self.unk_token_id is not None and self.byte_of is None:
             for t in np.flatnonzero((ids == self.unk_token_id) & ~inserted):
-                pieces[t] = record[slice(*found.offsets[t])].encode()
+                pieces[t] = record[slice(*encoding.offsets[t])].encode()
         text, read = record.encode(), b"".join(pieces)
         own_space = np.array([self._own_space(p) for p in pieces])
         if self.invents and read == b" " + text:

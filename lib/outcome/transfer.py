@@ -47,10 +47,10 @@ def left_out_groups(
     unseen[kept] = probe.cross_validate(X[kept], y[kept], number[kept], grid, seed, family[kept]).score
     rows = []
     for i in mixed:
-        mine, name = number == i, names[i]
-        row = {"group": name, "n": int(mine.sum())}
-        for kind, score in (("within", nested[:, mine]), ("left_out", unseen[mine])):
-            e = estimate(y[mine], score, n_boot, seed, family[mine])
+        in_group, name = number == i, names[i]
+        row = {"group": name, "n": int(in_group.sum())}
+        for kind, score in (("within", nested[:, in_group]), ("left_out", unseen[in_group])):
+            e = estimate(y[in_group], score, n_boot, seed, family[in_group])
             row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
         rows.append(row)
     return pd.DataFrame(rows, columns=columns)
@@ -73,10 +73,10 @@ def transport(
     """
     if min(np.sum(y == 1), np.sum(y == 0)) < 2:
         return estimates.NOTHING, np.nan, False
-    there = estimate(y, log_odds, n_boot, seed, groups)
-    overlap = there.low <= inside.high and inside.low <= there.high
+    external = estimate(y, log_odds, n_boot, seed, groups)
+    overlap = external.low <= inside.high and inside.low <= external.high
     try:
         slope = calibration.platt(log_odds, y)[0]
     except ValueError:
         slope = np.nan
-    return there, slope, bool(overlap and min(there.low, inside.low) > 0.5)
+    return external, slope, bool(overlap and min(external.low, inside.low) > 0.5)

@@ -77,8 +77,8 @@ def check(
     for name, path in _public_files(Path(study_folder)):
         if _stays(name, schemas):
             continue
-        found = _check_file(name, path, ids, threshold, schemas, reference)
-        refusals += [f"{without(ids, name)}: {reason}" for reason in found]
+        reasons = _check_file(name, path, ids, threshold, schemas, reference)
+        refusals += [f"{without(ids, name)}: {reason}" for reason in reasons]
     return refusals
 
 
@@ -156,7 +156,7 @@ def _state(study_folder: Path) -> list[tuple[str, Path, int, int, int]]:
 def _check_file(
     name: str, path: Path, ids: Ids, threshold: int, schemas: dict, reference: dict
 ) -> list[str]:
-    refusals = ["its name holds a sample id"] if ids.found([name]) else []
+    refusals = ["its name holds a sample id"] if ids.count([name]) else []
     if path.is_symlink():
         return [*refusals, "is a link, wanted a file"]
     schema = _schema(name, schemas)
@@ -164,7 +164,7 @@ def _check_file(
         return [*refusals, "is not listed in schemas.yaml"]
     try:
         texts = list(texts_of(path))
-        if n := ids.found(texts):
+        if n := ids.count(texts):
             refusals.append(f"holds {n} sample id{'s' if n > 1 else ''}")
         if path.suffix == ".ipynb":  # published without its outputs
             texts = [cell["source"] for cell in nbformat.read(path, as_version=4).cells]

@@ -29,7 +29,7 @@ class Ids:
         self.parts = {s: frozenset(re.findall(r"[^\W_]+", s.lower())) for s in samples}
         self.unfit = [i for i, s in enumerate(samples) if len(s) < 3 or not re.search(r"[^\W\d_]", s)]
 
-    def found(self, texts: list[str]) -> int:
+    def count(self, texts: list[str]) -> int:
         """How many of the ids the texts hold."""
         return len(self.which(texts))
 

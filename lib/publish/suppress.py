@@ -41,8 +41,8 @@ def derivable(table: pd.DataFrame, count_columns: list[str], by: list[str],
     sums that hold blank cells, whatever the numbers are.
     """
     blank = table[count_columns].isna().to_numpy(dtype=bool).ravel()
-    found = _determined(_relations(table, count_columns, by, sums or {}), blank)
-    return pd.DataFrame(found.reshape(len(table), -1), index=table.index, columns=count_columns)
+    determined = _determined(_relations(table, count_columns, by, sums or {}), blank)
+    return pd.DataFrame(determined.reshape(len(table), -1), index=table.index, columns=count_columns)
 
 
 def _relations(

@@ -33,10 +33,10 @@ def download(address: str, path: Path, n_bytes: int | None = None) -> None:
     if not part.is_file():
         raise OSError(f"{address}: nothing came")
     if n_bytes is not None and part.stat().st_size != n_bytes:
-        found = part.stat().st_size
+        size = part.stat().st_size
         part.unlink()
         mark.unlink(missing_ok=True)
-        raise ValueError(f"{address}: {found:,} bytes, wanted {n_bytes:,}; nothing was kept")
+        raise ValueError(f"{address}: {size:,} bytes, wanted {n_bytes:,}; nothing was kept")
     os.replace(part, path)
     mark.unlink(missing_ok=True)
 

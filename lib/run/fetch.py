@@ -125,20 +125,20 @@ def fetch(source: Source, folder: Path, dry: bool = False) -> Row:
         return Row("missing", source.file, f"{source.address or source.hub} has it ({source.release}; {source.licence})")
     path.parent.mkdir(parents=True, exist_ok=True)
     revision = _make(source, path, wanted, known.get(source.name, {}).get("revision"))
-    found = _hash(path)
+    digest = _hash(path)
     entry = {"file": source.file, "from": source.address or source.hub, "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
-             "bytes": _size(path), "sha256": found, "release": source.release, "licence": source.licence}  # fmt: skip
+             "bytes": _size(path), "sha256": digest, "release": source.release, "licence": source.licence}  # fmt: skip
     entry |= {"revision": revision} if revision else {}
     durable.atomic_write(book, json.dumps(known | {source.name: entry}, indent=2) + "\n")
     trust = "as wanted" if wanted else f"no hash was known: trusted at first use, and held to it by {LOCK}"
-    return Row("fetched", source.file, f"{_size(path):,} bytes, sha256 {found} ({trust})")
+    return Row("fetched", source.file, f"{_size(path):,} bytes, sha256 {digest} ({trust})")
 
 
 def _verified(path: Path, wanted: str | None, source: Source) -> str:
     if wanted is None:
         return "not verified: the manifest has no hash, and it was not fetched by this command"
-    if (found := _hash(path)) != wanted:
-        raise ValueError(f"{path}: sha256 {found}, wanted {wanted} ({source.release}): move it away to fetch it anew")
+    if (digest := _hash(path)) != wanted:
+        raise ValueError(f"{path}: sha256 {digest}, wanted {wanted} ({source.release}): move it away to fetch it anew")
     return "sha256 as wanted"
 
 
@@ -155,9 +155,9 @@ def _make(source: Source, path: Path, wanted: str | None, revision: str | None) 
             recast.bgzip_fasta(new)
         if source.rewrite:
             recast.rewrite(source.rewrite, new)
-    if wanted and (found := sha256(new)) != wanted:
+    if wanted and (digest := sha256(new)) != wanted:
         new.unlink()
-        raise ValueError(f"{source.address}: sha256 {found}, wanted {wanted}: not the file of {source.release}; nothing was kept")
+        raise ValueError(f"{source.address}: sha256 {digest}, wanted {wanted}: not the file of {source.release}; nothing was kept")
     for index in (".fai", ".gzi", ".tbi"):  # before the file itself, whose presence means that all is there
         if (made := new.with_name(new.name + index)).is_file():
             os.replace(made, path.with_name(path.name + index))
@@ -185,8 +185,8 @@ def _from_hub(source: Source, path: Path, wanted: str | None, revision: str | No
         revision = huggingface_hub.HfApi().model_info(source.hub).sha
     new = path.with_name(f".{path.name}.new")
     files.fetch(source.hub, revision, into=new)
-    if wanted and (found := _hash(new)) != wanted:
-        raise ValueError(f"{source.hub} at {revision}: weights' sha256 {found}, wanted {wanted}: left in {new}")
+    if wanted and (digest := _hash(new)) != wanted:
+        raise ValueError(f"{source.hub} at {revision}: weights' sha256 {digest}, wanted {wanted}: left in {new}")
     shutil.rmtree(new / ".cache", ignore_errors=True)
     os.replace(new, path)
     return revision

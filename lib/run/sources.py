@@ -39,7 +39,7 @@ def read_sources(path: Path | None = None) -> dict[str, Source]:
     """
     path = path or io.ROOT / "params" / "sources.yaml"
     known = {f.name for f in fields(Source)}
-    found = {}
+    sources = {}
     for name, entry in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         where = f"{path}, {name}"
         if wrong := sorted(set(entry) - known):
@@ -55,8 +55,8 @@ def read_sources(path: Path | None = None) -> dict[str, Source]:
             raise ValueError(f"{where}: rewrite {entry['rewrite']!r}, wanted one of {', '.join(REWRITES)}")
         if Path(entry["file"]).is_absolute() or ".." in Path(entry["file"]).parts:
             raise ValueError(f"{where}: file {entry['file']!r} is not below the data folder")
-        found[name] = Source(name, **entry)
-    return found
+        sources[name] = Source(name, **entry)
+    return sources
 
 
 def _is_hex(text: object, digits: int) -> bool:

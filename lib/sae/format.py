@@ -78,17 +78,17 @@ def read_saelens(folder: Path) -> SAE:
     Raises FileNotFoundError where a file is missing, and ValueError for a folder from before SAELens 6, an
     architecture with no counterpart here, normalised activations, or a damaged file.
     """
-    found = _read_config(folder)
-    config, metadata = _config(found, folder), part(found, "metadata", folder)
-    version = str(metadata.get("sae_lens_version") or found.get("sae_lens_version") or 0)
+    settings = _read_config(folder)
+    config, metadata = _config(settings, folder), part(settings, "metadata", folder)
+    version = str(metadata.get("sae_lens_version") or settings.get("sae_lens_version") or 0)
     if not (major := version.split(".")[0]).isdecimal() or int(major) < 6:
         raise ValueError(f"{folder}: written before SAELens 6; load and save it once with SAELens {VERSION}")
-    if (normalised := found.get("normalize_activations", "none")) != "none":
+    if (normalised := settings.get("normalize_activations", "none")) != "none":
         raise ValueError(
             f"{folder}: normalize_activations is {normalised!r}, wanted 'none': fold it into the weights first"
         )
-    centred = found.get("apply_b_dec_to_input", True)
-    rescaled = found.get("rescale_acts_by_decoder_norm", False)
+    centred = settings.get("apply_b_dec_to_input", True)
+    rescaled = settings.get("rescale_acts_by_decoder_norm", False)
     return canonical(config, _read_tensors(folder, config.architecture), folder, centred, rescaled)
 
 
@@ -148,10 +148,10 @@ def training_name(theirs: str | None, architecture: str) -> str:
     return ours if ours in ARCHITECTURES and ours != architecture else ""
 
 
-def check_names(found, wanted, where) -> None:
+def check_names(actual, wanted, where) -> None:
     """Raises ValueError when tensors are missing, or when some are there that would go unread."""
-    if set(found) != set(wanted):
-        raise ValueError(f"{where}: holds {', '.join(sorted(found))}; wanted {', '.join(sorted(wanted))}")
+    if set(actual) != set(wanted):
+        raise ValueError(f"{where}: holds {', '.join(sorted(actual))}; wanted {', '.join(sorted(wanted))}")
 
 
 def read_json(path: Path) -> dict:

@@ -118,8 +118,8 @@ def kth_largest(pre: np.ndarray, k: int, members: int) -> np.ndarray:
     out = np.zeros(members, pre.dtype)
     for m in range(members):
         if pre.dtype != np.float32:
-            mine = pre[m::members].ravel()
-            positive = mine[mine > 0]
+            values = pre[m::members].ravel()
+            positive = values[values > 0]
             if len(positive) >= k:
                 out[m] = np.partition(positive, -k)[-k]
             continue
@@ -152,12 +152,12 @@ def decode(indptr: np.ndarray, latent: np.ndarray, value: np.ndarray, W: np.ndar
     rows, members = len(indptr) - 1, len(b)
     out = np.empty((rows, W.shape[1]), W.dtype)
     for r in numba.prange(rows):
-        mine = out[r]
-        mine[:] = b[r % members]
+        total = out[r]
+        total[:] = b[r % members]
         for e in range(indptr[r], indptr[r + 1]):
             v, w = value[e], W[latent[e]]
-            for d in range(len(mine)):
-                mine[d] += v * w[d]
+            for d in range(len(total)):
+                total[d] += v * w[d]
     return out
 
 
@@ -198,12 +198,12 @@ def gather(start: np.ndarray, row: np.ndarray, entry: np.ndarray, value: np.ndar
     n, width = len(start) - 1, A.shape[1]
     out = np.empty((n, width), A.dtype)
     for j in numba.prange(n):
-        mine = out[j]
-        mine[:] = 0
+        total = out[j]
+        total[:] = 0
         for i in range(start[j], start[j + 1]):
             v, a = value[entry[i]], A[row[i] // shared]
             for d in range(width):
-                mine[d] += v * a[d]
+                total[d] += v * a[d]
     return out
 
 

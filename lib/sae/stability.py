@@ -54,8 +54,8 @@ def match(a: Tensor, b: Tensor, absolute: bool = False, dense: int | None = None
     if max(len(a), len(b)) > (DENSE if dense is None else dense):
         row, column, value = match_sparse(*candidates(a, b, absolute), len(a), len(b), FLOOR)
     else:
-        found = (_unit(a) @ _unit(b).T).cpu()
-        cost = (found.abs_() if absolute else found).neg_().numpy()
+        cosines = (_unit(a) @ _unit(b).T).cpu()
+        cost = (cosines.abs_() if absolute else cosines).neg_().numpy()
         row, column = linear_sum_assignment(cost)
         value = -cost[row, column]
     partner[row], cosine[row] = column, value
@@ -74,7 +74,7 @@ def candidates(a: Tensor, b: Tensor, absolute: bool = False) -> tuple[np.ndarray
     room = own.new_empty(min(size, len(own)), other.shape[1])
     flags = torch.empty_like(room, dtype=torch.bool)
     most = min(CANDIDATES, other.shape[1]) * len(own)
-    found = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
+    pairs = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
     for s in range(0, len(own), size):
         rows = own[s : s + size]
         cosine, above = room[: len(rows)], flags[: len(rows)]
@@ -82,10 +82,10 @@ def candidates(a: Tensor, b: Tensor, absolute: bool = False) -> tuple[np.ndarray
         torch.gt(cosine.abs_() if absolute else cosine, FLOOR, out=above)
         row, column = _at_most(above, cosine)
         part = slice(n, n + len(row))
-        for kept, new in zip(found, (row + s, column, cosine[row, column]), strict=True):
+        for kept, new in zip(pairs, (row + s, column, cosine[row, column]), strict=True):
             kept[part] = new.cpu().numpy()
         n = part.stop
-    return tuple(kept[:n] for kept in found)
+    return tuple(kept[:n] for kept in pairs)
 
 
 def _at_most(above: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,10 +157,10 @@ def seed_stability(
         )
     live_a, live_b = _live(a, frequency_a), _live(b, frequency_b)
     own, other = _directions(a, live_a), _directions(b, live_b)
-    found = _summary(_table(live_a, live_b, own, other), len(live_b))
+    observed = _summary(_table(live_a, live_b, own, other), len(live_b))
     null = _summary(_table(live_a, live_b, own, permute(*other, seed=seed)), len(live_b))
     null = null[["n", "cosine", "shared"]].add_prefix("null_")
-    return pd.concat([found, null], axis=1)
+    return pd.concat([observed, null], axis=1)
 
 
 def pairwise_stability(
@@ -222,8 +222,8 @@ def _directions(sae: SAE, live: np.ndarray) -> tuple[Tensor, Tensor]:
 def _table(live_a: np.ndarray, live_b: np.ndarray, own: tuple, other: tuple) -> pd.DataFrame:
     """The columns of `match_latents` from (decoder, encoder) directions [n_a, d_in] and [n_b, d_in]."""
     columns = {"latent": live_a}
-    for kind, mine, theirs in zip(("decoder", "encoder"), own, other, strict=True):
-        partner, cosine = match(mine, theirs)
+    for kind, a, b in zip(("decoder", "encoder"), own, other, strict=True):
+        partner, cosine = match(a, b)
         columns[f"{kind}_partner"] = np.where(partner < 0, -1, live_b[partner])
         columns[f"{kind}_cosine"] = cosine
     table = pd.DataFrame(columns)

@@ -158,8 +158,8 @@ class Stack(nn.Module):
         if self.dec.device.type == "cpu":
             least = torch.from_numpy(kernels.kth_largest(rows.numpy(), kept, len(self.runs)))
         else:
-            mine = pre.detach().view(len(pre), len(self.runs), self.d_sae).transpose(0, 1).reshape(len(self.runs), -1)
-            least = mine.topk(kept, dim=1).values[:, -1].clamp_min(0).to(zero.dtype)
+            by_member = pre.detach().view(len(pre), len(self.runs), self.d_sae).transpose(0, 1).reshape(len(self.runs), -1)
+            least = by_member.topk(kept, dim=1).values[:, -1].clamp_min(0).to(zero.dtype)
         if self.training:
             self.running.copy_(torch.where(self.running > 0, 0.99 * self.running + 0.01 * least, least))
         below = torch.nextafter(least, torch.full_like(least, -math.inf))
@@ -170,9 +170,9 @@ class Stack(nn.Module):
         members = len(self.runs)
         if sparse:
             rows = pre.detach().view(-1, self.d_sae).numpy()
-            found = (kernels.top_k(rows, self.k, members) if self.architecture == "topk"
-                     else kernels.above(rows, self.limits(pre).reshape(-1).numpy(), members))  # fmt: skip
-            return SparseCode(*found, members, self.d_sae)
+            entries = (kernels.top_k(rows, self.k, members) if self.architecture == "topk"
+                       else kernels.above(rows, self.limits(pre).reshape(-1).numpy(), members))  # fmt: skip
+            return SparseCode(*entries, members, self.d_sae)
         grid = pre.detach().view(len(pre), members, self.d_sae)
         if self.architecture == "topk":
             return DenseCode(_largest(grid, self.k))
@@ -260,8 +260,8 @@ class Stack(nn.Module):
         grid = pre.view(len(x), *dead.shape)
         alone = torch.where(dead, grid.detach(), 0)
         if sparse:
-            found = kernels.top_k(alone.view(-1, self.d_sae).numpy(), k, len(self.runs))
-            code = SparseCode(*found, len(self.runs), self.d_sae)
+            entries = kernels.top_k(alone.view(-1, self.d_sae).numpy(), k, len(self.runs))
+            code = SparseCode(*entries, len(self.runs), self.d_sae)
         else:
             code = DenseCode(_largest(alone, k))
         u = code.encode(x, self.encoder, self.b_enc, self.b_dec, pre).relu()

@@ -218,8 +218,8 @@ class Sweep:
 
     def _to_device(self, x: np.ndarray) -> Tensor:
         """This process' share of a batch [token, d_in], scaled."""
-        mine = np.ascontiguousarray(x[processes.rank() :: processes.world()])
-        return (torch.from_numpy(mine) * self.scale).to(self.config.device)
+        share = np.ascontiguousarray(x[processes.rank() :: processes.world()])
+        return (torch.from_numpy(share) * self.scale).to(self.config.device)
 
     def _curve(self, stack: Stack, x: Tensor, seen: dict[str, Tensor], loss: Tensor) -> pd.DataFrame:
         total = (x - x.mean(0)).square().sum()
@@ -290,12 +290,12 @@ class Sweep:
         known = {run.name: run for run in self.runs}
         self.stacks = []
         for i, part in enumerate(state["layout"]):
-            mine = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
+            stack_tensors = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
             members = [known[name] for name in part["runs"]]
-            stack = Stack(members, mine["dec"].shape[-1], self.config.auxk, self.config.bandwidth).to(self.config.device)
-            stack.load_state_dict({name: mine[name] for name in stack.state_dict()})
+            stack = Stack(members, stack_tensors["dec"].shape[-1], self.config.auxk, self.config.bandwidth).to(self.config.device)
+            stack.load_state_dict({name: stack_tensors[name] for name in stack.state_dict()})
             optimiser = Adam(stack, _rates(stack), beta1=_beta1(members[0]))
-            optimiser.load(mine, part["step_number"])
+            optimiser.load(stack_tensors, part["step_number"])
             self.stacks.append((stack, optimiser))
         self.step, self.verdicts = state["step"], state["verdicts"]
         self.rows = [pd.DataFrame(state["curve"])]

@@ -25,7 +25,7 @@ class Problem:
 
     line: int
     name: str
-    found: str
+    actual: str
     wanted: str
 
 

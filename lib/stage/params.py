@@ -128,13 +128,13 @@ def read_params(notebook: Path, file: Path) -> tuple[list[Entry], list[Problem]]
     fitting = []
     for entry in entries:
         if entry.name not in defaults:
-            found, wanted = f"no parameter of {notebook.name}", _nearest(entry.name, defaults)
+            actual, wanted = f"no parameter of {notebook.name}", _nearest(entry.name, defaults)
         else:
-            found, wanted = _misfit(entry.value, defaults[entry.name])
+            actual, wanted = _misfit(entry.value, defaults[entry.name])
             if not wanted:
-                found, wanted = _out_of_range(entry.value, allowed[entry.name], values)
+                actual, wanted = _out_of_range(entry.value, allowed[entry.name], values)
         if wanted:
-            problems.append(Problem(entry.line, entry.name, found, wanted))
+            problems.append(Problem(entry.line, entry.name, actual, wanted))
         else:
             fitting.append(entry)
     return fitting, sorted(problems, key=lambda problem: problem.line)
@@ -144,7 +144,7 @@ def sentence(file: Path, problem: Problem) -> str:
     """A problem as one sentence with its place."""
     where = f"{short(file)}, line {problem.line}" if problem.line else short(file)
     what = f"{problem.name} is" if problem.name else "found"
-    return f"{where}: {what} {problem.found}, wanted {problem.wanted}"
+    return f"{where}: {what} {problem.actual}, wanted {problem.wanted}"
 
 
 def parameter_defaults(notebook: Path) -> dict[str, Any]:
@@ -225,8 +225,8 @@ def _misfit(value: Any, default: Any) -> tuple[str, str]:
         if not isinstance(value, list):
             return f"{value!r} ({type(value).__name__})", f"a list like {list(default)!r}"
         model = next((d for d in default if isinstance(d, float)), default[0] if default else "text")
-        wrong = ((f"a list with element {i + 1} {found}", wanted)
-                 for i, (found, wanted) in enumerate(_misfit(v, model) for v in value) if wanted)
+        wrong = ((f"a list with element {i + 1} {actual}", wanted)
+                 for i, (actual, wanted) in enumerate(_misfit(v, model) for v in value) if wanted)
         return next(wrong, ("", ""))
     fits_float = type(default) is float and type(value) is int and abs(value) <= sys.float_info.max
     if type(value) is type(default) or fits_float:

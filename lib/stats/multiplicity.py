@@ -32,6 +32,6 @@ def two_stage(latent: np.ndarray, p: np.ndarray, n_latents: int, n_concepts: int
     latent, p: [pair], the pairs tested; every other has p = 1. Source: Benjamini and Hochberg 1995; Simes 1986.
     """
     q = benjamini_hochberg(p, n_latents * n_concepts)
-    by_latent = pd.Series(p).groupby(np.asarray(latent)).agg(lambda mine: simes(mine.to_numpy(), n_concepts))
+    by_latent = pd.Series(p).groupby(np.asarray(latent)).agg(lambda of_latent: simes(of_latent.to_numpy(), n_concepts))
     table = pd.DataFrame({"latent": by_latent.index, "p": by_latent.to_numpy(dtype=float)})
     return q, table.assign(q=benjamini_hochberg(table["p"].to_numpy(), n_latents))

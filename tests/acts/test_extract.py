@@ -501,10 +501,10 @@ def test_frames_are_run_one_after_the_other(tmp_path):
     t = {name: np.asarray(x) for name, x in out.tokens.items()}
     assert (np.diff(t["unit"]) >= 0).all() and out.reads["unit"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     for unit, text in enumerate(texts):
-        mine = t["unit"] == unit
-        assert list(dict.fromkeys(t["frame"][mine].tolist())) == [0, 4, 1]
+        in_unit = t["unit"] == unit
+        assert list(dict.fromkeys(t["frame"][in_unit].tolist())) == [0, 4, 1]
         for frame in (0, 4, 1):
-            rows = np.flatnonzero(mine & (t["frame"] == frame))
+            rows = np.flatnonzero(in_unit & (t["frame"] == frame))
             encoded = adapter.encode_one(text, frame=frame)
             assert t["start"][rows].tolist() == encoded.start[encoded.keep].tolist()
             assert t["index"][rows].tolist() == list(range(len(rows)))

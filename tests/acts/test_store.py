@@ -124,8 +124,8 @@ def test_further_token_columns_and_their_subset(tmp_path):
 
 def test_the_space_is_taken_when_the_store_is_made(tmp_path):
     store.create(tmp_path / "a.h5", {"embed": 256}, 4000, {})
-    found = os.stat(tmp_path / "a.h5")
-    assert found.st_blocks * 512 >= found.st_size > 4000 * 256 * 2
+    status = os.stat(tmp_path / "a.h5")
+    assert status.st_blocks * 512 >= status.st_size > 4000 * 256 * 2
 
 
 def test_writer_writes_what_a_map_does_and_refuses_what_does_not_fit(tmp_path):
@@ -158,9 +158,9 @@ def test_check_by_hand(tmp_path, pieces):
     out.acts["embed"][[4, 17]] = 0
     out.acts["embed"][4, 3] = -0.0
     out.acts["embed"][77, 2] = -65504
-    found = store.check(tmp_path / "a.h5")
-    assert found["embed"] == {"max_abs": 65504.0, "n_zero": 2}
-    assert found["resid_post.0"] == {"max_abs": float(np.abs(acts["resid_post.0"]).max()), "n_zero": 0}
+    summary = store.check(tmp_path / "a.h5")
+    assert summary["embed"] == {"max_abs": 65504.0, "n_zero": 2}
+    assert summary["resid_post.0"] == {"max_abs": float(np.abs(acts["resid_post.0"]).max()), "n_zero": 0}
     for value in (np.nan, -np.inf):
         out.acts["resid_post.0"][199, 12] = value
         with pytest.raises(ValueError, match="a.h5: resid_post.0, row 199: not finite"):

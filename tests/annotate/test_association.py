@@ -27,20 +27,20 @@ def both_halves(seed, n_latents=20, n_concepts=15, slope=0.7, planted=0.0, n=600
     halves = []
     for _ in range(2):
         where = null_tracks.track(rng, n)
-        found = null_tracks.concepts(rng, where, n_concepts, (30, 200), slope=slope)
+        laid = null_tracks.concepts(rng, where, n_concepts, (30, 200), slope=slope)
         dense = null_tracks.latents(rng, where, n_latents, (30, 200), slope=slope).toarray()
-        sites = found.instances[np.flatnonzero(found.concept_of == 0)]
+        sites = laid.instances[np.flatnonzero(laid.concept_of == 0)]
         kept = sites[np.flatnonzero(rng.random(sites.shape[0]) < planted)]
         dense[np.asarray(kept.sum(0)).ravel() > 0, 0] = 2 * dense.max()
-        halves.append((sparse.csr_matrix(dense), found, where))
+        halves.append((sparse.csr_matrix(dense), laid, where))
     return halves
 
 
 def run(halves, floor, seed=0, n_shifts=300) -> association.Reading:
-    (chosen_on, known, _), (latents, found, where) = halves
+    (chosen_on, known, _), (latents, on_test, where) = halves
     screened = association.screen(chosen_on, known)
     drawn = shifts.draw(where.block, 300, n_shifts, seed)
-    return association.read_pairs(latents, found, screened, drawn, where.strata, where.unit, floor)
+    return association.read_pairs(latents, on_test, screened, drawn, where.strata, where.unit, floor)
 
 
 def test_screen_keeps_the_best_of_all_thresholds():
@@ -72,8 +72,8 @@ def test_reading_is_frozen_and_every_number_is_a_loops():
     for row in table.itertuples():
         assert row.largest == dense[:, row.latent].max()
         on, inside = test[:, row.latent] > np.float32(row.threshold) * np.float32(row.largest), member[:, row.concept_row]
-        found = [on[i.indices].any() for i in others.instances[np.flatnonzero(others.concept_of == row.concept_row)]]
-        precision, recall = inside[on].mean() if on.any() else 0, np.mean(found)
+        hit_instances = [on[i.indices].any() for i in others.instances[np.flatnonzero(others.concept_of == row.concept_row)]]
+        precision, recall = inside[on].mean() if on.any() else 0, np.mean(hit_instances)
         assert (row.n_fired, row.hits) == (on.sum(), (on & inside).sum())
         assert row.f1 == pytest.approx(2 * precision * recall / max(precision + recall, 1e-12), abs=1e-6)
         assert row.auroc == pytest.approx(roc_auc_score(inside, test[:, row.latent]), rel=1e-6)
@@ -88,8 +88,8 @@ def test_reading_is_frozen_and_every_number_is_a_loops():
     pd.testing.assert_frame_equal(table[null.columns], null)
     np.testing.assert_allclose(table["q"], multiplicity.benjamini_hochberg(table["p"].to_numpy(), 21))
     for row in reading.latents.itertuples():
-        mine = table[table["latent"] == row.latent]
-        assert row.p == multiplicity.simes(mine["p"].to_numpy(), 3) and (mine["q_latent"] == row.q).all()
+        of_latent = table[table["latent"] == row.latent]
+        assert row.p == multiplicity.simes(of_latent["p"].to_numpy(), 3) and (of_latent["q_latent"] == row.q).all()
     np.testing.assert_allclose(reading.latents["q"], multiplicity.benjamini_hochberg(reading.latents["p"].to_numpy(), 7))
     with pytest.raises(ValueError, match="not those screened"):
         other_order = concepts.Concepts(others.table[::-1], others.tokens, others.instances, others.concept_of)
@@ -99,14 +99,14 @@ def test_reading_is_frozen_and_every_number_is_a_loops():
 def test_blocks_of_columns_read_as_one_matrix():
     """Also with a latent silent on test, and a block without a pair above the floor."""
     halves = both_halves(3, planted=0.8)
-    (first, known, where), (second, found, there) = halves
+    (first, known, where), (second, on_test, where_on_test) = halves
     second = sparse.csr_matrix(second.toarray() * (np.arange(20) != 5))
-    whole = run([(first, known, where), (second, found, there)], 0.02)
+    whole = run([(first, known, where), (second, on_test, where_on_test)], 0.02)
 
     def blocks(latents):
         return [latents[:, :1], latents[:, 1:7], latents[:, 7:7], latents[:, 7:]]
 
-    parts = run([(blocks(first), known, where), (blocks(second), found, there)], 0.02)
+    parts = run([(blocks(first), known, where), (blocks(second), on_test, where_on_test)], 0.02)
     key = ["latent", "concept_row"]
     pd.testing.assert_frame_equal(whole.pairs.sort_values(key, ignore_index=True), parts.pairs.sort_values(key, ignore_index=True))
     pd.testing.assert_frame_equal(whole.latents, parts.latents)
@@ -124,13 +124,13 @@ def test_a_planted_pair_is_found_and_nothing_else():
     perfect = 0
     for seed in range(5):
         table = run(both_halves(seed, planted=0.7), floor=0.02).pairs
-        mine = table["q"] < 0.05
-        assert table.loc[mine, ["latent", "concept_row"]].drop_duplicates().to_numpy().tolist() == [[0, 0]]
-        best = table[mine].iloc[0]
+        significant = table["q"] < 0.05
+        assert table.loc[significant, ["latent", "concept_row"]].drop_duplicates().to_numpy().tolist() == [[0, 0]]
+        best = table[significant].iloc[0]
         assert best["f1"] > 0.5 and 1 < best["or_low"] < np.inf and best["q_latent"] < 0.05
         perfect += best["odds_ratio"] == best["or_high"] == np.inf  # above its cut it fires nowhere else
         claim = association.claimed(table)
-        assert claim.sum() == 1 and claim[mine].all()
+        assert claim.sum() == 1 and claim[significant].all()
         assert not association.claimed(table, rival=pd.Series({"c0": best["f1"] - 0.04})).any()
         assert association.claimed(table, rival=pd.Series({"c0": best["f1"] - 0.06})).sum() == 1
     assert perfect
@@ -174,9 +174,9 @@ def test_hnf4_planted_under_six_mer_jitter_is_ranked_first():
     for part, seed in (("validation", 0), ("test", 1)):
         units, texts, tokens, latents[part], window[part] = planted_motif(seed)
         laid[part] = concepts.lay(tokens, intervals.motif_hits(units, texts, tuple(scanned)), "motif", "FIMO", 3)
-    known, found = concepts.shared(laid["validation"], laid["test"])
-    assert len(found.table) > 30
-    reading = run([(latents["validation"], known, None), (latents["test"], found, null_tracks.Track(
+    known, on_test = concepts.shared(laid["validation"], laid["test"])
+    assert len(on_test.table) > 30
+    reading = run([(latents["validation"], known, None), (latents["test"], on_test, null_tracks.Track(
         window["test"] // 50, window["test"], np.random.default_rng(0).random(len(window["test"]))))], 0.1)  # fmt: skip
     ranked = reading.pairs.sort_values("f1", ascending=False)
     assert "HNF4" in ranked["concept"].iloc[0] and ranked["q"].iloc[0] < 1e-6

@@ -40,9 +40,9 @@ def test_every_set_is_fishers_exact_test():
     listed, n = set(genes), len(universe)
     assert len(table) == 60 and table["p"].is_monotonic_increasing
     for row in table.itertuples():
-        mine = set(sets[row.set])
-        both = len(mine & listed)
-        want = fisher_exact([[both, len(mine) - both], [len(listed) - both, n - len(mine | listed)]], "greater")
+        members = set(sets[row.set])
+        both = len(members & listed)
+        want = fisher_exact([[both, len(members) - both], [len(listed) - both, n - len(members | listed)]], "greater")
         assert row.p == pytest.approx(want.pvalue, rel=1e-9) and row.odds_ratio == pytest.approx(want.statistic)
         assert row.or_low <= row.odds_ratio <= row.or_high
 

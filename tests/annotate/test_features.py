@@ -57,9 +57,9 @@ def test_a_plain_bed_gives_exons_and_one_with_names_gives_parts(genome, tmp_path
     assert intervals.gene_intervals(plain, genome, Counter())[["start", "end", "concept"]].to_numpy().tolist() == [[10, 30, "exon"]]
     named = tmp_path / "named.bed"
     named.write_text("c\t10\t40\tG|T|exon|1\t0\t+\nc\t100\t160\tG|T|exon|2\t0\t+\nc\t20\t130\tG|T|coding_region|\t0\t+\n")
-    found = intervals.gene_intervals(named, genome, Counter())
-    assert {"exon", "CDS +", "5' UTR +", "3' UTR +", "splice donor +", "splice acceptor +"} <= set(found["concept"])
-    coding = found[found["concept"].str.startswith("codon base")]
+    parts = intervals.gene_intervals(named, genome, Counter())
+    assert {"exon", "CDS +", "5' UTR +", "3' UTR +", "splice donor +", "splice acceptor +"} <= set(parts["concept"])
+    coding = parts[parts["concept"].str.startswith("codon base")]
     assert len(coding) == 50 and coding.loc[coding["start"] == 20, "concept"].tolist() == ["codon base 1 +"]
     gff = tmp_path / "a.gff3"
     gff.write_text("c\tx\texon\t11\t40\t.\t+\t.\tParent=T\n")
@@ -147,21 +147,21 @@ def halves(seed=0, n=3000):
 
 
 def test_the_best_unit_is_chosen_on_validation_and_read_as_the_pairs_are():
-    (first, known, _), (second, found, where) = halves()
+    (first, known, _), (second, on_test, where) = halves()
     screened = association.screen(first, known)
     drawn = shifts.draw(where.block, 100, 50, 0)
-    reading = association.read_pairs(second, found, screened, drawn, where.strata, where.unit, floor=0.05)
-    best = ladder.best_pairs(reading, screened, second, found)
+    reading = association.read_pairs(second, on_test, screened, drawn, where.strata, where.unit, floor=0.05)
+    best = ladder.best_pairs(reading, screened, second, on_test)
     assert best["concept"].tolist() == known.table["concept"].tolist() and (best["n_tests"] == 54).all()
     assert best["latent"].tolist() == screened.f1.argmax(1).tolist() and best["latent"][2] == 4
     same = best.merge(reading.pairs, on=["latent", "concept"], suffixes=("", "_read"))
     assert len(same) >= 3
     for name in ("n_fired", "precision", "recall", "f1", "auroc", "q", "or_low"):
         np.testing.assert_allclose(same[name], same[f"{name}_read"], rtol=1e-6)
-    blocks = ladder.best_pairs(reading, screened, [second[:, :3], second[:, 3:]], found)
+    blocks = ladder.best_pairs(reading, screened, [second[:, :3], second[:, 3:]], on_test)
     pd.testing.assert_frame_equal(best, blocks)
-    strict = association.read_pairs(second, found, screened, drawn, where.strata, where.unit, floor=0.6)
-    below = ladder.best_pairs(strict, screened, second, found)
+    strict = association.read_pairs(second, on_test, screened, drawn, where.strata, where.unit, floor=0.6)
+    below = ladder.best_pairs(strict, screened, second, on_test)
     assert (below.loc[best["f1_validation"] < 0.6, ["p", "q", "q_latent"]] == 1).all(axis=None)
     np.testing.assert_allclose(below["f1"], best["f1"])
 

@@ -63,14 +63,14 @@ def test_every_number_equals_a_loop(seed, levels, one_stratum):
             on = dense[:, latent] > np.float32(threshold) * largest[latent]
             assert got.n_fired[latent, t] == on.sum()
             for c in range(5):
-                found = sum((on & row).any() for row in instances[concepts.concept_of == c])
+                hit_instances = sum((on & row).any() for row in instances[concepts.concept_of == c])
                 n_instances = (concepts.concept_of == c).sum()
                 hits = (on & member[:, c]).sum()
                 at = (c, latent, t)
-                assert (got.hits[at], got.found[at], got.n_instances[c], got.n_tokens[c]) == (
-                    hits, found, n_instances, member[:, c].sum())  # fmt: skip
+                assert (got.hits[at], got.hit_instances[at], got.n_instances[c], got.n_tokens[c]) == (
+                    hits, hit_instances, n_instances, member[:, c].sum())  # fmt: skip
                 precision = hits / on.sum() if on.any() else 0
-                recall = found / n_instances if n_instances else 0
+                recall = hit_instances / n_instances if n_instances else 0
                 f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0
                 np.testing.assert_allclose([got.precision[at], got.recall[at], got.f1[at]], [precision, recall, f1], rtol=1e-6)
                 want = reference(on, member[:, c], strata)
@@ -141,7 +141,7 @@ def test_explicit_zeros_float16_and_other_thread_counts_change_nothing():
     finally:
         numba.set_num_threads(threads)
     for other in (pairs.score_pairs(padded, concepts, dense.max(0), strata), alone, pairs.score_pairs(half, concepts, strata=strata)):
-        for name in ("hits", "found", "n_fired", "auroc", "log_odds"):
+        for name in ("hits", "hit_instances", "n_fired", "auroc", "log_odds"):
             np.testing.assert_array_equal(getattr(other, name), getattr(want, name))
 
 

@@ -37,8 +37,8 @@ def searched():
 
 def test_the_planted_pair_is_claimed_for_the_latents_and_not_for_shuffled_labels(searched):
     for table in searched:
-        found = table.loc[table["claimed"], ["method", "kind", "latent", "concept"]]
-        assert found.to_numpy().tolist() == [["SAE", "motif", 4, "c2"]]
+        claimed = table.loc[table["claimed"], ["method", "kind", "latent", "concept"]]
+        assert claimed.to_numpy().tolist() == [["SAE", "motif", 4, "c2"]]
 
 
 def test_every_concept_has_a_best_unit_for_each_method_and_kinds_are_families_of_their_own(searched):
@@ -82,13 +82,13 @@ def test_bootstrap_of_f1_is_a_loop_over_windows_drawn():
         on = dense[:, pair.latent] > pair.threshold * pair.largest
         row = int(pair.concept[1])
         inside = known.tokens[:, [row]].toarray().ravel() > 0
-        mine = [i.indices for i in known.instances[np.flatnonzero(known.concept_of == row)]]
+        of_concept = [i.indices for i in known.instances[np.flatnonzero(known.concept_of == row)]]
         drawn = []
         for times in picks:
             windows = np.repeat(np.arange(4), times)
             hits = [inside[t] for w in windows for t in np.flatnonzero(unit == w) if on[t]]
-            found = [on[i].any() for w in windows for i in mine if unit[i.min()] == w]
-            p, r = np.mean(hits) if hits else 0, np.mean(found) if found else 0
+            hit_instances = [on[i].any() for w in windows for i in of_concept if unit[i.min()] == w]
+            p, r = np.mean(hits) if hits else 0, np.mean(hit_instances) if hit_instances else 0
             drawn.append(2 * p * r / (p + r) if p + r else 0)
         np.testing.assert_allclose([pair.low, pair.high], np.quantile(drawn, [0.025, 0.975]), atol=1e-6)
     assert (got["low"] < got["high"]).all()

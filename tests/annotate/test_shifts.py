@@ -47,9 +47,9 @@ def test_every_number_equals_rolled_tracks():
         mean = pd.Series(inside.astype(float)).groupby(where.strata).transform("mean").to_numpy()
         excess = []
         for offsets in [[0, 0, 0], *drawn.offsets]:
-            there = np.concatenate([np.roll(on[where.block == b], by) for b, by in enumerate(offsets)])
-            sd = np.sqrt((mean * (1 - mean))[there].sum())
-            excess.append((inside[there].sum() - mean[there].sum()) / sd if sd > 0 else 0.0)
+            rolled = np.concatenate([np.roll(on[where.block == b], by) for b, by in enumerate(offsets)])
+            sd = np.sqrt((mean * (1 - mean))[rolled].sum())
+            excess.append((inside[rolled].sum() - mean[rolled].sum()) / sd if sd > 0 else 0.0)
         row, null = got.iloc[pair], np.array(excess[1:])
         hits, expected = (on & inside).sum(), mean[on].sum()
         np.testing.assert_allclose([row["expected"], row["excess"]], [expected, excess[0]], atol=1e-9)

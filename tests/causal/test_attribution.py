@@ -55,8 +55,8 @@ def test_each_sequence_has_its_own_direction_and_equal_texts_run_once(esm, monke
     run, ran = esm.run_grid, []
     monkeypatch.setattr(esm, "run_grid", lambda batch, names: ran.append(len(batch.ids)) or run(batch, names))
     got = attribution.score_each(scorers, [texts, [texts[0]] * 3])
-    for mine, values in zip(got, want, strict=True):
-        np.testing.assert_allclose(mine, values, atol=1e-5)
+    for scores, values in zip(got, want, strict=True):
+        np.testing.assert_allclose(scores, values, atol=1e-5)
     assert sum(ran) == 2
 
 

@@ -68,19 +68,19 @@ def test_an_explanation_that_knows_the_sites_beats_its_null_and_noise_does_not()
     got = explain.site_overlap([knows, noise], windows, sites, 200, 0).set_index("method")
     assert got.loc["knows", "low"] > 0.9 and got.loc["knows", "p"] < 0.01 and got.loc["knows", "null"] < 0.6
     assert got.loc["noise", "low"] < 0.5 < got.loc["noise", "high"] and got.loc["noise", "p"] > 0.05
-    found = explain.seqlets([knows, noise], windows, sites).set_index("method")
-    assert found.loc["knows", "seqlets"] >= 20 and found.loc["knows", "seqlet_share"] > 0.8
-    assert found.loc["knows", "seqlet_p"] < 0.01 < found.loc["noise", "seqlet_p"]
-    assert found.loc["knows", "seqlet_null"] < 0.4
+    summary = explain.seqlets([knows, noise], windows, sites).set_index("method")
+    assert summary.loc["knows", "seqlets"] >= 20 and summary.loc["knows", "seqlet_share"] > 0.8
+    assert summary.loc["knows", "seqlet_p"] < 0.01 < summary.loc["noise", "seqlet_p"]
+    assert summary.loc["knows", "seqlet_null"] < 0.4
 
 
 def test_seqlets_lie_where_the_values_are_whatever_a_windows_scale_is():
     knows = truth_and_noise()[0]
     known = np.ones(knows.values.shape, dtype=bool)
-    found = explain.call_seqlets(knows.values, known)
+    spans = explain.call_seqlets(knows.values, known)
     scaled = explain.call_seqlets(knows.values * np.geomspace(1, 1e3, 30)[:, None].astype(np.float32), known)
-    pd.testing.assert_frame_equal(found[["window", "start", "end"]], scaled[["window", "start", "end"]])
-    assert (found.end - found.start).between(4, 25).all()
+    pd.testing.assert_frame_equal(spans[["window", "start", "end"]], scaled[["window", "start", "end"]])
+    assert (spans.end - spans.start).between(4, 25).all()
 
 
 def test_seqlets_are_called_where_explained_bases_have_no_gap():
@@ -141,11 +141,11 @@ def test_curves_by_hand(tmp_path):
 
     scores = scorer.score([text, mixed({5, 7}), mixed({4, 6}), mixed({4, 5, 6, 7})]).astype(float)
     total = scores[0] - scores[3]
-    mine = got[got.method == "a"].set_index("kind").groupby("kind").change.apply(list)
-    assert mine["deletion"] == pytest.approx(
+    changes = got[got.method == "a"].set_index("kind").groupby("kind").change.apply(list)
+    assert changes["deletion"] == pytest.approx(
         [0, (scores[0] - scores[1]) / abs(total), np.sign(total)], abs=1e-4
     )
-    assert mine["insertion"] == pytest.approx(
+    assert changes["insertion"] == pytest.approx(
         [0, (scores[2] - scores[3]) / abs(total), np.sign(total)], abs=1e-4
     )
 
@@ -176,16 +176,16 @@ def test_compare_on_the_demo_model():
     x, inside = model.run(model.encode(texts[n:]), [SITE])[SITE].numpy(), inside[n:].ravel()
     direction = x[inside].mean(0) - x[~inside].mean(0)
     sae = SAE(SAEConfig("topk", 128, 256, 8)).eval()
-    found = []
+    attributions = []
     for one in (model, blank):
         scorers = [attribution.WindowScore(one, SITE, direction)] * n
-        found.append([
+        attributions.append([
             attribution.mutagenesis(scorers, texts[:n], span), attribution.integrated_gradients(scorers, texts[:n]),
             attribution.attention_rollout(scorers, texts[:n]), attribution.latent_attribution(scorers, texts[:n], sae),
         ])  # fmt: skip
     scorers = [attribution.WindowScore(model, SITE, direction)] * n
     got = explain.compare(
-        found[0], found[1], scorers, texts[:n], windows_of(n, length), sites.assign(contig="c"), 50, 50
+        attributions[0], attributions[1], scorers, texts[:n], windows_of(n, length), sites.assign(contig="c"), 50, 50
     )
     assert got.method.tolist() == ["ISM", "integrated gradients", "attention rollout", "SAE latents"]
     numbers = ["auroc", "low", "high", "n", "null", "seqlets", "deletion", "insertion", "sanity", "seconds"]

@@ -234,9 +234,9 @@ def test_fold_deltas_are_those_of_each_fold():
     by_fold = fold_deltas(y, full, change, folds)
     assert by_fold.shape == (2, 3, 3)
     for r, f in itertools.product(range(2), range(3)):
-        mine = folds[r] == f
+        in_fold = folds[r] == f
         np.testing.assert_allclose(
-            by_fold[r, f], slow_delta(y[mine], full[r : r + 1, mine], change[r : r + 1, :, mine]), atol=1e-12
+            by_fold[r, f], slow_delta(y[in_fold], full[r : r + 1, in_fold], change[r : r + 1, :, in_fold]), atol=1e-12
         )
     np.testing.assert_array_equal(
         necessity.same_sign(np.array([[[1.0], [2]], [[0], [3]]])), [1.5]

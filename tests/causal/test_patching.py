@@ -70,8 +70,8 @@ def direction(seed=0, n=None):
     return np.random.default_rng(seed).standard_normal((n, D) if n else D).astype(np.float32)
 
 
-def relative(found, wanted):
-    return ((found - wanted).abs().max() / wanted.square().mean().sqrt()).item()
+def relative(actual, wanted):
+    return ((actual - wanted).abs().max() / wanted.square().mean().sqrt()).item()
 
 
 @pytest.mark.parametrize("site", ["embed", "resid_post.0", A, B])
@@ -80,8 +80,8 @@ def test_a_restarted_forward_equals_the_whole_one(demo, site):
     with torch.no_grad():
         whole = demo.run_grid(batch, list({site, B, "final"}))
         for later in (B, "final"):
-            found = patching.downstream(demo, batch, whole[site], site, later)
-            assert relative(found[batch.keep], whole[later][batch.keep]) < 1e-5
+            restarted = patching.downstream(demo, batch, whole[site], site, later)
+            assert relative(restarted[batch.keep], whole[later][batch.keep]) < 1e-5
         with demo.restart(site, whole[site]):
             logits = demo.logits(batch)
     assert relative(logits[batch.keep], demo.logits(batch)[batch.keep]) < 1e-5
@@ -95,8 +95,8 @@ def test_every_family_restarts_from_each_block(kind, tmp_path):
     with torch.no_grad():
         whole = adapter.run_grid(batch, stream)
         for k, site in enumerate(stream):
-            found = patching.downstream(adapter, batch, whole[site], site, stream[-1])
-            assert relative(found[batch.keep], whole[stream[-1]][batch.keep]) < 1e-4, site
+            restarted = patching.downstream(adapter, batch, whole[site], site, stream[-1])
+            assert relative(restarted[batch.keep], whole[stream[-1]][batch.keep]) < 1e-4, site
             if k + 1 < len(stream):  # and what stands at the site is what is read
                 moved = patching.downstream(adapter, batch, whole[site] * 2, site, stream[k + 1])
                 assert relative(moved[batch.keep], whole[stream[k + 1]][batch.keep]) > 1e-3, site
@@ -133,21 +133,21 @@ def test_sites_that_cannot_be_restarted_from_are_refused(demo):
 def test_a_probe_of_the_sae_site_gives_the_closed_form(demo, sae, cohort, mode):
     clean, tokens, units, targets = cohort
     w = direction(n=6)
-    found = patching.exact_change(demo, sae, clean, A, w, np.arange(D_SAE), targets[mode])
+    actual = patching.exact_change(demo, sae, clean, A, w, np.arange(D_SAE), targets[mode])
     acts, counterpart = clean.acts.numpy(), ablation.align_to_reference(tokens, units)
     pooled = -ablation.pooled_latents(sae, acts, tokens["unit"])
     if mode == "reference":
         pooled += ablation.pooled_latents(sae, acts[counterpart], tokens["unit"])
     wanted = pooled * (w @ sae.W_dec.detach().numpy().T)
     assert np.abs(wanted).max() > 0.1
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    np.testing.assert_allclose(actual, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["reference", "resample", "zero", "mean"])
 def test_exact_change_equals_a_hooked_whole_forward_on_each_unit_alone(demo, sae, cohort, mode):
     clean, _, _, targets = cohort
     w, latents, chosen, target = direction(), np.array([3, 17, 5, 30]), np.array([5, 1, 3]), targets[mode]
-    found = patching.exact_change(demo, sae, clean, B, w, latents, target, chosen, token_budget=120)
+    exact = patching.exact_change(demo, sae, clean, B, w, latents, target, chosen, token_budget=120)
     f, first = sae.encode(clean.acts).detach(), clean.first
     goal = f[torch.from_numpy(target.row)] if target.row is not None else target.latents.expand_as(f)
     for r, unit in enumerate(chosen):
@@ -159,8 +159,8 @@ def test_exact_change_equals_a_hooked_whole_forward_on_each_unit_alone(demo, sae
             ):
                 y = demo.run(batch, [B])[B]
             change = y.mean(0) - demo.run(batch, [B])[B].mean(0)
-            assert found[r, c] == pytest.approx((change.numpy() @ w).item(), abs=1e-4)
-    assert np.abs(found).max() > 1e-2
+            assert exact[r, c] == pytest.approx((change.numpy() @ w).item(), abs=1e-4)
+    assert np.abs(exact).max() > 1e-2
 
 
 def test_a_patch_that_moves_nothing_changes_nothing(demo, sae, cohort):
@@ -169,8 +169,8 @@ def test_a_patch_that_moves_nothing_changes_nothing(demo, sae, cohort):
     assert (patching.exact_change(demo, sae, clean, B, direction(), np.arange(9), still) == 0).all()
     given, error = patching.attribution_change(demo, sae, clean, B, direction(), still)
     assert np.abs(given).max() == 0 and np.abs(error).max() < 1e-5
-    found = patching.exact_change(demo, sae, clean, B, direction(), np.arange(D_SAE), targets["reference"])
-    assert (found[[0, 3]] == 0).all() and (found[[1, 2, 4, 5]] != 0).any(1).all()  # references do not move
+    exact = patching.exact_change(demo, sae, clean, B, direction(), np.arange(D_SAE), targets["reference"])
+    assert (exact[[0, 3]] == 0).all() and (exact[[1, 2, 4, 5]] != 0).any(1).all()  # references do not move
 
 
 def test_resampling_takes_another_unit_of_the_window_and_the_token_over_the_same_base(cohort):

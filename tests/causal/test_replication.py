@@ -144,11 +144,11 @@ def rows(table, latent=-1):
 
 def test_split_half_finds_planted_latents_and_is_at_chance_without_any():
     y, full, change, family = planted_cohort(400, 60, 6, 0)
-    found = rows(rep.split_half(y, full, change, family, 10, 0, asked=range(6)))
-    assert 0.6 < found.value["correlation"] < found.value["spearman_brown"]
-    assert found.value["same_sign"] == 1 and found.value["carried"] == 1
-    assert (found.low <= found.value).all() and (found.value <= found.high).all()
-    assert found.n["correlation"] == 60 and found.n["same_sign"] == 6
+    agreement = rows(rep.split_half(y, full, change, family, 10, 0, asked=range(6)))
+    assert 0.6 < agreement.value["correlation"] < agreement.value["spearman_brown"]
+    assert agreement.value["same_sign"] == 1 and agreement.value["carried"] == 1
+    assert (agreement.low <= agreement.value).all() and (agreement.value <= agreement.high).all()
+    assert agreement.n["correlation"] == 60 and agreement.n["same_sign"] == 6
     # nothing planted, labels that nothing knows: halves agree on nothing
     rng = np.random.default_rng(1)
     change = rng.normal(size=(200, 400))
@@ -186,10 +186,10 @@ def test_spearman_brown_foresees_the_reliability_of_twice_the_people():
     effect = rng.normal(size=(100, 1)) * 0.05
     change, full = rng.normal(size=(100, 1600)) * 0.4 + effect * y, y + rng.normal(size=1600)
     half = np.arange(1600) < 800
-    found = rows(rep.split_half(y[half], full[half], change[:, half], None, 10, 0)).value
+    agreement = rows(rep.split_half(y[half], full[half], change[:, half], None, 10, 0)).value
     one, two = (rep._delta(y, full, change, part) for part in (half, ~half))
-    assert found["spearman_brown"] == pytest.approx(np.corrcoef(one, two)[0, 1], abs=0.1)
-    assert found["correlation"] < found["spearman_brown"] - 0.1
+    assert agreement["spearman_brown"] == pytest.approx(np.corrcoef(one, two)[0, 1], abs=0.1)
+    assert agreement["correlation"] < agreement["spearman_brown"] - 0.1
 
 
 @pytest.mark.filterwarnings("error")
@@ -198,11 +198,11 @@ def test_split_half_of_latents_that_hardly_move_says_nan(n_moving):
     y, full, change, family = planted_cohort(40, 4, 1, 0)
     change[n_moving:] = 0
     table = rep.split_half(y, full, change, family, 2, 0, asked=[0, 3])
-    found = rows(table)
+    agreement = rows(table)
     between = ["correlation", "spearman_brown", "rank_correlation", "same_sign_chance"]
     assert (
-        found.loc[between, ["value", "low", "high"]].isna().all(axis=None)
-        and (found.n[between] == n_moving).all()
+        agreement.loc[between, ["value", "low", "high"]].isna().all(axis=None)
+        and (agreement.n[between] == n_moving).all()
     )
     assert rows(table, 3).value.to_dict() == {"same_sign": 0, "delta": 0}
     assert (rows(table, 0).value["delta"] != 0) == bool(n_moving)

@@ -77,12 +77,12 @@ def test_controls_have_the_norm_of_the_latents_push_and_other_directions(sae):
     with torch.no_grad():
         stretched = random_sae(d_in=D, d_sae=D_SAE, k=8)
         stretched.W_dec *= 3  # rows of any norm: the dose does not follow it
-    found = steering.directions(stretched, 5, 39, torch.Generator().manual_seed(0))
-    assert len(found) == 1 + 2 * 39
-    for (kind, _), d in found.items():
+    vectors = steering.directions(stretched, 5, 39, torch.Generator().manual_seed(0))
+    assert len(vectors) == 1 + 2 * 39
+    for (kind, _), d in vectors.items():
         assert d.norm().item() == pytest.approx(1, abs=1e-5)
-        assert kind == "latent" or (d - found["latent", 0]).norm() > 0.1
-    dealt = torch.stack([d for (kind, _), d in found.items() if kind == "shuffled decoder"])
+        assert kind == "latent" or (d - vectors["latent", 0]).norm() > 0.1
+    dealt = torch.stack([d for (kind, _), d in vectors.items() if kind == "shuffled decoder"])
     assert torch.linalg.matrix_rank(dealt) == 39  # each other row once
     with pytest.raises(ValueError, match="fewer than the 40 latents"):
         steering.directions(sae, 5, 40, torch.Generator())

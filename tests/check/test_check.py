@@ -103,7 +103,7 @@ def test_a_wrong_value_is_named(root, stage, name, text):
     put(root, stage, name, text)
     faults = faults_of(name)
     assert any(f"params/own/{stage}.yaml, line" in fault.change for fault in faults)
-    assert all(fault.found and fault.wanted and fault.file for fault in faults)
+    assert all(fault.actual and fault.wanted and fault.file for fault in faults)
     with pytest.raises(params.Refused, match=name):
         whole.refuse("own")
 
@@ -131,7 +131,7 @@ def test_the_front_door_does_not_start_before_every_stage_is_right(root, capsys)
     assert not list(root.glob("outputs/own/*/manifest.json"))
 
 
-@pytest.mark.parametrize("text, found, wanted", [
+@pytest.mark.parametrize("text, actual, wanted", [
     ("window_bp: 128\nwindow_bp: 64\n", "window_bp there twice, first in line 1", "one line a name"),
     ("window: 128\n", "window no parameter of", "window_bp, if that was meant; known: study, "),
     ("window_bp:\t128\n", "not YAML", "spaces, not tabs"),
@@ -144,10 +144,10 @@ def test_the_front_door_does_not_start_before_every_stage_is_right(root, capsys)
     ("- window_bp\n", "a list", "lines of `name: value`"),
     ("[" * 3000, "a list or mapping inside another", "one list"),
 ])
-def test_yaml_that_means_other_than_it_looks(root, text, found, wanted):
+def test_yaml_that_means_other_than_it_looks(root, text, actual, wanted):
     (root / "params/own/00_dna.yaml").write_text(text)
     faults = [fault for fault in whole.check("own").faults if fault.file == "params/own/00_dna.yaml"]
-    assert any(found in fault.found and wanted in fault.wanted and fault.record.startswith("line ") for fault in faults)
+    assert any(actual in fault.actual and wanted in fault.wanted and fault.record.startswith("line ") for fault in faults)
 
 
 def test_text_that_is_not_utf_8(root):
@@ -197,20 +197,20 @@ def test_faulty_lines_are_counted_as_the_readers_count_them(root, text, records,
     put(root, "00_dna", "loci_path", str(path))
     faults = faults_of("loci_path")
     assert [fault.record for fault in faults] == records
-    assert ("the lines after it were not looked at" in faults[0].wanted + faults[0].found) == (len(records) == 1)
+    assert ("the lines after it were not looked at" in faults[0].wanted + faults[0].actual) == (len(records) == 1)
 
 
 def test_one_region_under_two_names(root):
     """Both files would give the model a window twice: said with both names, as 01 says it."""
     data = root.parent / "data"
     (data / "loci.bed").write_text("chr1\t200\t800\tA\nchr2\t400\t1000\tB\nchr1\t200\t800\tagain\n")
-    assert any("locus 'again', chr1:200-800: its chr1:200-" in fault.found and "part of locus 'A', chr1:200-800" in fault.found
+    assert any("locus 'again', chr1:200-800: its chr1:200-" in fault.actual and "part of locus 'A', chr1:200-800" in fault.actual
                for fault in faults_of("loci_path"))
     (data / "loci.bed").write_text("chr1\t200\t800\tA\n")
     (data / "background.bed").write_text("".join(f"chr{i}\t1000\t3000\tr{i}\n" for i in (1, 2, 3)) + "chr2\t1000\t3000\ttwin\n")
     put(root, "00_dna", "background_path", str(data / "background.bed"))
     assert any(
-        "background region 'twin', chr2:1000-3000" in fault.found and "'r2'" in fault.found for fault in faults_of("background_path")
+        "background region 'twin', chr2:1000-3000" in fault.actual and "'r2'" in fault.actual for fault in faults_of("background_path")
     )
 
 
@@ -225,7 +225,7 @@ def test_a_letter_that_is_no_base_in_the_background(root):
     """Line 12 of the file is chr6, which has no locus."""
     spoil(root.parent / "data/genome.fa", 11, lambda text: "J" * len(text), "")
     faults = whole.check("own").faults
-    assert any(fault.change.startswith("genome_path") and "letter 'J'" in fault.found for fault in faults)
+    assert any(fault.change.startswith("genome_path") and "letter 'J'" in fault.actual for fault in faults)
     with pytest.raises(params.Refused, match="letter 'J'"):
         whole.refuse("own")
 
@@ -238,18 +238,18 @@ def test_a_check_that_falls_hides_no_other(root, monkeypatch):
     monkeypatch.setattr(data_checks, "genome", falls)
     put(root, "02_layer_hunting", "n_folds", "30")
     faults = whole.check("own").faults
-    assert any(fault.found == "disk gone" for fault in faults) and any(fault.change.startswith("n_folds ") for fault in faults)
+    assert any(fault.actual == "disk gone" for fault in faults) and any(fault.change.startswith("n_folds ") for fault in faults)
 
 
 def test_a_model_of_text_is_named(root, tmp_path):
     """A vocabulary of bytes reads ACGT too; `make check-model` calls it text, and so does the check."""
     put(root, "00_dna", "model_path", str(ZOO["gpt2_text"].save(tmp_path / "text", seed=0)))
-    assert [fault.found for fault in faults_of("model_path") if "model of" in fault.wanted] == ["a model of text, by its tokenizer"]
+    assert [fault.actual for fault in faults_of("model_path") if "model of" in fault.wanted] == ["a model of text, by its tokenizer"]
 
 
 def test_a_second_cohort_of_the_same_people(root):
     put(root, "00_dna", "external_vcf_path", str(root.parent / "data/cohort.vcf.gz"))
-    assert "40 of its 40 samples are in vcf_path too" in [fault.found for fault in faults_of("external_vcf_path")]
+    assert "40 of its 40 samples are in vcf_path too" in [fault.actual for fault in faults_of("external_vcf_path")]
 
 
 def test_a_phenotype_of_a_second_cohort_that_is_not_there(root):
@@ -275,7 +275,7 @@ def test_all_cases_in_one_family_cannot_be_resampled(root):
     family = {person: "F0" if label == "1" else person for person, label in rows}
     (root.parent / "data/people.tsv").write_text("sample\tfamily\n" + "".join(f"{p}\t{f}\n" for p, f in family.items()))
     put(root, "00_dna", "people_path", str(root.parent / "data/people.tsv"))
-    assert [(fault.found, fault.wanted) for fault in faults_of("people_path")] == [
+    assert [(fault.actual, fault.wanted) for fault in faults_of("people_path")] == [
         ("all cases in one family", "two families of each class or more, to resample")]
 
 
@@ -290,7 +290,7 @@ def test_a_mistyped_genome_is_one_fault(root):
 def test_chromosomes_to_validate_and_to_test_on_are_different_ones(root):
     test = whole.check("own").values["00_dna"]["test_contigs"]
     put(root, "00_dna", "validation_contigs", f"[{test[0]}]")
-    assert f"{test[0]}, also in test_contigs" in [fault.found for fault in faults_of("validation_contigs")]
+    assert f"{test[0]}, also in test_contigs" in [fault.actual for fault in faults_of("validation_contigs")]
 
 
 def test_exons_to_split_variants_by_have_to_be_there(root):
@@ -299,14 +299,15 @@ def test_exons_to_split_variants_by_have_to_be_there(root):
     put(root, "08_dna", "split_exons", "true")
     assert not faults_of("split_exons")  # there are no variants
     put(root, "08_dna", "variants_path", str(root.parent / "data/variants.csv"))
-    assert [(fault.found, fault.wanted) for fault in faults_of("split_exons")] == [("true, without exons", "false, or exon_path of 00_dna")]
+    assert [(fault.actual, fault.wanted) for fault in faults_of("split_exons")] == [
+        ("true, without exons", "false, or exon_path of 00_dna")]
 
 
 # Stages and kinds ----------------------------------------------------------------------------------------
 
 
 def folder_faults():
-    return [(fault.found, fault.wanted) for fault in whole.check("own").faults if fault.file == "params/own"]
+    return [(fault.actual, fault.wanted) for fault in whole.check("own").faults if fault.file == "params/own"]
 
 
 def test_a_study_without_a_front_door_is_told_what_it_has(root):
@@ -338,7 +339,7 @@ def test_the_best_site_is_known_only_where_layers_are_hunted(root):
         (root / f"params/own/{stage}.yaml").unlink(missing_ok=True)
     assert whole.check("own").faults == []
     put(root, "03_sae_training", "sae_site", "best")
-    assert ["best" in fault.found and "02_layer_hunting" in fault.found for fault in faults_of("sae_site")] == [True]
+    assert ["best" in fault.actual and "02_layer_hunting" in fault.actual for fault in faults_of("sae_site")] == [True]
 
 
 def of_a_kind(root, monkeypatch, source):
@@ -411,14 +412,14 @@ def test_a_cohort_without_a_variant_that_varies_is_named_by_its_file(root, chang
     pysam.tabix_index(vcf, preset="vcf", force=True)
     faults = whole.check("own").faults
     assert not [fault for fault in faults if fault.change.startswith("n_components")]
-    assert any(fault.change.startswith("vcf_path") and "0 of which differ between people" in fault.found for fault in faults), faults
+    assert any(fault.change.startswith("vcf_path") and "0 of which differ between people" in fault.actual for fault in faults), faults
 
 
 def test_an_index_that_is_not_there_keeps_its_name(root):
     for index in (root.parent / "data").glob("genome.fa.*"):
         index.unlink()
     fault = faults_of("genome_path")[0]
-    assert fault.found.startswith(str(root.parent / "data/genome.fa.fai")), fault
+    assert fault.actual.startswith(str(root.parent / "data/genome.fa.fai")), fault
 
 
 def test_a_blank_phenotype_asks_for_a_phenotype(root):
@@ -430,7 +431,7 @@ def test_params_that_are_a_folder(root):
     file = root / "params/own/04_annotation.yaml"
     file.unlink()
     file.mkdir()
-    assert [(f.file, f.found) for f in whole.check("own").faults] == [
+    assert [(f.file, f.actual) for f in whole.check("own").faults] == [
         ("params/own/04_annotation.yaml", "what cannot be read (Is a directory)")]
 
 
@@ -502,9 +503,9 @@ def test_what_a_comment_allows(comment, inside, outside):
 
 
 def test_a_comment_belongs_to_its_own_line():
-    found = ranges.of_source('a = 1  # [0, 2] x\n# [5, 6] prose\nb = [\n    3,\n]  # [3, 4] y; as many as a, one or more\nc = "#"\n')
-    assert found["a"].interval[1:3] == (0, 2) and found["b"].interval[1:3] == (3, 4)
-    assert found["b"].as_many == "a" and found["b"].filled and found["c"] == ranges.Range()
+    allowed = ranges.of_source('a = 1  # [0, 2] x\n# [5, 6] prose\nb = [\n    3,\n]  # [3, 4] y; as many as a, one or more\nc = "#"\n')
+    assert allowed["a"].interval[1:3] == (0, 2) and allowed["b"].interval[1:3] == (3, 4)
+    assert allowed["b"].as_many == "a" and allowed["b"].filled and allowed["c"] == ranges.Range()
 
 
 # Params by grammar ---------------------------------------------------------------------------------------
@@ -561,7 +562,7 @@ def agrees(root, seed):
     if fits:
         assert not problems and entries[0].value == yaml.safe_load(file.read_text())[name], (seed, stage, name, text, problems)
     else:
-        assert [(p.line, p.name) for p in problems] == [(2, name)] and problems[0].found and problems[0].wanted, (seed, stage, name, text)
+        assert [(p.line, p.name) for p in problems] == [(2, name)] and problems[0].actual and problems[0].wanted, (seed, stage, name, text)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -580,7 +581,7 @@ def test_loci_of_nothing_but_n(root):
     head, last, _ = (data / "genome.fa").read_text().partition(">chr6\n")
     (data / "genome.fa").write_text(head + last + "N" * own_data.LENGTH + "\n")
     (data / "loci.bed").write_text("chr6\t0\t500\tgap\n")
-    assert any("locus 'gap', chr6:0-500: most bases of each of its windows are N" in fault.found for fault in faults_of("loci_path"))
+    assert any("locus 'gap', chr6:0-500: most bases of each of its windows are N" in fault.actual for fault in faults_of("loci_path"))
 
 
 def test_exons_may_be_gff3(root):

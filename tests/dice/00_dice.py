@@ -76,8 +76,8 @@ score = few + rng.normal(0, 0.2, n_players)
 targets = {"subject": players.subjects, "few runs": (score > np.median(score)).astype(int), "few runs/true count": few}
 pd.DataFrame(targets).to_parquet(stage.private_path("targets.parquet"))
 seen = zip([*background.itertuples(), *own[own.is_reference].itertuples()], [*plain, *texts[::7]])
-found = [(p.contig, p.start + at, p.start + at + len(run)) for p, text in seen for at in range(n_throws) if text.startswith(run, at)]
-concepts = pd.DataFrame(found, columns=["contig", "start", "end"]).assign(concept=f"run {run}", family="run", kind="run")
+runs = [(p.contig, p.start + at, p.start + at + len(run)) for p, text in seen for at in range(n_throws) if text.startswith(run, at)]
+concepts = pd.DataFrame(runs, columns=["contig", "start", "end"]).assign(concept=f"run {run}", family="run", kind="run")
 concepts.to_parquet(stage.path("concepts.parquet"))
 words = {"unit": "game", "subject": "player", "part": "game", "space": "table", "letter": "throw", "variant": "play", "target": "score"}
 words |= {f"{name}s": f"{word}s" for name, word in words.items()} | {"reference": "game as it was planted"}

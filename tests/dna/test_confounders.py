@@ -11,8 +11,8 @@ from lib.models import sequence as sq
 from tests import helpers
 
 
-def spans(found):
-    return [tuple(map(int, row)) for row in found]
+def spans(intervals):
+    return [tuple(map(int, row)) for row in intervals]
 
 
 def test_runs_by_hand():
@@ -27,8 +27,8 @@ def test_runs_by_hand():
 
 def test_cpg_island_is_found_and_depleted_sequence_is_not():
     island, plain = "CG" * 150, "CTAG" * 100  # as rich in G and C, but no CpG
-    found = spans(cf.cpg_islands(sq.encode("AT" * 300 + island + "AT" * 300)))
-    assert len(found) == 1 and found[0][0] < 600 + 60 and found[0][1] > 900 - 60
+    islands = spans(cf.cpg_islands(sq.encode("AT" * 300 + island + "AT" * 300)))
+    assert len(islands) == 1 and islands[0][0] < 600 + 60 and islands[0][1] > 900 - 60
     assert spans(cf.cpg_islands(sq.encode(plain + plain))) == [] == spans(cf.cpg_islands(sq.encode("CG" * 50)))
 
 

@@ -105,11 +105,11 @@ def test_sites_score_what_they_say_and_destroyed_ones_fall_below_the_threshold(d
 
 def test_sites_table_is_complete_and_planted_only_in_elements(demo, truth):
     sites = truth["sites"]
-    found = planted.chance_sites(
+    chance = planted.chance_sites(
         sq.encode(Reference(demo / "genome.fa").fetch("sim2", 0, 5000)), planted.gut_immune_motifs()
     )
     stored = sites[(sites.contig == "sim2") & (sites.end <= 5000)]
-    assert len(stored) == len(found) and stored.start.sum() == found.start.sum()
+    assert len(stored) == len(chance) and stored.start.sum() == chance.start.sum()
     assert (sites[sites.planted].element != "").all()
     assert 0 < (~sites.planted).sum() < len(sites)
 

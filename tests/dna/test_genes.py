@@ -80,8 +80,8 @@ def test_real_genes_start_with_atg_end_with_stop_and_splice_at_gt_ag():
     table = genes.parts(table)
     for concept, at, word in (("splice donor", 3, "GT"), ("splice acceptor", 18, "AG")):
         rows = table[table["family"] == concept]
-        found = [read(r)[at : at + 2] for r in rows.assign(strand=rows["concept"].str[-1]).head(800).itertuples()]
-        assert pd.Series(found).eq(word).mean() > 0.95
+        words = [read(r)[at : at + 2] for r in rows.assign(strand=rows["concept"].str[-1]).head(800).itertuples()]
+        assert pd.Series(words).eq(word).mean() > 0.95
 
 
 GFF = """##gff-version 3

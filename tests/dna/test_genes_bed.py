@@ -47,8 +47,8 @@ def test_the_15_genes_of_the_plan_are_there_in_order_and_apart(genes):
 
 
 def test_the_genome_of_the_data_folder_has_the_contigs(genes):
-    found = read_bed(BED, Reference(shared("GRCh38_loci.fa.gz")))
-    assert found.locus.tolist() == genes.gene.tolist() and found.end.tolist() == genes.end.tolist()
+    loci = read_bed(BED, Reference(shared("GRCh38_loci.fa.gz")))
+    assert loci.locus.tolist() == genes.gene.tolist() and loci.end.tolist() == genes.end.tolist()
 
 
 def test_promoters_of_epdnew_lie_inside(genes):

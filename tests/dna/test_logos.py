@@ -45,10 +45,10 @@ def test_seqlets_are_the_words_and_shuffled_sequences_give_none():
     noise = rng.normal(0, 0.01, (2, 40, 40)).astype(np.float32)
     values = logos.mutagenesis(score, texts, zero, zero + 40) + noise[0]
     control = logos.mutagenesis(score, dinucleotide_shuffled(texts, 0), zero, zero + 40) + noise[1]
-    found = logos.seqlets(values, control)
-    start = at[found["sequence"]]
-    inside = (found["end"] > start) & (found["start"] < start + len(WORD))
-    assert inside.mean() > 0.9 and found["sequence"].nunique() > 30
+    seqlets = logos.seqlets(values, control)
+    start = at[seqlets["sequence"]]
+    inside = (seqlets["end"] > start) & (seqlets["start"] < start + len(WORD))
+    assert inside.mean() > 0.9 and seqlets["sequence"].nunique() > 30
     assert len(logos.seqlets(control, values)) < 5
 
 
@@ -113,8 +113,8 @@ def test_an_earned_logo_is_named_by_family_and_a_random_matrix_is_not(jaspar):
     matcher = logos.Matcher(jaspar, sequences, depth=60, n_null=300)
     (motif,) = mt.motifs_by_id([planted.GUT_IMMUNE["HNF4A"]])
     sites = planted.sample_sites(motif, 60, np.random.default_rng(0))
-    found = matcher.match(logos.trim(np.eye(4)[sites].mean(0).T, 60))
-    assert found.holds and found.motif.family == motif.family
+    match = matcher.match(logos.trim(np.eye(4)[sites].mean(0).T, 60))
+    assert match.holds and match.motif.family == motif.family
     noise = [matcher.match(p) for p in random_ppms(20, 60, width=15, seed=3)]
     assert not any(m.holds for m in noise)
 

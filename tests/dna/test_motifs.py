@@ -32,10 +32,10 @@ def hits():
         blank[:7] + REVERSED + blank[17:],
         "T" * 30 + SITE,
     ]
-    found = intervals.motif_hits(
+    table = intervals.motif_hits(
         windows, sequences, (motif(SITE), motif(SITE, "WIDE", flat=3), motif("ACGCGTACGCGT", "PALINDROME"))
     )
-    return found
+    return table
 
 
 def test_both_strands_with_the_right_coordinates(hits):
@@ -60,8 +60,8 @@ def test_what_is_not_there_is_not_found(hits):
 
 def test_a_palindrome_counts_once_a_strand():
     window = pd.DataFrame({"contig": ["chr1"], "start": [0], "end": [40]})
-    found = intervals.motif_hits(window, ["T" * 10 + "ACGCGTACGCGT" + "T" * 18], (motif("ACGCGTACGCGT"),))
-    assert found[["start", "end", "concept"]].to_numpy().tolist() == [
+    table = intervals.motif_hits(window, ["T" * 10 + "ACGCGTACGCGT" + "T" * 18], (motif("ACGCGTACGCGT"),))
+    assert table[["start", "end", "concept"]].to_numpy().tolist() == [
         [10, 22, "MA0000.1 TOY +"],
         [10, 22, "MA0000.1 TOY -"],
     ]

@@ -86,14 +86,14 @@ def test_tile_with_overlap():
 @pytest.mark.parametrize("window_bp, overlap_bp", [(10, 0), (10, 3), (10, 9), (7, 1), (30, 29)])
 def test_each_base_is_one_windows_own_and_further_from_its_edge(window_bp, overlap_bp):
     tiles = windows.tile(LOCI, window_bp, overlap_bp)
-    for locus, mine in tiles.groupby("locus"):
+    for locus, in_locus in tiles.groupby("locus"):
         low, high = LOCI.set_index("locus").loc[locus, ["start", "end"]]
-        own = np.concatenate([np.arange(t.own_start, t.own_end) for t in mine.itertuples()])
+        own = np.concatenate([np.arange(t.own_start, t.own_end) for t in in_locus.itertuples()])
         assert own.tolist() == list(range(low, high))
-        for t, u in zip(mine.itertuples(), mine.iloc[1:].itertuples()):  # bases that both read
+        for t, u in zip(in_locus.itertuples(), in_locus.iloc[1:].itertuples()):  # bases that both read
             for base in range(u.start, t.end):
-                mine_is_further = t.end - 1 - base >= base - u.start
-                assert (base < t.own_end) == mine_is_further or t.end - 1 - base == base - u.start
+                t_is_further = t.end - 1 - base >= base - u.start
+                assert (base < t.own_end) == t_is_further or t.end - 1 - base == base - u.start
     assert ((tiles.start <= tiles.own_start) & (tiles.own_start < tiles.own_end) & (tiles.own_end <= tiles.end)).all()
 
 

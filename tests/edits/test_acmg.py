@@ -193,13 +193,13 @@ def test_two_normals_give_the_thresholds_of_their_likelihood_ratio():
     Weak strengths only: the population's 3 % widen the windows of the tails, where strong ones are.
     """
     ratio = np.log(acmg.levels()["likelihood_ratio"].to_numpy()[:2])
-    found = {"pathogenic": [], "benign": []}
+    thresholds = {"pathogenic": [], "benign": []}
     for seed in range(8):
         table = acmg.calibrate(*two_normals(1000, 5000, seed), increment=0.01, n_boot=1).table
-        for direction, rows in found.items():
+        for direction, rows in thresholds.items():
             rows.append(table[table["direction"] == direction]["threshold"].to_numpy()[:2])
-    np.testing.assert_allclose(np.mean(found["pathogenic"], axis=0), (2 + ratio) / 2, atol=0.15)
-    np.testing.assert_allclose(np.mean(found["benign"], axis=0), (2 - ratio) / 2, atol=0.15)
+    np.testing.assert_allclose(np.mean(thresholds["pathogenic"], axis=0), (2 + ratio) / 2, atol=0.15)
+    np.testing.assert_allclose(np.mean(thresholds["benign"], axis=0), (2 - ratio) / 2, atol=0.15)
 
 
 def test_conservative_thresholds_are_on_the_safe_side_and_points_are_not():

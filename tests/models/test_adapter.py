@@ -62,8 +62,8 @@ def test_a_model_with_unchained_blocks_fails_block_chain(esm):
 
 def test_a_model_that_ignores_the_mask_fails_padding_invariance(esm):
     helpers.feed_blocks(esm, lambda k, x, mask: (x, None))
-    found = failures(esm)
-    assert "padding_invariance" in found and found <= {"padding_invariance", "batch_invariance"}
+    failed = failures(esm)
+    assert "padding_invariance" in failed and failed <= {"padding_invariance", "batch_invariance"}
 
 
 def test_a_masked_model_that_reads_one_way_fails_perturbation_reach(esm):
@@ -262,12 +262,12 @@ def through(adapter, k: int, hidden: torch.Tensor) -> torch.Tensor:
 
 def test_the_sites_of_each_family(tmp_path):
     """Kinds of sites per block: mixture-of-experts has no one hidden layer, state-space blocks have no MLP."""
-    found = {}
+    kinds = {}
     for kind in ("bert", "mixtral", "mamba2", "nemotron_h"):
         names = [s.name for s in helpers.tiny(kind, tmp_path / kind).sites()]
-        found[kind] = [[n.split(".")[0] for n in names if n.endswith(f".{k}")] for k in range(2)] + [names[-1]]
+        kinds[kind] = [[n.split(".")[0] for n in names if n.endswith(f".{k}")] for k in range(2)] + [names[-1]]
     whole = ["mixer_out", "mlp_hidden", "mlp_out", "resid_post"]
-    assert found == {
+    assert kinds == {
         "bert": [whole, whole, "resid_post.2"],  # its norms are inside the blocks
         "mixtral": [["mixer_out", "mlp_out", "resid_post"]] * 2 + ["final"],
         "mamba2": [["mixer_out", "resid_post"]] * 2 + ["final"],

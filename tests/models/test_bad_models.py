@@ -46,23 +46,23 @@ def config(**values):
 def tensors(change):
     def rewrite(folder):
         path = folder / "model.safetensors"
-        found = {name: x.clone() for name, x in load_file(path).items()}
-        save_file(change(found) or found, path, {"format": "pt"})
+        weights = {name: x.clone() for name, x in load_file(path).items()}
+        save_file(change(weights) or weights, path, {"format": "pt"})
 
     return rewrite
 
 
-def without_one(found):
-    found.pop(next(name for name in found if "1.self_attn.q_proj" in name or "1.attention.self.query.weight" in name))
+def without_one(weights):
+    weights.pop(next(name for name in weights if "1.self_attn.q_proj" in name or "1.attention.self.query.weight" in name))
 
 
-def half_a_tensor(found):
-    name = next(name for name in found if "1.mlp.up_proj" in name)
-    found[name] = found[name][:5]
+def half_a_tensor(weights):
+    name = next(name for name in weights if "1.mlp.up_proj" in name)
+    weights[name] = weights[name][:5]
 
 
-def no_number(found):
-    next(x for name, x in found.items() if "1.mlp.up_proj" in name or "1.intermediate.dense.weight" in name)[0] = float("nan")
+def no_number(weights):
+    next(x for name, x in weights.items() if "1.mlp.up_proj" in name or "1.intermediate.dense.weight" in name)[0] = float("nan")
 
 
 WORDS = "<cls>\n<pad>\n<eos>\n<unk>\nA\nC\nG\nT\nN\n<mask>\n"
@@ -129,7 +129,7 @@ REFUSED = {
 NAMED = {
     "a weight is no number": ("llama", tensors(no_number), "site_dims"),
     "a weight is no number, masked": ("esm_bases", tensors(no_number), "site_dims"),
-    "all weights 0": ("llama", tensors(lambda found: {name: x * 0 for name, x in found.items()}), "replace_is_felt"),
+    "all weights 0": ("llama", tensors(lambda weights: {name: x * 0 for name, x in weights.items()}), "replace_is_felt"),
     "letters in lower case": ("esm_bases", write("vocab.txt", WORDS.replace("A\nC\nG\nT", "a\nc\ng\nt")), "perturbation_reach"),
     "half the vocabulary": ("esm_bases", write("vocab.txt", WORDS[:28]), "perturbation_reach"),
     "no specials": ("esm_bases", write("vocab.txt", "A\nC\nG\nT\nN\n"), "block_chain"),

@@ -333,8 +333,8 @@ def test_a_branch_taken_for_the_stream_fails(tmp_path, together):
     torch.manual_seed(0)
     tokenizer = helpers.tiny("esm_bases", tmp_path).tokenizer
     family = Family("", "layers", "norm", False, mixer_out="mix")
-    found = failures(door.Adapter(Stack(together), tokenizer, {}, "cpu", family))
-    assert found == (set() if together else {"block_chain", "branch_sum", "stream_is_whole"})
+    failed = failures(door.Adapter(Stack(together), tokenizer, {}, "cpu", family))
+    assert failed == (set() if together else {"block_chain", "branch_sum", "stream_is_whole"})
 
 
 # What the table says ----------------------------------------------------------------------------------------
@@ -413,15 +413,15 @@ def test_tokens_find_their_bases_on_the_reference_across_n_indels_frames_and_str
     extract.extract(adapter, [text], lambda _: places, ["embed"], tmp_path / "acts.h5", frames=frames)
     columns = store.open_store(tmp_path / "acts.h5").tokens
     table = pd.DataFrame({name: np.asarray(column) for name, column in columns.items()})
-    found = np.zeros(len(frames), dtype=int)
+    n_matched = np.zeros(len(frames), dtype=int)
     for row, word in zip(table.itertuples(), adapter.tokenizer.words(table.token_id.tolist())):
         on_one_stretch = (np.abs(np.diff(places[row.start : row.end])) == 1).all()
         if untouched[row.start : row.end].all() and on_one_stretch:
             low, high = sorted((row.ref_start, row.ref_end - 1))
             bases = REFERENCE[low : high + 1]
             assert word == (bases if strand == "+" else complement(bases))
-            found[getattr(row, "frame", 0)] += 1
-    assert (found > 2).all()
+            n_matched[getattr(row, "frame", 0)] += 1
+    assert (n_matched > 2).all()
 
 
 def complement(sequence: str) -> str:

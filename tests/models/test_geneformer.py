@@ -138,8 +138,8 @@ def test_real_blood_cells_are_ranked():
 @pytest.mark.slow
 def test_genes_are_in_the_published_order(tmp_path_factory):
     work = ask_published(tmp_path_factory.getbasetemp())
-    ours, found = door.load(work / "geneformer"), json.loads((work / "ranks.json").read_text())
-    for row, tokens in zip(PUBLISHED_COUNTS, found["tokens"], strict=True):
+    ours, published = door.load(work / "geneformer"), json.loads((work / "ranks.json").read_text())
+    for row, tokens in zip(PUBLISHED_COUNTS, published["tokens"], strict=True):
         at = np.flatnonzero(row)
-        cell = Cell("a", np.array(found["genes"], dtype=object)[at], row[at])
+        cell = Cell("a", np.array(published["genes"], dtype=object)[at], row[at])
         assert ours.encode_one(cell).ids.tolist() == tokens and len(tokens) > 10

@@ -68,11 +68,11 @@ def test_padding_has_the_id_of_sep_so_only_the_mask_knows_lengths(model):
 def test_columns_follow_the_nucleotides_through_a_batch(model):
     batch = model.encode(state_spaces.MRNAS)
     for unit, mrna in enumerate(state_spaces.MRNAS):
-        mine = batch.unit == unit
-        assert batch.start[mine].tolist() == list(range(len(mrna)))
-        inside = batch.columns["region"][mine] == 1
+        in_unit = batch.unit == unit
+        assert batch.start[in_unit].tolist() == list(range(len(mrna)))
+        inside = batch.columns["region"][in_unit] == 1
         assert np.flatnonzero(inside).tolist() == (list(range(*mrna.cds)) if mrna.cds else [])
-        place = batch.columns["codon"][mine] * 3 + batch.columns["frame"][mine]
+        place = batch.columns["codon"][in_unit] * 3 + batch.columns["frame"][in_unit]
         assert place[inside].tolist() == list(range(inside.sum()))
 
 
@@ -130,8 +130,8 @@ def attention(m, x: torch.Tensor) -> torch.Tensor:
     q, k, v = (x @ p.weight.double().T for p in (m.q_proj, m.k_proj, m.v_proj))
     width, out = q.shape[1] // m.heads, []
     for h in range(m.heads):
-        mine, shared = h * width, h // (m.heads // m.shared) * width
-        scores = q[:, mine : mine + width] @ k[:, shared : shared + width].T / math.sqrt(width)
+        own, shared = h * width, h // (m.heads // m.shared) * width
+        scores = q[:, own : own + width] @ k[:, shared : shared + width].T / math.sqrt(width)
         weights = torch.softmax(scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf), dim=-1)
         out.append(weights @ v[:, shared : shared + width])
     return torch.cat(out, dim=1) @ m.o_proj.weight.double().T

@@ -121,9 +121,9 @@ def test_windows_are_the_records_own_without_n(tmp_path, text):
     letters = text[:30_000].lower() + "N" * 50 + text[30_000:30_030] + "N" + text[40_000:60_000]
     (tmp_path / "g.fa").write_text(f">a\n{letters}\n>b\n{text[70_000:70_100]}\n")
     adapter = door.load(DEMO)
-    found = kc.windows_of(adapter, tmp_path / "g.fa", seed=1)
-    assert len(found) == 96 and all(w in text and set(w) <= set("ACGT") and len(w) == len(found[0]) for w in found)
-    assert found == kc.windows_of(adapter, tmp_path / "g.fa", seed=1) != kc.windows_of(adapter, tmp_path / "g.fa", seed=2)
+    windows = kc.windows_of(adapter, tmp_path / "g.fa", seed=1)
+    assert len(windows) == 96 and all(w in text and set(w) <= set("ACGT") and len(w) == len(windows[0]) for w in windows)
+    assert windows == kc.windows_of(adapter, tmp_path / "g.fa", seed=1) != kc.windows_of(adapter, tmp_path / "g.fa", seed=2)
 
 
 @pytest.mark.parametrize("texts, said", [
@@ -144,8 +144,8 @@ def test_records_of_one_length_or_many_are_enough(text, sizes, length):
     """The demo's model reads a base a token: 120 is the first length of at most 160 tokens."""
     starts = np.random.default_rng(5).integers(0, len(text) - max(sizes), len(sizes))
     texts = [text[start : start + size] for start, size in zip(starts, sizes)]
-    found = kc.draw(door.load(DEMO), texts, 96, seed=3)
-    assert len(found) == 96 and set(map(len, found)) == {length} and all(any(w in t for t in texts) for w in found)
+    windows = kc.draw(door.load(DEMO), texts, 96, seed=3)
+    assert len(windows) == 96 and set(map(len, windows)) == {length} and all(any(w in t for t in texts) for w in windows)
 
 
 def test_no_place_is_drawn_twice_and_every_place_can_be(text):

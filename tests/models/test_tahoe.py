@@ -384,9 +384,9 @@ def peers(tmp_path_factory) -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "treated"])
 def test_unpadded_the_port_is_the_published_class(peers, name):
-    found = peers[name]["parity"]
-    assert set(found) == {"logits", "mvc", "masked", *(f"resid_post.{k}" for k in range(3)), "final"}
-    assert max(found.values()) <= 1e-12, found
+    gaps = peers[name]["parity"]
+    assert set(gaps) == {"logits", "mvc", "masked", *(f"resid_post.{k}" for k in range(3)), "final"}
+    assert max(gaps.values()) <= 1e-12, gaps
 
 
 @pytest.mark.slow

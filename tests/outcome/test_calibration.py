@@ -13,19 +13,19 @@ def calibrated(n, seed, sd=1.0):
 
 def test_calibrated_scores():
     y, log_odds = calibrated(50_000, 0)
-    found = calibration.summary(y, log_odds)
-    assert abs(found["slope"] - 1) < 0.03 and abs(found["intercept"]) < 0.03
+    summary = calibration.summary(y, log_odds)
+    assert abs(summary["slope"] - 1) < 0.03 and abs(summary["intercept"]) < 0.03
     p = expit(log_odds)  # a calibrated score's expected Brier and log loss, from the predictions alone
-    np.testing.assert_allclose(found["brier"], np.mean(p * (1 - p)), rtol=0.02)
+    np.testing.assert_allclose(summary["brier"], np.mean(p * (1 - p)), rtol=0.02)
     np.testing.assert_allclose(
-        found["log_loss"], -np.mean(p * np.log(p) + (1 - p) * np.log(1 - p)), rtol=0.02
+        summary["log_loss"], -np.mean(p * np.log(p) + (1 - p) * np.log(1 - p)), rtol=0.02
     )
 
 
 def test_halved_scores_have_slope_two_and_shifted_ones_an_intercept():
     y, log_odds = calibrated(50_000, 1)
-    found = calibration.summary(y, log_odds / 2)
-    assert abs(found["slope"] - 2) < 0.06 and abs(found["intercept"]) < 0.03
+    summary = calibration.summary(y, log_odds / 2)
+    assert abs(summary["slope"] - 2) < 0.06 and abs(summary["intercept"]) < 0.03
     slope, intercept = calibration.platt(log_odds - 1, y)
     assert abs(slope - 1) < 0.03 and abs(intercept - 1) < 0.05
     again = calibration.summary(y, slope * (log_odds - 1) + intercept)

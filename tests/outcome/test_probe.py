@@ -45,10 +45,10 @@ def test_noise_stays_at_one_half_and_a_planted_signal_is_found():
              for X, y in (people(60, 6, seed=s) for s in range(10))]  # fmt: skip
     assert abs(np.mean(noise) - 0.5) < 0.08
     X, y = people(80, 10, strength=4.0)
-    found = probe.cross_validate(X, y, folds(y), [0.01, 1.0], 0)
-    assert estimates.auroc(y, found.score) > 0.85
-    assert len(found.probes) == len(found.fold_auroc) == 5
-    assert all(np.argmax(np.abs(p.coef)) == 0 for p in found.probes)
+    fitted = probe.cross_validate(X, y, folds(y), [0.01, 1.0], 0)
+    assert estimates.auroc(y, fitted.score) > 0.85
+    assert len(fitted.probes) == len(fitted.fold_auroc) == 5
+    assert all(np.argmax(np.abs(p.coef)) == 0 for p in fitted.probes)
 
 
 def test_the_held_out_fold_is_never_fitted_on():

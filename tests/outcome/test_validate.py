@@ -290,9 +290,9 @@ def test_attention_finds_a_signal_in_one_locus_and_none_in_noise():
     X = rng.standard_normal((300, 5, 6))
     y = (X[:, 3, 0] + 0.3 * rng.standard_normal(300) > 0).astype(int)
     folds = np.arange(300) % 3
-    found = attention.attention(X, y, folds, 2, 60, 0)
-    assert found.shape == (2, 300) and (found[0] != found[1]).any()
-    assert (estimates.auroc(y, found) > 0.7).all()
+    scores = attention.attention(X, y, folds, 2, 60, 0)
+    assert scores.shape == (2, 300) and (scores[0] != scores[1]).any()
+    assert (estimates.auroc(y, scores) > 0.7).all()
     permuted = rng.permutation(y)
     assert (estimates.auroc(permuted, attention.attention(X, permuted, folds, 2, 60, 0)) < 0.6).all()
-    np.testing.assert_array_equal(attention.attention(X, y, folds, 2, 60, 0), found)
+    np.testing.assert_array_equal(attention.attention(X, y, folds, 2, 60, 0), scores)

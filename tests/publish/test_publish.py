@@ -117,9 +117,9 @@ def only(refusals: list[str], *words: str) -> None:
 def test_a_clean_study_passes_and_private_files_stay(study: Path, tmp_path: Path) -> None:
     assert check(study, SAMPLES) == []
     assert gate.publish(study, tmp_path / "out", SAMPLES) == {}
-    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    published = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     shown = {p.relative_to(study).as_posix() for p in study.rglob("*") if p.is_file()} - STAY
-    assert found == {s for s in shown if "private" not in s} | {
+    assert published == {s for s in shown if "private" not in s} | {
         "figures/fig2_layers.pdf",
         "figures/fig2_layers.csv",
         "published.json",
@@ -191,11 +191,11 @@ def test_a_sample_id_as_a_column_or_file_name_is_refused_and_not_repeated(study:
 
 
 @pytest.mark.parametrize(
-    "text, found", [("SIM000071", 0), ("FAM1-ID2", 1), ("(fam1-id2)", 1), ("FAM1-ID23 has ID2", 0)]
+    "text, n_refusals", [("SIM000071", 0), ("FAM1-ID2", 1), ("(fam1-id2)", 1), ("FAM1-ID23 has ID2", 0)]
 )
-def test_a_sample_is_a_whole_name(study: Path, text: str, found: int) -> None:
+def test_a_sample_is_a_whole_name(study: Path, text: str, n_refusals: int) -> None:
     write(study / HUNT / "layers.csv", [LAYER | {"predictor": text}])
-    assert len(check(study, [*SAMPLES, "FAM1-ID2"])) == found
+    assert len(check(study, [*SAMPLES, "FAM1-ID2"])) == n_refusals
 
 
 def test_ids_that_no_scan_can_tell_from_numbers_are_refused(study: Path) -> None:
@@ -525,8 +525,8 @@ def test_a_blank_is_derivable_although_each_sum_has_others() -> None:
     for row, column in [*blocks, (0, 2)]:
         counts.iloc[row, column] = np.nan
     table = counts.rename_axis("row").reset_index().melt("row", var_name="column", value_name="n")
-    found = table[derivable(table, ["n"], ["row", "column"]).n]
-    assert found[["row", "column"]].to_numpy().tolist() == [["a", "y"]]
+    derived = table[derivable(table, ["n"], ["row", "column"]).n]
+    assert derived[["row", "column"]].to_numpy().tolist() == [["a", "y"]]
 
 
 def test_two_small_cells_do_not_add_up_to_a_small_one() -> None:

@@ -129,8 +129,8 @@ def test_a_file_that_was_there_before_is_not_called_verified(server, folder):
 def test_a_file_that_differs_is_named_and_never_overwritten(server, folder):
     (folder / "sub").mkdir()
     (folder / "sub/x.bin").write_bytes(b"edited")
-    found = hashlib.sha256(b"edited").hexdigest()
-    with pytest.raises(ValueError, match=f"sub/x.bin: sha256 {found}, wanted {SHA}.*move it away"):
+    digest = hashlib.sha256(b"edited").hexdigest()
+    with pytest.raises(ValueError, match=f"sub/x.bin: sha256 {digest}, wanted {SHA}.*move it away"):
         fetch.fetch(source(server, sha256=SHA), folder)
     assert (folder / "sub/x.bin").read_bytes() == b"edited" and not server.seen
 
@@ -279,13 +279,13 @@ class Log:
 def other(tmp_path):
     """The server in a process of its own: htslib holds this one's interpreter while it waits for an answer."""
     (tmp_path / "www").mkdir()
-    here, there = multiprocessing.Pipe()
+    receiver, sender = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(there, tmp_path / "www", tmp_path / "log"), daemon=True
+        target=_serve, args=(sender, tmp_path / "www", tmp_path / "log"), daemon=True
     )
     process.start()
-    assert here.poll(60)
-    yield SimpleNamespace(at=f"http://127.0.0.1:{here.recv()}", www=tmp_path / "www", log=tmp_path / "log")
+    assert receiver.poll(60)
+    yield SimpleNamespace(at=f"http://127.0.0.1:{receiver.recv()}", www=tmp_path / "www", log=tmp_path / "log")
     process.terminate()
     process.join()
 
@@ -304,9 +304,9 @@ def test_a_cohort_is_cut_to_the_loci_by_its_index(panel, other, folder):
     fetch.fetch(panel, folder)
     with pysam.VariantFile(str(folder / "cohort.vcf.gz")) as vcf:
         assert list(vcf.header.samples) == ["a", "b"]
-        found = [(r.chrom, r.pos) for r in vcf]
+        records = [(r.chrom, r.pos) for r in vcf]
         assert [r.samples["b"]["GT"] for r in vcf.fetch("chr1", 0, 25)] == [(1, 1)] * 2
-    assert found == [("chr2", p) for p in range(50010, 50201, 10)] + [("chr1", 10), ("chr1", 20)]  # overlap once
+    assert records == [("chr2", p) for p in range(50010, 50201, 10)] + [("chr1", 10), ("chr1", 20)]  # overlap once
     assert left(folder) == ["cohort.vcf.gz", "cohort.vcf.gz.tbi", fetch.LOCK]
     assert re.search(r"chr2.vcf.gz bytes=[1-9]\d{2,}-", other.log.read_text())  # read by place, not from the front
 

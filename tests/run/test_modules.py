@@ -48,13 +48,13 @@ def test_code_of_another_family_or_a_comment_throws_no_rows_away(dna, tmp_path, 
                                        ("geneformer", "geneformer"), ("gpt2", "native")])
 def test_a_models_code_is_its_own_port_and_what_that_imports(tmp_path, kind, own):
     loaded = adapter.load(ZOO[kind].save(tmp_path / "model", 0))
-    found = names(loaded.code())
+    modules = names(loaded.code())
     ports = {f"lib/models/{port.__name__.rpartition('.')[2]}.py" for port in adapter.ports()}
     assert loaded.port == f"lib.models.{own}"
-    assert found & ports == {f"lib/models/{own}.py"} & ports
-    assert {"lib/models/adapter.py", f"lib/models/{own}.py", "lib/models/tokens.py"} <= found
-    assert ("lib/models/genes.py" in found) == (kind in ("tahoe", "geneformer"))
-    assert ("lib/models/state.py" in found) == (kind in ("hyena", "helix"))
+    assert modules & ports == {f"lib/models/{own}.py"} & ports
+    assert {"lib/models/adapter.py", f"lib/models/{own}.py", "lib/models/tokens.py"} <= modules
+    assert ("lib/models/genes.py" in modules) == (kind in ("tahoe", "geneformer"))
+    assert ("lib/models/state.py" in modules) == (kind in ("hyena", "helix"))
 
 
 def test_rows_and_trainings_count_what_they_import_and_nothing_beside_it(dna, monkeypatch):

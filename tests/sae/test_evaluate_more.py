@@ -111,13 +111,13 @@ def test_matched_l0_reads_the_two_nearest_of_one_architecture_and_width():
     table = swept(("far", "gated", 64, 2.0, 0.1), ("a", "gated", 64, 8.0, 0.8), ("b", "gated", 64, 32.0, 0.9),
                   ("farther", "gated", 64, 64.0, 0.99), ("other", "standard", 64, 15.0, 0.3),
                   ("wide", "gated", 128, 17.0, 0.95))  # fmt: skip
-    found = evaluate.matched_l0(table, [16, 30])
-    assert found[["architecture", "d_sae", "target_l0"]].to_numpy().tolist() == [
+    matched = evaluate.matched_l0(table, [16, 30])
+    assert matched[["architecture", "d_sae", "target_l0"]].to_numpy().tolist() == [
         [a, d, t] for a, d in (("gated", 64), ("standard", 64), ("gated", 128)) for t in (16, 30)]  # fmt: skip
-    assert found["runs"].tolist() == ["a; b", "a; b", "other", "", "wide", ""]
+    assert matched["runs"].tolist() == ["a; b", "a; b", "other", "", "wide", ""]
     # one run at 15, 6.25 % off, and one at 17: each stands for 16, at its own L0, but not for 30
-    assert found["how"].tolist() == ["interpolated", "interpolated", "nearest", "missing", "nearest", "missing"]
-    assert found["l0"].tolist()[2] == 15 and found["explained_variance"].tolist()[2] == 0.3
+    assert matched["how"].tolist() == ["interpolated", "interpolated", "nearest", "missing", "nearest", "missing"]
+    assert matched["l0"].tolist()[2] == 15 and matched["explained_variance"].tolist()[2] == 0.3
 
 
 @pytest.mark.parametrize("l0, how", [(14.5, "nearest"), (14.3, "missing"), (17.5, "nearest"), (17.7, "missing"), (16.0, "exact")])

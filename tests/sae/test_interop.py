@@ -424,13 +424,13 @@ def peers(acts, tmp_path_factory) -> Path:
 def test_they_read_what_we_write(peers, acts, library, kind):
     out = load_file(peers / "out/ours" / library / f"{kind}.safetensors")
     assert_same(random_sae(kind, acts), acts, out["latents"], out["x_hat"])
-    found = json.loads((peers / "classes.json").read_text())[f"ours/{library}/{kind}"]
+    actual = json.loads((peers / "classes.json").read_text())[f"ours/{library}/{kind}"]
     wanted = {
         "saelens": SAELENS_CLASS,
         "sparsify": {"topk": "SparseCoder"},
         "dictionary_learning": foreign.WRITTEN_AS,
     }[library]
-    assert found == wanted[KINDS[kind][0]]
+    assert actual == wanted[KINDS[kind][0]]
 
 
 @pytest.mark.slow

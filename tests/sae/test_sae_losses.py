@@ -58,19 +58,19 @@ def numeric(stack, name, loss, step=1e-6) -> torch.Tensor:
 
 
 def check(stack, loss, names=None, atol=1e-7):
-    found = gradients(stack, loss)
-    for name in names or found:
-        torch.testing.assert_close(found[name], numeric(stack, name, loss), atol=atol, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
-    return found
+    grads = gradients(stack, loss)
+    for name in names or grads:
+        torch.testing.assert_close(grads[name], numeric(stack, name, loss), atol=atol, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    return grads
 
 
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
 @pytest.mark.parametrize("architecture", ["standard", "topk", "batchtopk", "matryoshka"])
 def test_every_parameter_gets_its_gradient(architecture, sparse, monkeypatch):
     stack, x = make(architecture, monkeypatch, sparse), tokens()
-    found = check(stack, lambda: stack(x)[0])
-    assert set(found) == {"dec", "enc", "b_enc", "b_dec"}
-    assert all(g.abs().max() > 1e-3 for g in found.values())
+    grads = check(stack, lambda: stack(x)[0])
+    assert set(grads) == {"dec", "enc", "b_enc", "b_dec"}
+    assert all(g.abs().max() > 1e-3 for g in grads.values())
 
 
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
@@ -84,7 +84,7 @@ def test_gated_gradients_with_the_decoder_frozen_in_the_gates_own_loss(sparse, m
     stack, x = make("gated", monkeypatch, sparse), tokens()
     frozen = {name: getattr(stack, name).detach().clone() for name in ("dec", "b_dec")}
     check(stack, lambda: stack(x)[0], ["enc", "b_enc", "r_mag", "b_mag"])
-    found = gradients(stack, lambda: stack(x)[0])
+    grads = gradients(stack, lambda: stack(x)[0])
 
     def with_frozen_copy():  # the loss written out, the gate's decoder held where it was
         u = torch.einsum("tmd,mfd->tmf", x[:, None] - stack.b_dec, stack.enc) + stack.b_enc
@@ -95,13 +95,13 @@ def test_gated_gradients_with_the_decoder_frozen_in_the_gates_own_loss(sparse, m
 
     torch.testing.assert_close(stack(x)[0], with_frozen_copy())
     for name, value in gradients(stack, with_frozen_copy).items():
-        torch.testing.assert_close(found[name], value, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(grads[name], value, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
 def test_jumprelu_weights_by_differences_and_threshold_by_its_straight_through_rule(sparse, monkeypatch):
     stack, x = make("jumprelu", monkeypatch, sparse), tokens()
-    found = check(stack, lambda: stack(x)[0], ["dec", "enc", "b_enc", "b_dec"])
+    grads = check(stack, lambda: stack(x)[0], ["dec", "enc", "b_enc", "b_dec"])
     with torch.no_grad():  # 2407.14435, equations 11 and 12
         u = torch.einsum("tmd,mfd->tmf", x[:, None] - stack.b_dec, stack.enc) + stack.b_enc
         on = (u > stack.threshold).double()
@@ -111,7 +111,7 @@ def test_jumprelu_weights_by_differences_and_threshold_by_its_straight_through_r
         near = ((u - stack.threshold).abs() < 0.25) / 0.5
         wanted = -(near * (stack.threshold * for_latent + for_step)).sum(0)
     assert wanted.abs().max() > 1e-2
-    torch.testing.assert_close(found["threshold"], wanted)
+    torch.testing.assert_close(grads["threshold"], wanted)
 
 
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
@@ -123,9 +123,9 @@ def test_auxk_reaches_the_encoder_of_dead_latents_and_no_other(architecture, spa
     with torch.no_grad():
         stack.b_enc[dead] += 2  # positive somewhere: ReLU passes nothing on below 0
     residual = torch.stack([tokens(5), tokens(6)], 1)
-    found = check(stack, lambda: stack.aux(x, stack.pre_activations(x), residual, dead, sparse))
+    grads = check(stack, lambda: stack.aux(x, stack.pre_activations(x), residual, dead, sparse))
     for name in ("enc", "b_enc", "dec"):
-        g = found[name].abs().view(2, D_SAE, -1).sum(-1)
+        g = grads[name].abs().view(2, D_SAE, -1).sum(-1)
         assert (g[dead] > 0).all() and (g[~dead] == 0).all(), name
 
 
@@ -156,10 +156,10 @@ def test_each_optional_term_adds_its_gradient(architecture, term, sparse, monkey
         act = stack.activate(x, pre.detach() if sparse else pre, sparse)
         return stack.terms(act.code, act.latents, TOKENS, targets, 3)
 
-    found = check(stack, loss, atol=1e-6)
+    grads = check(stack, loss, atol=1e-6)
     reached = {"decorrelation": {"dec"}, "smoothness": {"enc", "b_enc", "b_dec"}, "probe": {"probe", "probe_b", "enc", "b_enc", "b_dec"}}
     wanted = reached[term] - ({"b_enc"} if architecture == "gated" else set())  # there the gate's own bias alone
-    assert {n for n, g in found.items() if g.abs().max() > 1e-9} >= wanted
+    assert {n for n, g in grads.items() if g.abs().max() > 1e-9} >= wanted
 
 
 def test_terms_by_hand():
@@ -175,14 +175,14 @@ def test_terms_by_hand():
 
 @pytest.mark.parametrize("architecture", list(KINDS))
 def test_sparse_and_dense_codes_are_the_same_loss(architecture, monkeypatch):
-    x, found = tokens(), {}
+    x, by_code = tokens(), {}
     for sparse in (True, False):
         stack = make(architecture, monkeypatch, sparse, auxk=1 / 32)
         stack.silent[:, ::3] = 1e9
         loss, seen = stack(x, 0.7, 1e6)
         loss.sum().backward()
-        found[sparse] = [loss.detach(), *seen.values(), *(p.grad for p in stack.parameters())]
-    for a, b in zip(*found.values(), strict=True):
+        by_code[sparse] = [loss.detach(), *seen.values(), *(p.grad for p in stack.parameters())]
+    for a, b in zip(*by_code.values(), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -210,14 +210,14 @@ def test_topk_keeps_the_largest_positive_and_batchtopk_k_a_token_on_average(monk
         grid = pre.view(50, 2, D_SAE).numpy()
         for r in range(100):
             t, m = divmod(r, 2)
-            mine = code.latent[code.indptr[r] : code.indptr[r + 1]] - m * D_SAE
+            kept = code.latent[code.indptr[r] : code.indptr[r + 1]] - m * D_SAE
             row = grid[t, m]
             if architecture == "topk":
                 wanted = [j for j in sorted(np.argsort(-row)[:4]) if row[j] > 0]
             else:
                 least = max(0, np.sort(grid[:, m].ravel())[-4 * 50])
                 wanted = [j for j in range(D_SAE) if row[j] >= least]
-            assert mine.tolist() == wanted
+            assert kept.tolist() == wanted
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -70,9 +70,9 @@ def trained():
 ])  # fmt: skip
 def test_every_architecture_finds_a_planted_dictionary(trained, architecture, cosine, ev):
     sae = trained.saes[architecture]
-    found = (DIRECTIONS @ sae.W_dec.detach().numpy().T).max(1).mean()
+    mean_cosine = (DIRECTIONS @ sae.W_dec.detach().numpy().T).max(1).mean()
     q = evaluate.quality(sae, X, np.arange(len(X)), np.zeros(len(X), dtype=int))
-    assert found > cosine and q.explained_variance > ev and q.l0 < 8, (found, q.explained_variance, q.l0)
+    assert mean_cosine > cosine and q.explained_variance > ev and q.l0 < 8, (mean_cosine, q.explained_variance, q.l0)
     control = Sweep([Run("a", architecture, 48, 3, seed=1)], TrainConfig(steps=1), torch.from_numpy(X[:100])).result()
     assert (DIRECTIONS @ control.saes["a"].W_dec.detach().numpy().T).max(1).mean() < 0.75  # untrained rows do not
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48), atol=1e-5, rtol=0)
@@ -470,7 +470,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
 
 def test_bfloat16_products_train_the_same_dictionary():
     settings = {"steps": 300, "warm_up": 10}
-    found = {}
+    explained = {}
     for bf16 in (False, True):
         sweep = Sweep([topk(lr=5e-3)], TrainConfig(batch=256, bf16=bf16, **settings), torch.from_numpy(X[:256]))
         sweep.stacks[0][0].sparse = False
@@ -478,5 +478,5 @@ def test_bfloat16_products_train_the_same_dictionary():
             sweep.train_on(batch)
         assert all(p.dtype == torch.float32 for p in sweep.stacks[0][0].parameters())
         sae = sweep.result().saes["a"]
-        found[bf16] = evaluate.quality(sae, X, np.arange(len(X)), np.zeros(len(X), dtype=int)).explained_variance
-    assert found[True] == pytest.approx(found[False], abs=0.02) and found[False] > 0.75, found
+        explained[bf16] = evaluate.quality(sae, X, np.arange(len(X)), np.zeros(len(X), dtype=int)).explained_variance
+    assert explained[True] == pytest.approx(explained[False], abs=0.02) and explained[False] > 0.75, explained

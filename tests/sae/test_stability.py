@@ -181,8 +181,8 @@ def test_every_pair_of_seeds_once():
     saes = {"seed 0": untied(0), "seed 1": untied(1), "copy": shuffled(untied(0), np.arange(40)[::-1].copy())}
     table = stability.pairwise_stability(saes, {"seed 0": np.r_[0, np.ones(39)]})
     pairs = [("seed 0", "seed 1"), ("seed 0", "copy"), ("seed 1", "copy")]
-    found = table[["a", "b", "matching"]].itertuples(index=False, name=None)
-    assert list(found) == [(*p, m) for p in pairs for m in ROWS]
+    keys = table[["a", "b", "matching"]].itertuples(index=False, name=None)
+    assert list(keys) == [(*p, m) for p in pairs for m in ROWS]
     both = table[table.matching == "both"].set_index(["a", "b"])
     assert both.shared["seed 0", "copy"] == pytest.approx(2 * 39 / 79) and both.shared["seed 1", "copy"] < 0.1
     assert both.n_a.tolist() == [39, 39, 40]

@@ -274,8 +274,8 @@ def test_a_feature_that_never_fires_is_not_judged():
 def test_topk_explained_variance_by_hand():
     # two features, p 1/2, magnitude 1: variance 1/4 each. k = 1 loses 1 where both fire, k = 0 loses E N = 1
     planted = PlantedDictionary(np.eye(2), np.full(2, 0.5), low=1.0, high=1.0)
-    found = [synthetic.topk_explained_variance(planted, k) for k in (0, 1, 2)]
-    assert found == pytest.approx([1 - 1 / 0.5, 1 - 0.25 / 0.5, 1])
+    explained = [synthetic.topk_explained_variance(planted, k) for k in (0, 1, 2)]
+    assert explained == pytest.approx([1 - 1 / 0.5, 1 - 0.25 / 0.5, 1])
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 8])
@@ -283,8 +283,8 @@ def test_a_topk_sae_of_the_truth_reaches_its_closed_form(k):
     planted = plant(20, 24, 4.0, seed=0, orthonormal=True, low=0.2, high=3.0)
     x, _ = planted.sample(50_000, seed=1)
     rows = np.arange(len(x))
-    found = evaluate.quality(synthetic.oracle(planted, k), x, rows, rows * 0).explained_variance
-    assert found == pytest.approx(synthetic.topk_explained_variance(planted, k), abs=0.01)
+    explained = evaluate.quality(synthetic.oracle(planted, k), x, rows, rows * 0).explained_variance
+    assert explained == pytest.approx(synthetic.topk_explained_variance(planted, k), abs=0.01)
 
 
 def test_topk_explained_variance_with_noise_keeps_the_features_only():

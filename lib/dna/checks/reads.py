@@ -61,5 +61,5 @@ def makes_sense(study: Study, data: Data | None, model: Adapter) -> None:
     with study.reading(D, "model_path", folder):
         table = sense.token_sense(model, looked_at(study, data)[:: 1 + 3 * TOKENISED // SEEN])
     for row in table[~table.passed].itertuples():
-        found = f"{row.found:.3f}" if isinstance(row.found, float) else str(row.found)
-        study.fault(D, "model_path", f"{row.finding}: {found}", row.wanted, file=folder)
+        value = f"{row.found:.3f}" if isinstance(row.found, float) else str(row.found)
+        study.fault(D, "model_path", f"{row.finding}: {value}", row.wanted, file=folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 from lib.models.adapter import Adapter
 from lib.models.checks.shared import (
     STILL,
-    Found,
+    Measurement,
     NotRun,
     first_tokens,
     grids,
@@ -28,7 +28,7 @@ from lib.models.checks.shared import (
 from lib.models.tokens import TokenBatch
 
 
-def block_chain(adapter: Adapter, records: Sequence) -> Found:
+def block_chain(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest difference between resid_post.k and what block k + 1, or the last norm, reads."""
     batch, last = adapter.encode(records), site_names(adapter)[-1]
     readers = [adapter.blocks[k] for k in range(1, len(adapter.blocks))]
@@ -49,7 +49,7 @@ def block_chain(adapter: Adapter, records: Sequence) -> Found:
     return worst({f"resid_post.{k}": largest_gap(read[k], written[f"resid_post.{k}"]) for k in range(len(readers))})
 
 
-def branch_sum(adapter: Adapter, records: Sequence) -> Found:
+def branch_sum(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest difference, over blocks, between resid_post.k and the block's input + mixer_out.k + mlp_out.k."""
     if not adapter.family.sums:
         raise NotRun("this family norms the stream after each sum")
@@ -63,7 +63,7 @@ def branch_sum(adapter: Adapter, records: Sequence) -> Found:
     return worst(gaps)
 
 
-def padding_invariance(adapter: Adapter, records: Sequence) -> Found:
+def padding_invariance(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest difference, at any site, of the shortest record alone and padded beside the longest."""
     encoded = sorted((adapter.encode_one(r) for r in records), key=lambda e: len(e.ids))
     short, long = encoded[0], encoded[-1]
@@ -71,11 +71,11 @@ def padding_invariance(adapter: Adapter, records: Sequence) -> Found:
         short = first_tokens(short, (len(short.ids) + 1) // 2)
     batch, names = adapter.collate([short, long], [0, 1]), site_names(adapter)
     alone, beside = adapter.run(adapter.collate([short], [0]), names), adapter.run(batch, names)
-    found = worst({name: largest_gap(rows_of(batch, beside[name], 0), alone[name]) for name in names})
-    return found._replace(note=f"{found.note}; {len(short.ids)} tokens beside {len(long.ids)}")
+    gap = worst({name: largest_gap(rows_of(batch, beside[name], 0), alone[name]) for name in names})
+    return gap._replace(note=f"{gap.note}; {len(short.ids)} tokens beside {len(long.ids)}")
 
 
-def batch_invariance(adapter: Adapter, records: Sequence) -> Found:
+def batch_invariance(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest difference, at any site, of the longest record, which is never padded, alone and at any place among others."""
     *others, longest = sorted((adapter.encode_one(r) for r in records), key=lambda e: len(e.ids))
     names = site_names(adapter)
@@ -89,7 +89,7 @@ def batch_invariance(adapter: Adapter, records: Sequence) -> Found:
     return worst(gaps)
 
 
-def perturbation_reach(adapter: Adapter, records: Sequence) -> Found:
+def perturbation_reach(adapter: Adapter, records: Sequence) -> Measurement:
     """Share of tokens that behave as the family's causal flag says when the shortest record's middle token is another one.
 
     After it every token must move at the end of the stream; before it too in a masked model, and at no site in a causal.
@@ -110,7 +110,7 @@ def perturbation_reach(adapter: Adapter, records: Sequence) -> Found:
     early = torch.stack(list(moved.values())).amax(0) > STILL
     right = felt if adapter.family.masked else torch.where(before, ~early, felt)
     way = "both ways" if adapter.family.masked else "causal"
-    return Found(right.float().mean().item(), f"{int(felt.sum())} of {len(kept)} tokens moved; the family reads {way}")
+    return Measurement(right.float().mean().item(), f"{int(felt.sum())} of {len(kept)} tokens moved; the family reads {way}")
 
 
 def _shortest(adapter: Adapter, records: Sequence) -> TokenBatch:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from lib.models.adapter import DTYPES, Adapter
-from lib.models.checks.shared import Found, NotRun, few_records, grids, stream_names, worst
+from lib.models.checks.shared import Measurement, NotRun, few_records, grids, stream_names, worst
 from lib.models.tokens import TokenBatch
 
 
-def relative_error_in(dtype: str) -> Callable[[Adapter, Sequence], Found]:
-    def relative_error(adapter: Adapter, records: Sequence) -> Found:
+def relative_error_in(dtype: str) -> Callable[[Adapter, Sequence], Measurement]:
+    def relative_error(adapter: Adapter, records: Sequence) -> Measurement:
         if next(adapter.model.parameters()).dtype != torch.float32:
             raise NotRun("the model is not in float32 to compare with")
         batch = few_records(adapter, records)
@@ -24,19 +24,19 @@ def relative_error_in(dtype: str) -> Callable[[Adapter, Sequence], Found]:
         for parameter in half.model.parameters():  # as `adapter.load` does
             parameter.data = parameter.data.to(DTYPES[dtype])
         try:
-            found, chosen = _routed(half, batch)
+            actual, chosen = _routed(half, batch)
         except RuntimeError as error:
             if any(words in str(error) for words in ("not implemented for", "dtype", "scalar type")):
                 raise NotRun(f"no {dtype} on {adapter.device}: {str(error).splitlines()[0]}") from error
             raise
-        every = worst({name: _relative_error(x, wanted[name], batch.keep) for name, x in found.items()})
+        every = worst({name: _relative_error(x, wanted[name], batch.keep) for name, x in actual.items()})
         same = batch.keep & _routed_alike(adapter, batch, routes, chosen)
         if same.equal(batch.keep):
             return every
         share = f"{int(same.sum())} of {batch.n_kept} tokens, those no other choice of expert reaches; over all {every.value:.2g}"
         if not same.any():
             raise NotRun(f"another choice of expert reaches every token; over all {every.value:.2g}")
-        alike = worst({name: _relative_error(x, wanted[name], same) for name, x in found.items()})
+        alike = worst({name: _relative_error(x, wanted[name], same) for name, x in actual.items()})
         return alike._replace(note=f"{alike.note}; {share}")
 
     relative_error.__doc__ = f"""Largest relative error, at any site of the stream, of the model in {dtype}.
@@ -69,6 +69,6 @@ def _routed_alike(adapter: Adapter, batch: TokenBatch, routes: list[Tensor], oth
     return ~turned.any(1, keepdim=True) if adapter.family.masked else turned.cumsum(1) == 0
 
 
-def _relative_error(found: Tensor, wanted: Tensor, where: Tensor) -> float:
-    found, wanted = found[where].double(), wanted[where].double()
-    return ((found - wanted).norm() / wanted.norm()).item()
+def _relative_error(actual: Tensor, wanted: Tensor, where: Tensor) -> float:
+    actual, wanted = actual[where].double(), wanted[where].double()
+    return ((actual - wanted).norm() / wanted.norm()).item()

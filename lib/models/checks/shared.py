@@ -21,7 +21,7 @@ class NotRun(Exception):
     """A check that has no meaning for a model, or no means: neither passed nor failed."""
 
 
-class Found(NamedTuple):
+class Measurement(NamedTuple):
     """What a check measured, and where."""
 
     value: float
@@ -47,16 +47,16 @@ def size_of(x: Tensor) -> float:
     return x.double().square().mean().sqrt().item() or 1.0
 
 
-def largest_gap(found: Tensor, wanted: Tensor) -> float:
+def largest_gap(actual: Tensor, wanted: Tensor) -> float:
     """Largest difference, as a share of the root mean square of `wanted`."""
-    return (found - wanted).abs().max().item() / size_of(wanted)
+    return (actual - wanted).abs().max().item() / size_of(wanted)
 
 
-def worst(values: dict[str, float], pick: Callable = np.argmax) -> Found:
+def worst(values: dict[str, float], pick: Callable = np.argmax) -> Measurement:
     """The largest of named values, or one that is not a number; pick: np.argmin for the smallest."""
     numbers = list(values.values())
     at = int(pick(numbers))  # both take a NaN first
-    return Found(float(numbers[at]), f"at {list(values)[at]}")
+    return Measurement(float(numbers[at]), f"at {list(values)[at]}")
 
 
 def rows_of(batch: TokenBatch, x: Tensor, unit: int) -> Tensor:

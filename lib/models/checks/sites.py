@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.models.adapter import Adapter
 from lib.models.checks.shared import (
     STILL,
-    Found,
+    Measurement,
     largest_gap,
     need_head,
     short_batch,
@@ -23,19 +23,19 @@ from lib.models.checks.shared import (
 )
 
 
-def site_dims(adapter: Adapter, records: Sequence) -> Found:
+def site_dims(adapter: Adapter, records: Sequence) -> Measurement:
     """Number of sites whose activations are not [kept, declared width] of finite numbers."""
     batch = adapter.encode(records)
-    found = adapter.run(batch, site_names(adapter))
+    acts = adapter.run(batch, site_names(adapter))
     wrong = [
-        f"{s.name} is {tuple(found[s.name].shape)}, declared {s.dim}"
+        f"{s.name} is {tuple(acts[s.name].shape)}, declared {s.dim}"
         for s in adapter.sites()
-        if found[s.name].shape != (batch.n_kept, s.dim) or not found[s.name].isfinite().all()
+        if acts[s.name].shape != (batch.n_kept, s.dim) or not acts[s.name].isfinite().all()
     ]
-    return Found(len(wrong), "; ".join(wrong[:3]))
+    return Measurement(len(wrong), "; ".join(wrong[:3]))
 
 
-def fires_once(adapter: Adapter, records: Sequence) -> Found:
+def fires_once(adapter: Adapter, records: Sequence) -> Measurement:
     """Number of sites that are not reached exactly once in a forward, with the language-model head or without."""
     batch, wrong = short_batch(adapter, records), set()
     for head in (False, True):
@@ -51,25 +51,25 @@ def fires_once(adapter: Adapter, records: Sequence) -> Found:
                 stack.enter_context(adapter._hook(name, count(name)))
             adapter._forward(batch, head)
         wrong |= {f"{name}: {times}" for name, times in fired.items() if times != 1}
-    return Found(len(wrong), "; ".join(sorted(wrong)[:3]))
+    return Measurement(len(wrong), "; ".join(sorted(wrong)[:3]))
 
 
-def early_exit(adapter: Adapter, records: Sequence) -> Found:
+def early_exit(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest difference, at any site, of the forward stopped there and the forward run on."""
     batch, names = short_batch(adapter, records), site_names(adapter)
     full = adapter.run(batch, names)
     return worst({name: largest_gap(adapter.run(batch, [name])[name], full[name]) for name in names})
 
 
-def two_runs(adapter: Adapter, records: Sequence) -> Found:
+def two_runs(adapter: Adapter, records: Sequence) -> Measurement:
     """Number of sites at which a second run gives other bits."""
     batch, names = adapter.encode(records), site_names(adapter)
     first, second = (adapter.run(batch, names) for _ in range(2))
     wrong = [name for name in names if not torch.equal(first[name], second[name])]
-    return Found(len(wrong), ", ".join(wrong[:3]))
+    return Measurement(len(wrong), ", ".join(wrong[:3]))
 
 
-def identity_replace(adapter: Adapter, records: Sequence) -> Found:
+def identity_replace(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest change of the logits when a site's activations are replaced by themselves, at any site."""
     need_head(adapter)
     batch = short_batch(adapter, records)
@@ -77,7 +77,7 @@ def identity_replace(adapter: Adapter, records: Sequence) -> Found:
     return worst({n: largest_gap(adapter.replace(batch, n, lambda x: x)[batch.keep], plain) for n in site_names(adapter)})
 
 
-def replace_is_felt(adapter: Adapter, records: Sequence) -> Found:
+def replace_is_felt(adapter: Adapter, records: Sequence) -> Measurement:
     """Smallest change of the logits when a site is set to zero, at any site."""
     need_head(adapter)
     batch = short_batch(adapter, records)
@@ -86,7 +86,7 @@ def replace_is_felt(adapter: Adapter, records: Sequence) -> Found:
     return worst(gaps, np.argmin)
 
 
-def stream_is_whole(adapter: Adapter, records: Sequence) -> Found:
+def stream_is_whole(adapter: Adapter, records: Sequence) -> Measurement:
     """Largest change of the logits when the ids are others but a site of the stream holds what it held, at any such site.
 
     Where the site is only a part of the residual stream, the other part carries the difference around it.
@@ -111,7 +111,7 @@ class _Deliberate(Exception):
     pass
 
 
-def no_state_left(adapter: Adapter, records: Sequence) -> Found:
+def no_state_left(adapter: Adapter, records: Sequence) -> Measurement:
     """Number of things on the model that reading, replacing, and an exception inside a replacement have changed."""
     batch, name = short_batch(adapter, records), stream_names(adapter)[-1]
     before, first = _state(adapter), adapter.run(batch, [name])[name]
@@ -133,15 +133,15 @@ def no_state_left(adapter: Adapter, records: Sequence) -> Found:
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if not changed and not largest_gap(adapter.run(batch, [name])[name], first) <= STILL:
         changed = [f"what {name} reads"]
-    return Found(len(changed), "; ".join(changed[:3]))
+    return Measurement(len(changed), "; ".join(changed[:3]))
 
 
 def _state(adapter: Adapter) -> dict[str, object]:
     """Hooks, mode and attributes of each module, and a sum for each tensor of the model."""
-    found: dict[str, object] = {}
+    state: dict[str, object] = {}
     for name, module in adapter.model.named_modules():
-        found[f"hooks of {name}"] = (tuple(module._forward_hooks), tuple(module._forward_pre_hooks))
-        found[f"mode and attributes of {name}"] = (module.training, tuple(sorted(vars(module))))
+        state[f"hooks of {name}"] = (tuple(module._forward_hooks), tuple(module._forward_pre_hooks))
+        state[f"mode and attributes of {name}"] = (module.training, tuple(sorted(vars(module))))
     for name, x in adapter.model.state_dict().items():
-        found[name] = (x.dtype, x.double().sum().item())
-    return found
+        state[name] = (x.dtype, x.double().sum().item())
+    return state

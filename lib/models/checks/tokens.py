@@ -10,7 +10,7 @@ import torch
 
 from lib.models.adapter import Adapter
 from lib.models.cells import Cell
-from lib.models.checks.shared import Found
+from lib.models.checks.shared import Measurement
 from lib.models.tokens import Encoded
 
 
@@ -21,7 +21,7 @@ def _encodings(adapter: Adapter, record) -> Iterator[Encoded]:
         yield adapter.encode_one(record, frame=frame)
 
 
-def round_trip(adapter: Adapter, records: Sequence) -> Found:
+def round_trip(adapter: Adapter, records: Sequence) -> Measurement:
     """Share of kept tokens, in every frame, whose bases, gene or characters are the record's at their coordinates."""
     right, note = [], ""
     for r, record in enumerate(records):
@@ -32,10 +32,10 @@ def round_trip(adapter: Adapter, records: Sequence) -> Found:
                 right.append(word == source and 0 <= start < end <= len(record))
                 if not right[-1]:
                     note = note or f"record {r}: token {word!r} has {source!r} at {start} to {end} of {len(record)}"
-    return Found(float(np.mean(right)), note)
+    return Measurement(float(np.mean(right)), note)
 
 
-def token_order(adapter: Adapter, records: Sequence) -> Found:
+def token_order(adapter: Adapter, records: Sequence) -> Measurement:
     """Number of kept tokens that stand before the one they follow, or overlap it where the tokenizer does not mean them to.
 
     A cell's genes have no order: there it is the number of genes that stand twice.
@@ -50,7 +50,7 @@ def token_order(adapter: Adapter, records: Sequence) -> Found:
                 if s1 < s0 or e1 < e0 or (s1 < e0 and not _may_overlap(adapter.tokenizer, record, s1, e0)):
                     wrong += 1
                     note = note or f"record {r}: {s0} to {e0}, then {s1} to {e1}"
-    return Found(wrong, note)
+    return Measurement(wrong, note)
 
 
 def _may_overlap(tokenizer, record, start: int, end: int) -> bool:
@@ -59,7 +59,7 @@ def _may_overlap(tokenizer, record, start: int, end: int) -> bool:
     return steps or (isinstance(record, str) and end - start == 1 and not record[start:end].isascii())
 
 
-def token_accounting(adapter: Adapter, records: Sequence) -> Found:
+def token_accounting(adapter: Adapter, records: Sequence) -> Measurement:
     """Number of tokens of no account: kept + special + unknown is not all of them, or the batch's mask is not the tokens.
 
     A token may also stand for nothing in the record, as a codon mark does, if the record is covered without it.
@@ -85,4 +85,4 @@ def token_accounting(adapter: Adapter, records: Sequence) -> Found:
     )
     if masked:
         notes.append(f"the mask is wrong at {masked} places of the batch")
-    return Found(wrong + masked + kept.sum().item(), "; ".join(notes[:3]))
+    return Measurement(wrong + masked + kept.sum().item(), "; ".join(notes[:3]))
