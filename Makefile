@@ -96,12 +96,12 @@ lab: $(READY)  ## JupyterLab on the notebooks
 test: $(READY)  ## all tests but the long runs of generated cases
 	$(BIN)/python -m pytest -q -m "not long" tests
 
-# The quickest files of each room, less what takes seconds; corpus is tested in dna/test_structure.py.
+# The quickest files of each room, less what takes seconds.
 override FAST := $(addprefix tests/,test_rooms.py test_sizes.py test_environment.py stage/test_io.py stage/test_durable.py \
 	stage/test_stops.py stats models/test_fasta.py models/test_tokens.py acts/test_store.py sae/test_sae.py \
 	outcome/test_calibration.py annotate/test_composition.py annotate/test_concepts.py causal/test_sets.py edits/test_acmg.py \
 	figures/test_labels.py publish check run/test_modules.py dna/test_windows.py dna/test_motifs.py dna/test_reference.py \
-	dna/test_structure.py) $(addprefix --deselect=tests/,check/test_check.py::test_a_wrong_value_is_named \
+	corpus/test_corpus.py) $(addprefix --deselect=tests/,check/test_check.py::test_a_wrong_value_is_named \
 	check/test_check.py::test_the_real_study_passes_and_the_one_to_fill_in_says_so \
 	edits/test_acmg.py::test_conservative_thresholds_are_on_the_safe_side_and_points_are_not)
 

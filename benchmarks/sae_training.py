@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from lib.acts import store
-from lib.corpus import splits
+from lib.corpus import corpus, splits
 from lib.sae import data, evaluate, foreign, format
 from lib.sae.stack import Run
 from lib.sae.train import Result, Sweep, TrainConfig, train
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers/bin/python"
 REPORT = Path(__file__).with_suffix(".md")
 STORE = ROOT / "outputs/demo/01_extraction"
-SITE, VALIDATION, TEST = "resid_post.2", ["sim7"], ["sim8"]  # as params/demo/03_sae_training.yaml
+SITE = "resid_post.2"  # as params/demo/03_sae_training.yaml
 LIBRARIES = {
     "topk": ["sae-lens", "sparsify", "dictionary_learning"],
     "batchtopk": ["sae-lens", "dictionary_learning"],
@@ -285,7 +285,8 @@ def sets(quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     data = {"planted": (x[:n], x[n:], np.arange(n // 10) // 64)}
     if (STORE / "activations.h5").is_file():
         acts = store.open_store(STORE / "activations.h5")
-        split = splits.split_rows(io.read_csv(STORE / "units.csv"), acts.tokens["unit"], VALIDATION, TEST)
+        parts = corpus.load("demo").split
+        split = splits.split_rows(io.read_csv(STORE / "units.csv"), acts.tokens["unit"], *(parts[part] for part in ("validation", "test")))
         few = 5000 if quick else None
         x = np.asarray(acts.acts[SITE][split["train"][:few]], dtype=np.float32)
         held_out = np.asarray(acts.acts[SITE][split["test"][:few]], dtype=np.float32)

@@ -40,6 +40,7 @@ import numpy as np
 import pandas as pd
 
 from lib.acts import extract, store, work
+from lib.acts import quality as qc
 from lib.corpus import corpus as corpora
 from lib.figures import extraction, labels, style
 from lib.models import adapter, conformance
@@ -128,17 +129,7 @@ units = pd.concat(units.values(), ignore_index=True)
 # %%
 acts = store.open_store(stage.path("activations.h5"))
 every_row = store.check(stage.path("activations.h5"))
-sample = np.sort(np.random.default_rng(seed).choice(acts.n_tokens, min(20000, acts.n_tokens), replace=False))
-rows = []
-for name in sites:
-    x = acts.acts[name][sample].astype(np.float32)
-    norm = np.linalg.norm(x, axis=1)
-    direction = x / norm[:, None]
-    pairs = np.random.default_rng(seed).permutation(len(x))
-    rows.append({"site": name, "norm_median": np.median(norm), "norm_max": norm.max(), "max_abs": every_row[name]["max_abs"],
-                 "anisotropy": (direction * direction[pairs]).sum(1).mean(),
-                 "outlier_share": (norm > 10 * np.median(norm)).mean(), "n_tokens": len(x)})
-quality = pd.DataFrame(rows)
+quality = qc.norms(acts, {name: every_row[name]["max_abs"] for name in sites}, 20_000, seed)
 stage.write_table("qc", quality)
 totals = pd.DataFrame(totals)
 totals["unknown_share"] = totals.n_unknown / (totals.n_tokens + totals.n_unknown)

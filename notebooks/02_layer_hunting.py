@@ -35,14 +35,14 @@
 # %% tags=["parameters"]
 study = "demo"
 token_budget = 2048         # [1, 1e9] tokens per batch of the raw embedding and of the random twin
-n_folds = 5                 # [2, 50] outer folds over people
+n_folds = 5                 # [2, 50] outer folds over subjects
 n_repeats = 10              # [1, 1000] times that the outer folds are dealt anew
 C_grid = [0.01, 0.1, 1.0, 10.0]  # (0, 1e6] inverse L2 strengths tried by inner 3-fold cross-validation; one or more, none twice
 matched_repeats = 2         # [1, 1000] repeats of the composition-matched layers, which are slower than the others
 attention_seeds = 3         # [1, 100] seeds of the gated attention, on the first repeat's folds
 attention_steps = 60        # [1, 1e5] its training steps, full batches
 n_shuffles = 20             # [1, 1e5] label permutations for the null, each through the whole hunt, one repeat
-n_boot = 1000               # [10, 1e6] bootstrap resamples, over people within class
+n_boot = 1000               # [10, 1e6] bootstrap resamples, over subjects within class
 n_bins = 15                 # [2, 100] bins of equal mass in the calibration figure
 seed = 0  # [0, 4e9] of all that is drawn at random
 
@@ -81,7 +81,7 @@ stratum = subjects.stratum.to_numpy() if "stratum" in subjects else None
 arms = [target.name for target in corpus.targets]
 targets = {arm: subjects[arm].to_numpy() for arm in arms}
 for arm, y in targets.items():
-    print(f"{arm}: {y.sum()} cases, {(1 - y).sum()} controls")
+    print(f"{arm}: {y.sum()} of 1, {(1 - y).sum()} of 0")
 f"{len(subjects)} {words['subjects']}, {len(readout.parts)} {words['parts']}, {pooled.shape[1]} sites of width {pooled.shape[2]}"
 
 # %% [markdown]
@@ -125,7 +125,7 @@ for arm, y in targets.items():
 # %% [markdown]
 # Two more curves. **Composition-matched** layers have lost, inside each fold, all that the composition of each part's surface
 # explains by least squares: what is left is not composition. The share of variance that stays is printed.
-# **Gated attention** weighs the parts itself; it is fitted three times, and no claim rests on it.
+# **Gated attention** weighs the parts itself; it is fitted from `attention_seeds` seeds, and no claim rests on it.
 
 # %%
 composition = readout.features(kind.surface(corpus, texts))
@@ -260,6 +260,10 @@ if corpus.second_targets:
 
 # %% [markdown]
 # ## Results for later notebooks
+#
+# Nothing new is estimated here. `layer_hunting_results.yaml` has the layer that each fold picked, and of each target the block
+# that is best on training subjects; 03 takes that of the first where its site is "best". With `settings.json` later notebooks fit
+# probes as these were fitted; by the private `scores.csv`, the scores of every site and repeat, 05 checks that it did.
 
 # %%
 results, private = {}, {"sample": readout.subjects, "group": readout.subjects if families is None else families}
@@ -278,6 +282,13 @@ stage.write_table("scores", pd.DataFrame(private), private=True);
 
 # %% [markdown]
 # ## Verdicts
+#
+# Three sorts of claim, of each target. The layer chosen inside folds predicts better than shuffled labels. It predicts better
+# than each thing beside it: what the surface gives, the model before its first block, the random twin. No alarm went off.
+#
+# **Reading.** Each claim has its rule in words. The first needs an AUROC above 0.5 with its interval, and a permutation p of at most
+# 0.05; the second a paired difference above 0 with its interval. An alarm that went off stops both. A claim that does not hold is
+# an answer too.
 
 # %%
 rival = next(iter(surface))  # the compulsory baseline
@@ -322,4 +333,4 @@ stage.finish()
 
 # %% [markdown]
 # **Reading.** Subjects in bins of equal size by the mean log odds of the repeats; bars: 95 % Wilson interval. On the
-# diagonal, of subjects with a predicted 70 %, seven tenths are cases. The mean over repeats is less extreme than one fit is.
+# diagonal, of subjects with a predicted 70 %, seven tenths are of 1. The mean over repeats is less extreme than one fit is.

@@ -242,10 +242,15 @@ stage.write_json(
 by_layer.round(4)
 
 # %% [markdown]
+# **Reading.** A row a layer, on test units. `explained_variance` has its interval over units; `twin` is the explained variance of
+# the same recipe on the random twin, trained and tested there. Where `twin` is as high, explained variance does not show that the
+# layer holds anything learned.
+
+# %% [markdown]
 # ## Do other seeds find the same latents?
 #
 # A latent is shared by two seeds when encoder and decoder directions both have the same partner with a cosine above
-# 0.7. The null permutes each dimension of one decoder over its latents.
+# 0.7. The null permutes each dimension of one dictionary over its latents, alike in encoder and decoder rows.
 
 # %%
 again = [replace(named[chosen], name=f"seed {seed + i}", seed=seed + i) for i in range(1, n_seeds)]
@@ -303,7 +308,19 @@ stage.write_table("loss_recovered", recovered.reset_index())
 recovered.round(4)
 
 # %% [markdown]
+# **Reading.** `loss` is in nats a token. `loss_recovered` of the untouched model is 1 and of mean ablation 0 by definition; below 0 is
+# worse than the mean. The dictionary has to stand above the random dictionary; PCA is what as many fixed directions keep.
+# `from_zero_ablation` may flatter, since zeros often lie far from every activation. Of a model without a language-model head there is
+# no number.
+
+# %% [markdown]
 # ## Go or no-go
+#
+# Three claims, of the chosen run on test units. It passes the floor; it explains more variance than PCA with as many components;
+# the language model loses less on its reconstructions than on the random dictionary's.
+#
+# **Reading.** The first is the rule fixed beforehand, and reads the estimate. The others read the interval of a paired difference,
+# and are no part of the rule. A no-go stops what later notebooks claim by the dictionary. `decisions.md` says all of it in numbers.
 
 # %%
 stage.claim("the chosen dictionary passes the floor (EV >= 0.90 with L0 <= 30) on test " + corpus.words["spaces"],

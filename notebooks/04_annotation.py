@@ -18,7 +18,7 @@
 #
 # **Question.** Does a latent fire where a concept of its field is (of DNA: a factor's motif, an exon, a splice site, a variant
 # of known effect): more than its composition explains, more than the same track moved along, more than a raw neuron,
-# the surface (k-mers), a random dictionary, or a dictionary of a model that learned nothing?
+# the surface (of DNA: k-mers), a random dictionary, or a dictionary of a model that learned nothing?
 #
 # A match is *plausible*, not *faithful*: whether the prediction needs the latent is asked in `05_validation`.
 # Pairs and thresholds are chosen on the validation split and read once on the test split. We report *families*: which
@@ -144,12 +144,19 @@ read, best = (pd.concat(tables, ignore_index=True) for tables in zip(search.sear
 methods |= surface
 stage.write_table("associations", read.drop(columns="concept_row"))
 stage.write_table("best_latents", best)
-stage.write_json("settings.json", {"f1_floor": f1_floor, "methods": list(methods)});  # for figures and later stages
+settings = {"f1_floor": f1_floor, "pair_floor": pair_floor, "methods": list(methods)}
+stage.write_json("settings.json", settings);  # for figures and later stages
 
 # %%
 ladder = ladder_.ladder(read, best)
 stage.write_table("ladder", ladder)
 ladder.round(3)
+
+# %% [markdown]
+# **Reading.** A row a kind of concept and method. `found`: concepts whose latent or rival, chosen on validation, is claimed on test;
+# `profiles_found`: the same, both orientations of a concept counted once (of DNA: both strands); `latents_claimed`: how many latents or
+# rivals have any claimed pair. The SAE says something by its height above the other rows. *Label shuffle* and *rate-matched* say what the
+# same search claims by composition or by firing rate alone.
 
 # %% [markdown]
 # ## Layer by layer
@@ -180,6 +187,10 @@ stage.write_table("layer_concepts", cells)
 layer_ladder.pivot_table(index=["kind", "method"], columns="site", values="profiles_found", sort=False)
 
 # %% [markdown]
+# **Reading.** Concepts found, orientations counted once; a row a kind and method, a column a layer. The SAE is compared with its nulls
+# inside a column. Across columns its dictionaries differ too, in L0 and in explained variance (`layers.csv` of 03).
+
+# %% [markdown]
 # ## Other seeds of the dictionary
 #
 # The same search on dictionaries that differ by their seed alone: what is found has to be more than one training's luck.
@@ -200,6 +211,10 @@ stage.write_table("seed_latents", seed_names[["seed", "latent", "concept", "kind
 by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sort=False)
 
 # %% [markdown]
+# **Reading.** Concepts found, orientations counted once; a column a seed, first the dictionary that is read everywhere else. Like counts
+# say that the number is not one training's luck. They do not say that the same latents came back: that is asked in 03.
+
+# %% [markdown]
 # ## Claims
 #
 # Trained minus null, one claim a null, with an interval over families (members of a family share their sites). The strongest rival is
@@ -216,7 +231,7 @@ for name in corpus.concept_kinds:
             0.0 if rival else strongest,
             e.low > 0 and e.n >= 10,
             "bootstrap over families; one SAE seed, the others in seed_ladder.csv",
-            of=f"{next(iter(corpus.concept_kinds))} families",
+            of=f"{name} families",
             rule="the interval of the paired difference lies above 0, with at least 10 families",
             stopped=stopped,
             because="" if e.n else f"no {name} has {min_instances} instances on validation and on test",
@@ -242,12 +257,16 @@ stage.write_table("composition", share)
 share.describe().loc[["mean", "50%", "max"]].round(3)
 
 # %% [markdown]
+# **Reading.** Mean, median and largest over latents of R², fitted on validation and read on test. `token_identity` near 1: the latent is
+# its token's name; `confounders`: all of them at once; below 0 the fit does not carry over. `identity_f1` and `identity_auroc` say how
+# well a set of tokens imitates when the latent fires. The agreement under the symmetry, where the kind has one, is a correlation.
+
+# %% [markdown]
 # ## The catalogue
 #
-# One row a latent: how often it fires, its best concept with test F1, AUROC, q and adjusted odds, what composition explains, and whether
-# that is
-# *plausible*. *faithful* stays empty: whether the prediction needs a latent is asked in `05_validation`, which writes `catalogue.csv`, the
-# same columns with *faithful* and the fall of AUROC without the latent.
+# One row a latent: how often it fires, its best concept with test F1, AUROC, q and adjusted odds, what composition explains, and
+# whether that is *plausible*. *faithful* stays empty: whether the prediction needs a latent is asked in `05_validation`, which
+# writes `catalogue.csv`, the same columns with *faithful* and the fall of AUROC without the latent.
 
 # %%
 catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
@@ -269,6 +288,10 @@ stage.write_table("decoder_map", of_latent.assign(x=plane[:, 0], y=plane[:, 1]))
 stage.write_table("top_windows", top_windows(own["test"], tokens["test"], units, 10))
 catalogue.head(12)
 
+# %% [markdown]
+# **Reading.** The first twelve latents by number, not the best; `columns.md` says what each column is. *Plausible*: the pair of highest
+# F1 on validation is claimed on test. A latent without a concept had no pair that reached `pair_floor` there.
+
 # %%
 figure, ax = style.axes(1, 1, height=2.3)
 annotation.concepts(best, ax, list(corpus.concept_kinds)[-1 if "true site" in corpus.concept_kinds else 0], f1_floor)
@@ -276,5 +299,5 @@ style.legend(figure, [ax], ncols=5)
 stage.finish()
 
 # %% [markdown]
-# **Reading.** Each curve ranks the concepts by the test F1 of the unit that was best on validation. The gap between
-# the SAE and the rest is what the dictionary adds over the model's own axes, over chance directions, and over sequence alone.
+# **Reading.** Each curve ranks the concepts by the test F1 of the latent or rival that was best on validation. The gap between
+# the SAE and the rest is what the dictionary adds over the model's own axes, over chance directions, and over the surface alone.

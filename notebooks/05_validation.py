@@ -60,8 +60,8 @@ import numpy as np
 import pandas as pd
 
 from lib.causal import ablation, beside, kept, necessity, rule
+from lib.causal import sets as latent_sets
 from lib.causal import subjects as stored
-from lib.causal.sets import by_kind
 from lib.corpus import corpus as corpora
 from lib.figures import causal, style
 from lib.outcome import null, probe, validate
@@ -111,7 +111,7 @@ for arm, run in runs.items():
 # %%
 moved = subjects.changes(sae, site)
 movers = (moved != 0).any(1).sum(0)  # subjects in whom a latent is not what it is on the reference
-moving = np.flatnonzero(movers >= least_moved)
+moving = latent_sets.moving(moved, least_moved)
 (f"{(movers > 0).sum()} of {len(decoder)} latents differ from the reference in somebody, "
  f"{len(moving)} in at least {least_moved} {words['subjects']}: these are tested")
 
@@ -132,7 +132,7 @@ stage.write_json("settings.json", {"bar": bar, "least_moved": least_moved, "toge
 
 # %%
 named = io.read_table(study, "04_annotation", "features")
-sets = by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, together)
+sets = latent_sets.by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, together)
 n_sets = {f"{kind}: sets": len(members) for kind, members in sets.items()}
 pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values()))})
 
@@ -151,9 +151,7 @@ pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values())
 n_stored = len(subjects.acts.tokens["unit"])
 sampled = np.sort(np.random.default_rng(seed).choice(n_stored, min(n_tokens, n_stored), replace=False))
 active = evaluate.latents_of(sae, subjects.acts.acts[site], sampled)
-fired = np.asarray((active > 0).sum(0)).ravel()
-rate = fired / len(sampled)
-size = np.asarray(active.sum(0)).ravel() / np.maximum(fired, 1) * np.linalg.norm(decoder, axis=1)  # mean norm of f d when it fires
+rate, size = latent_sets.rate_and_norm(active, decoder)
 
 # %%
 second = dict.fromkeys(arms)  # the second cohort under the probe fitted on everybody here, where there is one
@@ -205,6 +203,15 @@ wide = modes_table.pivot_table(index=["arm", "kind", "name"], columns="mode", va
 wide.groupby(["arm", "kind"], sort=False).head(2)
 
 # %% [markdown]
+# **Reading.** First, AUROC in full and with every latent on its reference value. Then the refits: `frozen` is the fall under the probes
+# as they are, `refit` what a probe loses that is fitted anew without the set. A small `refit` beside a large `frozen`: other features
+# carry the same. Last, the falls with other values of f*, of the first repeat as the refits are.
+#
+# Not shown: `sufficiency.csv` has the AUROC with one closure kept and all else ablated; `recovered` is the share of the whole fall
+# that it saves. `set_curves.csv` has the AUROC after the first k latents are ablated, largest fall first, beside 20 random orders
+# (95 % band). That order comes from the same falls: the curve describes, and tests nothing.
+
+# %% [markdown]
 # ## Targets that nothing causes
 #
 # The whole rule on targets simulated with every effect at 0, folds and strengths chosen anew. The controls are left
@@ -218,18 +225,25 @@ for i in range(n_null):
 nulls = beside.stacked(tables or [pd.DataFrame(columns=beside.NULL_COLUMNS)])
 stage.write_table("null_phenotypes", nulls)
 by_kind_of_set = nulls.groupby("kind", sort=False)
-by_kind_of_set.agg(phenotypes=("draw", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
+by_kind_of_set.agg(targets=("draw", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
                    necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
 
 # %% [markdown]
 # ## Verdicts
+#
+# Four sorts of claim. In each arm, some set of each kind is needed; 25 latents are necessary; with every latent on its reference value
+# three quarters of the prediction are gone. Of targets that nothing causes, at most one in twenty has anything called needed.
+#
+# **Reading.** The first has the numbers of its largest needed set, or else of the largest fall; n counts subjects, and the note has
+# how many were needed and tested. The third asks whether the latents carry the prediction, or the dictionary's error does. A kind
+# without a set or without a null could not be tested, which is not the same as not needed.
 #
 # Plausible and faithful are counted apart; `catalogue.csv` has both columns, the second for the first arm ("stopped", where an
 # alarm or a no-go stops its claims).
 
 # %%
 alarmed, no_go = stops.of_arms(alarms), stops.of_dictionary(chosen)
-stopped = {arm: stops.joined(alarmed[arm], no_go) for arm in arms}  # what is said here rests on the dictionary, but for rival explanations
+stopped = {arm: stops.joined(alarmed[arm], no_go) for arm in arms}  # all that is said here rests on the dictionary
 needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(sets):g}, beyond both nulls' 99th percentiles, "
          "and above 0 in four fifths of the folds"
          + (" and in the second cohort" if corpus.second_targets else ""))
@@ -284,15 +298,16 @@ for ax, arm in zip(axes, arms, strict=True):
 style.legend(figure, axes, ncols=3)
 
 # %% [markdown]
-# **Reading.** The eight of largest fall of each kind; bars 95 % BCa interval over subjects; ticks: the larger of the
-# two nulls; dotted: the bar of *necessary*. Latents below the line with a closure above it: a block of latents that move
-# together is needed, and no single one. That the block bears a family's name does not show that its other members read what it names.
+# **Reading.** Of latents, families and closures the eight of largest fall each; redundancy groups, the fourth kind, are tested and not
+# drawn. Bars: 95 % BCa interval over subjects; ticks: the larger of the two nulls; dotted: the bar of *necessary*. Latents below
+# the line with a closure above it: a block of latents that move together is needed, and no single one. That the block bears a family's
+# name does not show that its other members read what it names.
 
 # %%
 sound = necessary[necessary.necessary & ~necessary.arm.isin([arm for arm in arms if stopped[arm]])]
 what = "something is necessary" if len(sound) else "nothing is necessary"
 lines = [f"# Decision: {what} at a fall of {bar}, in the arms that nothing stops", "",
-         "Written by 05_validation from `necessity.csv`; the rule is in the notebook.", "",
+         "Written by 05_validation from `necessity.csv`; the rule is in `lib/causal/rule.py`.", "",
          "| arm | AUROC | kind | tested | needed | necessary | strongly | largest fall (95 %) |", "|---|---|---|---|---|---|---|---|"]
 for (arm, kind), tested in necessary.groupby(["arm", "kind"], sort=False):
     best = tested.loc[tested.delta.idxmax()]

@@ -36,7 +36,6 @@ n_finalists = 3                      # [0, 1000] latents whose logo has to be ea
 finalist_windows = 30                # [1, 1e4] top windows of each, and as many shuffled ones
 n_backgrounds = 100                  # [1, 1e4] backgrounds into which a finalist's motif is put
 n_tracks = 10                        # [0, 1e4] latents with browser tracks
-pair_floor = 0.3                     # [0, 1] finalists have at least this F1 on validation
 variants_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO, or a table with contig, pos, ref, alt, …; "" for none
 label_column = "destroys_site"       # column of a table that is the label when not empty; "" for a VCF
 held_out_only = False                # read variants on the test chromosomes of 00 alone, which no dictionary trained on
@@ -57,7 +56,7 @@ import pandas as pd
 from lib.acts import store
 from lib.annotate import concepts
 from lib.causal import ablation, kept, necessity
-from lib.causal.sets import by_kind
+from lib.causal import sets as latent_sets
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.dna import finalists, labelled, motifs, reference, report, tracks, truth, windows
@@ -101,7 +100,7 @@ follows = "finalists fire on their motif put into matched backgrounds (BH over f
 rule = "every finalist's q is below 0.05"
 if n_finalists and picked.empty:
     stage.claim(follows, None, None, None, 0, 0, False, of="latents", rule=rule, stopped=stopped,
-                because=f"no latent reaches an F1 of {pair_floor} for a motif on validation")
+                because=f"no latent reaches an F1 of {settings['pair_floor']} for a motif on validation")
 elif n_finalists:
     earned = finalists.examine(picked, model, site, sae, latents, tokens, texts, motifs.vertebrate_motifs(), finalist_windows,
                                n_backgrounds, seed)
@@ -191,8 +190,8 @@ if truth_variants:
     causal = set(variants.loc[variants.causal.astype(bool), "destroys_site"])
     moved = kept.read(io.private_path(study, "05_validation", "kept.h5")).moved
     named = io.read_table(study, "04_annotation", "features")
-    moving = np.flatnonzero((moved != 0).any(1).sum(0) >= fitted["least_moved"])
-    sets = by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, fitted["together"])
+    moving = latent_sets.moving(moved, fitted["least_moved"])
+    sets = latent_sets.by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, fitted["together"])
     motif = truth.motif_read(io.read_table(study, "04_annotation", "associations"))
     scored = truth.of_causal(arm, necessary, sets, motif, causal)
     stage.write_table("planted", scored)

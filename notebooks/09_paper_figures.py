@@ -16,9 +16,9 @@
 # %% [markdown]
 # # 09 · What do we claim?
 #
-# Eleven figures and one table of claims, drawn from the tables that the earlier notebooks left, by the functions that drew
-# them there. Nothing is computed here but layout, and Wilson intervals of counts that a table holds: every number has a row
-# in a CSV beside its figure, and every claim its interval, n and null.
+# Eleven figures and one table of claims, drawn from the tables that the earlier notebooks left, by the functions of
+# `lib/figures`, most of which drew them there. Nothing is computed here but layout, and Wilson intervals of counts that a table
+# holds: every number has a row in a CSV beside its figure, and every claim its interval, n and null.
 #
 # The label under every figure says what was simulated and what came from files, as the front door wrote it down. What an alarm
 # of 02 or a no-go of 03 stops, the figures say in red. A table that holds nothing leaves a panel that says why.
@@ -101,7 +101,7 @@ style.save(stage, "fig4_density", figure, label, latents);
 
 # %% [markdown]
 # ## Figure 5 · Concepts found, against the same search over nulls
-# Test F1 of the unit chosen on validation, per concept, ranked; every rival and null was searched alike.
+# Test F1 of the latent or rival chosen on validation, per concept, ranked; every rival and null was searched alike.
 
 # %%
 best = io.read_table(study, "04_annotation", "best_latents")
@@ -117,8 +117,8 @@ style.save(stage, "fig5_concepts", figure, label, best[columns], stop=no_go);
 
 # %% [markdown]
 # ## Figure 6 · The trained dictionary against its nulls
-# At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts that the unit chosen on
-# validation is claimed for, bars Wilson 95 %. words and raw neurons are rivals, not only nulls. Right: precision and
+# At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts for which the latent or
+# rival chosen on validation is claimed, bars Wilson 95 %. Words and raw neurons are rivals, not only nulls. Right: precision and
 # recall of the best pairs on test units as the threshold falls.
 
 # %%

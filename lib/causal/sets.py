@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
@@ -22,6 +23,19 @@ def set_change(change: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
     if not len(members):
         return np.zeros((len(change), 0, *change.shape[2:]))
     return np.stack([change[:, m].sum(1, dtype=np.float64) for m in members], axis=1)
+
+
+def moving(moved: np.ndarray, least: int) -> np.ndarray:
+    """Latents, sorted, that are off their reference value in at least `least` subjects. moved: [subject, part, latent]."""
+    return np.flatnonzero((moved != 0).any(1).sum(0) >= least)
+
+
+def rate_and_norm(active: sparse.csr_matrix, decoder: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What controls are matched on: firing rate (fraction of tokens) and mean norm of f d when it fires, 0 for a latent that never
+    does. active: latents [token, latent]; decoder: [latent, d_model]."""
+    fired = np.asarray((active > 0).sum(0)).ravel()
+    mean = np.asarray(active.sum(0)).ravel() / np.maximum(fired, 1)
+    return fired / active.shape[0], mean * np.linalg.norm(decoder, axis=1)
 
 
 def by_kind(

@@ -37,8 +37,9 @@ PREFIX = {BACKGROUND: "", SUBJECTS: "", SECOND: "external_"}
 
 @dataclass(frozen=True)
 class Target:
-    """What a prediction is of. name; type: binary; limit: score above which it is suspect, 0 for that of the oracle;
-    simulated, enlarged: said under every figure; scores: name -> kind of the scores that stand beside it."""
+    """What a prediction is of. name; type: "binary", the only one that the notebooks read, others raise ValueError; limit: score
+    above which it is suspect, 0 for that of the oracle; simulated, enlarged: said under every figure; scores: name -> kind of the
+    scores that stand beside it."""
 
     name: str
     type: str = "binary"
@@ -46,6 +47,10 @@ class Target:
     simulated: bool = False
     enlarged: bool = False
     scores: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.type != "binary":
+            raise ValueError(f"target {self.name!r} is {self.type!r}: wanted binary, which is what the notebooks read")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ COLUMNS = {  # of the catalogue, where DNA says more than every kind
     "confounders": "share of its variance that composition, repeats, place and distance to a start site explain, held out",
     SYMMETRY: "correlation over bases of the latent with itself on the reverse complement",
 }
-NAMED = ("motif", "interval")    # kinds of concepts that every study claims
 
 #: Gaps that the model's knowledge has to reach, in nats.
 PLANTED = {

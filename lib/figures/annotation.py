@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.figures import style
 
-NO_CONCEPT = "no concept has enough instances on validation and test chromosomes"
+NO_CONCEPT = "no concept has enough instances on validation and on test"
 
 
 def kinds(table: pd.DataFrame, at_least: int) -> list[str]:
@@ -27,7 +27,7 @@ def concepts(best: pd.DataFrame, ax: plt.Axes, kind: str, f1_floor: float) -> pl
     """Test F1 of the best unit per concept of a kind, ranked, for the SAE and its nulls; a line at `f1_floor`."""
     of_kind = best[best["kind"] == kind]
     n = of_kind["concept"].nunique()
-    ax.set(xlabel=f"{kind} concepts, ranked (n = {n})".lstrip(), ylabel="test F1 of the chosen unit", ylim=(0, 1), title=kind)
+    ax.set(xlabel=f"{kind} concepts, ranked (n = {n})".lstrip(), ylabel="test F1 of the chosen latent or rival", ylim=(0, 1), title=kind)
     ax.label_outer()
     if of_kind.empty:
         style.untested(ax, NO_CONCEPT)

@@ -36,7 +36,7 @@ def necessity(falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str
     ax.label_outer()
     style.put_stop(ax, stop)
     if of_arm.empty:
-        style.untested(ax, "no latent is off its reference value in enough people")
+        style.untested(ax, "no latent is off its reference value in enough subjects")
         return ax
     for kind, (colour, marker) in ABLATED.items():
         rows = of_arm[of_arm["kind"] == kind]
@@ -61,7 +61,7 @@ def doses(table: pd.DataFrame, ax: plt.Axes, column: str, latents: Sequence[int]
     drawn = table[table["latent"].isin(latents)]
     ax.set(xlabel="dose (sd of the latent)", ylabel=DOSED[column])
     if drawn.empty:
-        style.untested(ax, "no latent of large fall varies on these windows")
+        style.untested(ax, "no latent of large fall varies on these units")
         return ax
     for direction, (colour, name) in DIRECTIONS.items():
         own = direction == "latent"
@@ -93,19 +93,19 @@ def agreement(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
 def inside_sites(scores: pd.DataFrame, ax: plt.Axes, sites: str = "") -> plt.Axes:
     """AUROC of an explanation's |value| inside sites, beside its null. scores: explanations.csv; sites: which, in words."""
     ax.set(title="inside sites", ylabel="AUROC of |value|" + (f",\n{sites}" if sites else ""))
-    return _scores(scores, ax, ("auroc", "low", "high"), "null_95", "null, 95 %", 0.5, "no window holds a site and other bases too")
+    return _scores(scores, ax, ("auroc", "low", "high"), "null_95", "null, 95 %", 0.5, "no unit holds a site and other letters too")
 
 
 def deletion(scores: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
     """How much faster than a random order deleting what an explanation names moves the score. scores: explanations.csv."""
     ax.set(title="deletion", ylabel="area over random order\n(RMS of whole replacement)")
-    return _scores(scores, ax, ("deletion", "deletion_low", "deletion_high"), "", "", 0, "no window was explained")
+    return _scores(scores, ax, ("deletion", "deletion_low", "deletion_high"), "", "", 0, "no unit was explained")
 
 
 def sanity(scores: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
     """What of an explanation stays with random weights: |rank correlation|, beside its null. scores: explanations.csv."""
     ax.set(title="random weights", ylabel="|rank correlation| with\nthe trained model's")
-    return _scores(scores, ax, ("sanity", "sanity_low", "sanity_high"), "sanity_null", "null", 0, "no window was explained twice")
+    return _scores(scores, ax, ("sanity", "sanity_low", "sanity_high"), "sanity_null", "null", 0, "no unit was explained twice")
 
 
 def _scores(scores: pd.DataFrame, ax: plt.Axes, columns: tuple[str, str, str], null: str, said: str, chance: float, why: str) -> plt.Axes:

@@ -11,11 +11,11 @@ from lib.figures import style
 
 
 def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axes:
-    """Explained variance against L0 on test chromosomes, with floor and target of the go or no-go; controls at the chosen L0."""
+    """Explained variance against L0 on the test split, with floor and target of the go or no-go; controls at the chosen L0."""
     test = sweep[sweep["split"] == "test"].rename(columns={"explained_variance": "value"})
     ax.set(xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)")
     if test.empty:
-        style.untested(ax, "no dictionary was read on test chromosomes")
+        style.untested(ax, "no dictionary was read on the test split")
         return ax
     for name, group in test.groupby("architecture"):
         style.intervals(ax, group, "l0", style.COLOURS[name], style.NAMES[name], style.MARKERS[name])

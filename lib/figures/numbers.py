@@ -14,5 +14,6 @@ def numbers(study: str, headlines: dict[str, dict]) -> str:
             spelled = "".join(w[:1].upper() + w[1:] for w in words if w)
             digits = dict(zip("0123456789", ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"], strict=True))
             name = "".join(digits.get(c, c) for c in spelled)
-            lines.append(rf"\newcommand{{\{name[:1].lower() + name[1:]}}}{{{value}}}")
+            written = re.sub(r"([_%&#$])", r"\\\1", str(value))
+            lines.append(rf"\newcommand{{\{name[:1].lower() + name[1:]}}}{{{written}}}")
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ import pandas as pd
 from lib.figures import style
 
 
-def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects: str = "people") -> plt.Axes:
+def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects: str = "subjects") -> plt.Axes:
     """AUROC of one arm by layer, with baselines, the random twin and shuffled labels as bands.
 
     table: arm, predictor, kind, value, low, high, n. stop: what stops the arm. subjects: the corpus's word for them.
@@ -16,7 +16,7 @@ def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects
     t = table[table["arm"] == arm]
     ax.set(xlabel="block (resid_post)", title=arm)
     if t.empty:
-        style.untested(ax, "no layer was read for this phenotype")
+        style.untested(ax, "no layer was read for this target")
         return ax
     for row in t[t["kind"] == "oracle"].itertuples():
         ax.axhline(row.value, color="black", lw=0.8, ls=":", label=row.predictor)
@@ -41,7 +41,7 @@ def calibration(table: pd.DataFrame, ax: plt.Axes, arm: str) -> plt.Axes:
     ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.label_outer()
     if t.empty:
-        style.untested(ax, "no score of this phenotype could be calibrated")
+        style.untested(ax, "no score of this target could be calibrated")
         return ax
     ax.axline((0.5, 0.5), slope=1, color="0.6", lw=0.8, ls="--")
     for scaling, colour, marker in (("before", "0.4", "s"), ("after Platt", style.COLOURS["model"], "o")):

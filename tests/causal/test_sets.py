@@ -2,8 +2,21 @@
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from lib.causal import sets
+
+
+def test_moving_latents_are_off_the_reference_in_enough_subjects():
+    moved = np.zeros((4, 2, 3))
+    moved[:3, 0, 1], moved[0, :, 2] = -1.0, 1.0  # latent 1 in three subjects; 2 in one, in both parts
+    assert sets.moving(moved, 1).tolist() == [1, 2] and sets.moving(moved, 3).tolist() == [1] and not len(sets.moving(moved, 4))
+
+
+def test_rate_and_norm_of_latents_when_they_fire():
+    active = sparse.csr_matrix([[2.0, 0.0, 0.0], [4.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    rate, norm = sets.rate_and_norm(active, np.array([[3.0, 4.0], [0.0, 2.0], [1.0, 1.0]]))
+    assert rate.tolist() == [0.5, 0.25, 0] and norm.tolist() == [15, 2, 0]
 
 
 def test_rate_matched_controls_are_near_in_rate_then_in_norm():

@@ -56,7 +56,7 @@ WRONG = [
     ("00_dna", "exon_path", "exons.bed"), ("04_annotation", "n_shifts", "true"),
     (EXPLAINED, "patch_site", "resid_post.0"), (RULE, "least_moved", "500"), (EXPLAINED, "n_checked", "5000"),
     (EXPLAINED, "ism_span", "4000"), (SECOND, "second_site", "resid_post.1"), ("00_dna", "hit_p", "2.0"),
-    ("00_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"), ("08_dna", "radius_bp", "2500"), ("08_dna", "pair_floor", "0.4"),
+    ("00_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"), ("08_dna", "radius_bp", "2500"),
     ("08_dna", "split_exons", "1"), ("00_dna", "model_path", "params/demo/other"),
     ("00_dna", "external_phenotype_path", "params/demo/model"),
     ("09_paper_figures", "seed", "first"),
@@ -325,9 +325,9 @@ def test_a_study_with_two_front_doors_is_told_both(root, capsys):
 
 
 @pytest.mark.parametrize("gone, asking", [
-    ("01_extraction", ["02", "03", "04", "05", "08", "09"]), ("02_layer_hunting", ["05", "09"]),
-    ("03_sae_training", ["04", "05", "08", "09"]),
-    ("04_annotation", ["05", "08", "09"]), ("08_dna", []), ("09_paper_figures", []),
+    ("01_extraction", ["02", "03", "04", "05", "08", "09"]), ("02_layer_hunting", ["05", "08", "09"]),
+    ("03_sae_training", ["04", "05", "08", "09"]), ("04_annotation", ["05", "08", "09"]),
+    ("05_validation", ["06", "07", "08", "09"]), ("06_explanations", ["09"]), ("08_dna", []), ("09_paper_figures", []),
 ])
 def test_a_stage_without_one_that_it_needs_is_named(root, gone, asking):
     (root / f"params/own/{gone}.yaml").unlink()
@@ -335,7 +335,7 @@ def test_a_stage_without_one_that_it_needs_is_named(root, gone, asking):
 
 
 def test_the_best_site_is_known_only_where_layers_are_hunted(root):
-    for stage in ("02_layer_hunting", RULE, EXPLAINED, SECOND, "09_paper_figures"):
+    for stage in ("02_layer_hunting", RULE, EXPLAINED, SECOND, "08_dna", "09_paper_figures"):
         (root / f"params/own/{stage}.yaml").unlink(missing_ok=True)
     assert whole.check("own").faults == []
     put(root, "03_sae_training", "sae_site", "best")

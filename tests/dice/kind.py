@@ -7,7 +7,7 @@ from lib.models import language
 
 ALPHABET, WORDS = "123456", "last two faces"  # letters that mutagenesis puts in; the surface rival of latents
 SYMMETRY, COLUMNS = "", {}
-MATCHED_ON, NAMED = ("place", "sixes"), ("run",)
+MATCHED_ON = ("place", "sixes")
 
 def knowledge(model, corpus, seed):
     every = corpus.records().texts[::5]

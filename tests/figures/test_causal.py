@@ -40,7 +40,7 @@ def test_a_stop_is_said_in_the_panel_of_its_arm():
 
 def test_an_arm_without_a_row_has_a_panel_that_says_why():
     for table in (necessity_table("a"), pd.DataFrame(columns=necessity_table("a").columns)):  # the last as an empty CSV is read
-        assert says_why(drawn(causal.necessity, table, "b", 0.03), "no latent is off its reference value in enough people")
+        assert says_why(drawn(causal.necessity, table, "b", 0.03), "no latent is off its reference value in enough subjects")
 
 
 def dose_table() -> pd.DataFrame:
@@ -60,7 +60,7 @@ def test_doses_of_the_latents_asked_for(column, said, heights):
     assert named(ax) == ["another latent's row", "random direction", "latent"]
     widths = [line.get_linewidth() for line in ax.lines]
     assert widths[-1] > max(widths[:-1])
-    assert says_why(drawn(causal.doses, dose_table(), column, []), "no latent of large fall varies on these windows")
+    assert says_why(drawn(causal.doses, dose_table(), column, []), "no latent of large fall varies on these units")
 
 
 def test_agreement_is_a_symmetrical_matrix():
@@ -86,8 +86,8 @@ def test_each_score_with_its_own_interval_and_null(draw, column, interval, null,
     ax = drawn(draw, table)
     assert [y for _, y in points(ax)] == table[column].tolist() and ends(ax) == [interval] * 2 and lines(ax) == null
     assert [chance, chance] in [list(line.get_ydata()) for line in ax.lines] and says(ax, "ISM", "IG")
-    assert says(drawn(draw, scores(**{column: np.nan})), "could not be tested: no window")
-    assert says(drawn(draw, table.iloc[:0]), "could not be tested: no window")
+    assert says(drawn(draw, scores(**{column: np.nan})), "could not be tested: no unit")
+    assert says(drawn(draw, table.iloc[:0]), "could not be tested: no unit")
 
 
 def test_which_sites_is_said_where_it_is_known():

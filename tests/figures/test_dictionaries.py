@@ -21,7 +21,7 @@ def test_the_test_split_is_drawn_with_its_controls():
 
 
 def test_no_dictionary_on_test():
-    assert says_why(drawn(dictionaries.pareto, SWEEP.head(1), CONTROLS), "no dictionary was read on test chromosomes")
+    assert says_why(drawn(dictionaries.pareto, SWEEP.head(1), CONTROLS), "no dictionary was read on the test split")
 
 
 def test_density_counts_latents_that_fire_and_says_how_many_do_not():

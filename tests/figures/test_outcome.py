@@ -20,7 +20,7 @@ def test_layers_of_one_arm_with_their_intervals_and_bands():
     ax = drawn(outcome.layers, table, "a")
     assert [y for _, y in points(ax)] == [0.6, 0.62, 0.61] and set(ends(ax)) == {(0.5, 0.7)}
     assert lines(ax)["dosage"] == [0.64, 0.64] and lines(ax)["4-mer"] == [0.55, 0.55] and lines(ax)["true genetic score"] == [0.9, 0.9]
-    assert says(ax, "a", "AUROC (n = 90 people)", "in folds") and not says(ax, "stopped")
+    assert says(ax, "a", "AUROC (n = 90 subjects)", "in folds") and not says(ax, "stopped")
     assert {"layer", "layer chosen inside folds"} <= set(named(ax))
 
 
@@ -30,7 +30,7 @@ def test_an_alarm_is_said_in_the_panel_of_its_arm():
 
 
 def test_an_arm_without_a_layer_says_so():
-    assert says_why(drawn(outcome.layers, layers_table("a"), "b"), "no layer was read for this phenotype")
+    assert says_why(drawn(outcome.layers, layers_table("a"), "b"), "no layer was read for this target")
 
 
 def test_calibration_before_and_after():
@@ -39,11 +39,11 @@ def test_calibration_before_and_after():
                           "observed": [0.1, 0.9, 0.75, 0.5], "low": 0.05, "high": 0.95, "n": 30})  # fmt: skip
     ax = drawn(outcome.calibration, table, "a")
     assert points(ax) == [(0.2, 0.1), (0.8, 0.9), (0.7, 0.75)] and named(ax) == ["before", "after Platt"]
-    assert says_why(drawn(outcome.calibration, table, "c"), "no score of this phenotype could be calibrated")
+    assert says_why(drawn(outcome.calibration, table, "c"), "no score of this target could be calibrated")
 
 
 def test_panels_side_by_side_name_their_axis_once():
     _, axes = style.panels(2, 2.0, sharey=True)
     for ax, arm in zip(axes, "ab", strict=True):
         outcome.layers(layers_table("a", "b"), ax, arm)
-    assert [ax.get_ylabel() for ax in axes] == ["AUROC (n = 90 people)", ""]
+    assert [ax.get_ylabel() for ax in axes] == ["AUROC (n = 90 subjects)", ""]

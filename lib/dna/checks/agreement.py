@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from lib.check.study import EXPLAINED, A, Study, Unknown
+from lib.check.study import EXPLAINED, Study, Unknown
 
 D, X = "00_dna", "08_dna"
-#: name -> the stages that have to say the same, the first of them rules
-SAME = {"pair_floor": (A, X)}
 
 
 def check(study: Study) -> None:
     """Every check of this module; each goes on where another stopped."""
-    for one in (same, held_out, second_cohort, arms, lengths, exons):
+    for one in (held_out, second_cohort, arms, lengths, exons):
         with suppress(Unknown):
             one(study)
-
-
-def same(study: Study) -> None:
-    """One name, one meaning: the same value in every stage that has it."""
-    for name, stages in SAME.items():
-        said = [stage for stage in stages if name in study.values.get(stage, {})]
-        for stage in said[1:]:
-            if study(stage, name) != study(said[0], name):
-                study.fault(stage, name, repr(study(stage, name)), f"{study(said[0], name)!r}, as in {said[0]}")
 
 
 def held_out(study: Study) -> None:
