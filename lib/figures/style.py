@@ -33,6 +33,7 @@ MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": 
 #: Nulls that keep the trained model or its latents and break something else are dashed; all else is solid.
 LINES = {"rate-matched": "--", "label shuffle": "--", "shuffled sequence": "--", "random twin": ":"}
 SURFACE = COLOURS["k-mer"]  # of what a kind puts beside layers and latents, when it has no colour of its own
+LABEL = 120  # characters of the line under a figure that fit its width
 #: Architectures as a figure names them.
 NAMES = {"standard": "ReLU + L1", "gated": "gated", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU",
          "matryoshka": "Matryoshka"}  # fmt: skip
@@ -106,7 +107,7 @@ def save(stage, name: str, figure: plt.Figure, label: str, *tables: pd.DataFrame
     tables: what was drawn, one below the other in the CSV; stop: what stops all that the figure claims, said in red, or "".
     Equal data give equal bytes: no creation date is written.
     """
-    said = f"stopped by {stop}\n{label}" if stop else label
+    said = "\n".join(textwrap.fill(line, LABEL) for line in ([f"stopped by {stop}"] if stop else []) + [label])
     figure.supxlabel(said, fontsize=5.5, color=STOPPED if stop else "0.45", x=0.99, ha="right")
     figure.savefig(stage.figure_path(f"{name}.pdf"), metadata={"CreationDate": None})
     figure.savefig(stage.figure_path(f"{name}.png"), metadata={"Software": None})

@@ -32,6 +32,16 @@ def test_what_stops_a_figure_stands_above_its_label_in_red(stage):
     assert says(figure, f"stopped by {stops.NO_GO} {LABEL}") and figure._supxlabel.get_color() == style.STOPPED
 
 
+def test_a_long_label_stays_inside_its_figure(stage):
+    label = ("genome and cohort from files; simulated phenotype; effects enlarged in enlarged 3x and enlarged 8x; "
+             "sequence GRCh38, genotypes of 1000 Genomes; language-model head refitted")  # fmt: skip
+    figure, _ = style.axes()
+    style.save(stage, "fig0_toy", figure, label, pd.DataFrame({"a": [1]}))
+    figure.draw_without_rendering()
+    drawn = figure._supxlabel.get_window_extent(figure.canvas.get_renderer())
+    assert drawn.x0 >= 0 and drawn.x1 <= figure.bbox.width and says(figure, label)
+
+
 def test_equal_drawings_have_equal_bytes(stage):
     saved = []
     for _ in range(2):
