@@ -94,7 +94,7 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
 
 test: $(READY)  ## all tests but the long runs of generated cases
-	$(BIN)/python -m pytest -q -m "not long" tests
+	$(BIN)/python -m pytest -q -m "not long" -n 2 --dist loadfile --durations 25 tests
 
 # The quickest files of each room, less what takes seconds.
 override FAST := $(addprefix tests/,test_rooms.py test_sizes.py test_environment.py stage/test_io.py stage/test_durable.py \
