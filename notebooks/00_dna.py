@@ -55,13 +55,12 @@ effect_scales = [1.0]                  # [0, 100] published log odds are multipl
 germline_limits = [0.0]                # [0, 1] AUROC too good for germline; 0 compares with the true genetic score; as many as arms
 case_share = 0.5                       # (0, 1) share of people who are cases (only when simulating): a cohort, not a population
 match_published = False                # match published effects to the variants, for simulating and for the polygenic score
-exon_path = (
-    "simulated:truth/annotation/exons.bed"  # exons: BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
-)  # exons: BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
+exon_path = "simulated:truth/annotation/exons.bed"  # BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
 promoter_path = "simulated:truth/annotation/promoters.bed"  # BED of promoters, or of start sites to widen; "" for none
 promoter_flank_bp = 0                  # [0, 1e5] bases added on both sides of a promoter row
 interval_paths = []                    # more BED, bigBed or RepeatMasker .out files; a row's name is its concept; none twice
-variant_path = ""                      # VCF with CLNSIG (ClinVar); "" for none
+variant_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO (ClinVar), or a table with a label; "" for none
+label_column = "destroys_site"         # column of that table (contig, pos, ref, alt, …) that is the label when not empty; "" for a VCF
 gwas_path = ""                         # table with chr38, pos38 (GWAS Catalog lead SNPs); "" for none
 truth_path = "simulated:truth/sites.csv"  # planted sites, for scoring only; "" on real data
 truth_variants_path = "simulated:truth/variants.csv"  # causal variants and the motif each destroys; "" on real data
@@ -170,7 +169,7 @@ for name, (called, part) in people.items():
     corpus.write_units(stage, name, part.units, door.records(part, own))
     write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
     corpus.write_readout(stage.private_path(prefix + "readout.h5"), door.readout(called.samples, part, loci))
-stage.write_table("variants", genotypes.variants, private=True)
+stage.write_table("variants", genotypes.variants, private=True);
 
 # %% [markdown]
 # ## Who is related to whom
@@ -217,9 +216,9 @@ for target in targets:
 counted = Counter()
 starts = windows.read_bed(given(promoter_path), genome, "promoter", False, counted) if promoter_path else None
 repeats = door.repeats(plain)
-files = door.Annotation(
-    given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given(variant_path), given(gwas_path)
-)
+files = door.Annotation(  # of labelled variants, a VCF gives intervals too
+    given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given("" if label_column else variant_path),
+    given(gwas_path))
 intervals = door.intervals(files, repeats, genome, plain.units, counted)
 stage.write_table("annotation_report", report.table(counted))
 hits = door.hits(plain, validation_contigs, test_contigs, fimo_p)
@@ -237,8 +236,8 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 # %%
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in (
-    "simulate", "genome_path", "truth_path", "truth_variants_path", "exon_path", "loci_path", "background_path",
-    "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
+    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "loci_path",
+    "background_path", "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
 simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}
 about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(

@@ -107,7 +107,7 @@ for name, read in records.items():
     audits.append(
         extract.audit(model, read.texts, read.place(), paths[0], audit_share, seed, own=read.own, frames=frames).assign(part=name)
     )
-stage.write_json("model.json", model.identity)
+stage.write_json("model.json", model.identity);
 
 # %%
 if subset_units:

@@ -81,7 +81,7 @@ stratum = subjects.stratum.to_numpy() if "stratum" in subjects else None
 arms = [target.name for target in corpus.targets]
 targets = {arm: subjects[arm].to_numpy() for arm in arms}
 for arm, y in targets.items():
-    print(f"{arm}: {y.sum()} of 1, {(1 - y).sum()} of 0")
+    print(f"{arm}: {y.sum()} positive, {(1 - y).sum()} negative")
 f"{len(subjects)} {words['subjects']}, {len(readout.parts)} {words['parts']}, {pooled.shape[1]} sites of width {pooled.shape[2]}"
 
 # %% [markdown]
@@ -333,4 +333,4 @@ stage.finish()
 
 # %% [markdown]
 # **Reading.** Subjects in bins of equal size by the mean log odds of the repeats; bars: 95 % Wilson interval. On the
-# diagonal, of subjects with a predicted 70 %, seven tenths are of 1. The mean over repeats is less extreme than one fit is.
+# diagonal, of subjects with a predicted 70 %, seven tenths are positive. The mean over repeats is less extreme than one fit is.

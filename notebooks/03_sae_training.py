@@ -264,7 +264,7 @@ latents = pd.DataFrame({"latent": np.arange(sae.config.d_sae), "frequency": qual
 for name, other in others.items():
     partners = stability.match_latents(sae, other, alive[f"seed {seed}"], alive[name])
     latents.loc[partners.latent[partners.shared], "seeds_found"] += 1
-stage.write_table("latents", latents)
+stage.write_table("latents", latents);
 
 # %%
 came_again = "latents of one seed come back with another (share with encoder and decoder cosine above 0.7)"
@@ -370,7 +370,7 @@ Study {study}, site {sae_site}, run {chosen}, chosen on {", ".join(corpus.split[
 - The intervals are of one seed; stability.csv compares {len(seeds)}.
 - Target 0.95 at L0 20, floor 0.90 at L0 30, on the estimate; fixed beforehand. PCA is no part of the rule.
 """,
-)
+);
 
 # %%
 stage.headline(site=sae_site, run=chosen, EV=round(best.explained_variance, 4), L0=round(best.l0, 2),

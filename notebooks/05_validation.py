@@ -122,7 +122,7 @@ moving = latent_sets.moving(moved, least_moved)
 # %%
 every = {arm: kept.Arm(y, runs[arm], final[arm]) for arm, y in targets.items()}
 kept.write(stage.private_path("kept.h5"), kept.Kept(site, moved, families, every))
-stage.write_json("settings.json", {"bar": bar, "least_moved": least_moved, "together": together, "n_claimed": n_claimed})
+stage.write_json("settings.json", {"bar": bar, "least_moved": least_moved, "together": together, "n_claimed": n_claimed});
 
 # %% [markdown]
 # ## Families and redundancy groups
@@ -317,7 +317,7 @@ lines += ["", *[f"- {arm}: {'claims stopped by ' + stopped[arm] if stopped[arm] 
 if n_null:
     n_necessary, n_needed, n_tested = nulls[["necessary", "needed", "tested"]].sum().astype(int)
     lines.append(f"- {n_null} {words['targets']} without effects: {n_necessary} necessary, {n_needed} needed of {n_tested} tests")
-stage.write_text("decisions.md", "\n".join(lines) + "\n")
+stage.write_text("decisions.md", "\n".join(lines) + "\n");
 
 # %%
 stage.finish()

@@ -36,8 +36,6 @@ n_finalists = 3                      # [0, 1000] latents whose logo has to be ea
 finalist_windows = 30                # [1, 1e4] top windows of each, and as many shuffled ones
 n_backgrounds = 100                  # [1, 1e4] backgrounds into which a finalist's motif is put
 n_tracks = 10                        # [0, 1e4] latents with browser tracks
-variants_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO, or a table with contig, pos, ref, alt, …; "" for none
-label_column = "destroys_site"       # column of a table that is the label when not empty; "" for a VCF
 held_out_only = False                # read variants on the test chromosomes of 00 alone, which no dictionary trained on
 split_exons = False                  # split variants into exon and other, by the exons of 00
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
@@ -222,6 +220,7 @@ if len(scored):
 
 # %%
 taken = Counter()
+variants_path, label_column = corpus.settings["variant_path"], corpus.settings["label_column"]
 if not variants_path:
     variants = labelled.none()
 elif label_column:

@@ -207,7 +207,7 @@ else:
     causal.sanity(scores, axes[1][1])
 style.letters(axes.flat)
 style.save(stage, "fig11_explanations_variants", figure, label, *tables,
-           stop=stops.joined(alarmed[rule["arms"][0]], no_go))
+           stop=stops.joined(alarmed[rule["arms"][0]], no_go));
 
 # %% [markdown]
 # ## The claims

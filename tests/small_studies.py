@@ -11,12 +11,12 @@ STUDIES: dict[str, dict[str, dict]] = {
     "tiny": {
         "00_dna": {"simulate_people": 40, "simulate_background_bp": 2560, "external_vcf_path": "", "external_phenotype_path": "",
                    "genetic_path": "", "germline_limits": [0.95], "knowledge_bp": 4096, "truth_path": "", "truth_variants_path": "",
-                   "exon_path": "", "promoter_path": ""},
+                   "exon_path": "", "promoter_path": "", "variant_path": "", "label_column": ""},
         "03_sae_training": {"layer_sites": ["resid_post.2"], "run_architectures": ["topk"], "run_expansions": [2],
                             "run_sparsities": [16.0], "steps": 20, "n_seeds": 1},
         "04_annotation": {"min_instances": 100000},
         "05_validation": {"n_null": 1, "n_boot": 50},
-        "08_dna": {"variants_path": "", "label_column": "", "n_finalists": 1},
+        "08_dna": {"n_finalists": 1},
     },
     # a model without a language-model head, a dictionary of 64 latents, and groups that hold more than half of it
     "headless": {

@@ -4,6 +4,7 @@ The chain runs once undisturbed. Then two stages are removed, the run is killed 
 process group) and started again: every table must be equal byte for byte, determinism and crash safety in one.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -68,6 +69,14 @@ def test_every_stage_leaves_a_manifest_and_an_executed_notebook(undisturbed: Pat
         assert (undisturbed / "outputs/smoke" / stage / "manifest.json").is_file()
         assert '"execution_count": 1' in (undisturbed / "outputs/smoke" / stage / f"{stage}.ipynb").read_text()
     assert len(list((undisturbed / "figures/smoke").glob("fig*.pdf"))) == 11
+
+
+def test_no_executed_notebook_shows_where_it_ran(undisturbed: Path) -> None:
+    """A cell that ends in a call that returns a path, or a warning, would publish a machine's folders."""
+    for path in sorted((undisturbed / "outputs/smoke").glob("*/*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        shown = json.dumps([cell["outputs"] for cell in cells if cell["cell_type"] == "code"])
+        assert str(undisturbed) not in shown and "PosixPath" not in shown, path.name
 
 
 def test_progress_of_long_work_is_in_the_log(undisturbed: Path) -> None:

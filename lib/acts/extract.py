@@ -187,11 +187,8 @@ def _begin(plan: Plan, folder: Path, key: str) -> dict:
     reads = plan.reads
     store.create(path, plan.dims, int(reads.first[-1]), plan.attributes, reads.columns, len(reads))
     with store.Writer(path) as out:
-        for name, values in (
-            ("unit", [reads.unit(r) for r in range(len(reads))]),
-            ("n_tokens", reads.n_tokens),
-            ("content", reads.content),
-        ):
+        units = [reads.unit(r) for r in range(len(reads))]
+        for name, values in (("unit", units), ("n_tokens", reads.n_tokens), ("content", reads.content)):
             out.write(f"reads/{name}", 0, np.asarray(values))
     return {"key": key, "done": 0, "n_zero": dict.fromkeys(plan.dims, 0), "rows": 0}
 

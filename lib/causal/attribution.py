@@ -7,7 +7,7 @@ kept tokens. Every method takes one `WindowScore` a sequence, all of one model a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,7 +97,7 @@ def mutagenesis(scorers: Sequence[WindowScore], sequences: Sequence[str], span: 
     if span < 1:
         raise ValueError(f"span {span}: wanted at least one base")
     started, values = time.perf_counter(), _blank(sequences)
-    for rows in _runs(range(len(sequences)), max(1, POOL // ((len(alphabet) - 1) * span))):
+    for rows in forward.of_size(len(sequences), max(1, POOL // ((len(alphabet) - 1) * span))):
         at = [_mutable(sequences[row], span, alphabet) for row in rows]
         texts = [
             [sequences[row], *mutants(sequences[row], where, alphabet)] for row, where in zip(rows, at, strict=True)
@@ -127,43 +127,42 @@ def integrated_gradients(
     delta: |sum of values - (score - baseline score)| / |score - baseline score|. Steps are doubled, sequence by sequence,
     until it is below `tolerance` or the next doubling would pass `max_steps`; what is left over shows in delta.
     """
+    first, _ = _shared(scorers, sequences)
     started, values, delta = time.perf_counter(), _blank(sequences), np.full(len(sequences), np.inf)
     left, steps = np.arange(len(sequences)), n_steps
     while len(left) and steps <= max(n_steps, max_steps):
-        for rows in _runs(left, TOGETHER):
-            some = [sequences[row] for row in rows]
-            tokens, delta[rows], batch = _gradients([scorers[row] for row in rows], some, steps)
+        members = [left[run.start : run.stop] for run in forward.of_size(len(left), TOGETHER)]
+        for rows, batch in forward.batches(first.adapter, sequences, members):
+            tokens, delta[rows] = _gradients([scorers[row] for row in rows], batch, steps)
             _lay(values, rows, tokens, batch, sequences)
         left, steps = left[delta[left] >= tolerance], steps * 2
     return Attribution("integrated gradients", values, time.perf_counter() - started, delta)
 
 
-def _gradients(
-    scorers: list[WindowScore], texts: list[str], steps: int
-) -> tuple[np.ndarray, np.ndarray, TokenBatch]:
-    """Values of kept tokens [kept], relative convergence error [text], and the batch."""
+def _gradients(scorers: list[WindowScore], batch: TokenBatch, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the batch's kept tokens [kept], and the relative convergence error of each of its texts."""
     from captum.attr import LayerIntegratedGradients
 
-    first, W = _shared(scorers, texts)
-    adapter, batch = first.adapter, first.adapter.encode(texts)
+    first, W = _shared(scorers, batch.ids)
+    adapter = first.adapter
     # with token_dropout a model rescales its embeddings by the share of <mask>, so a <mask> baseline is off the path
     maskable = adapter.family.masked and not getattr(adapter.model.config, "token_dropout", False)
     blank = adapter.tokenizer.mask_token_id if maskable else adapter.tokenizer.unk_token_id
     baseline = torch.where(batch.keep, blank, batch.ids)
 
-    def forward(ids: Tensor, mask: Tensor, keep: Tensor, W: Tensor) -> Tensor:
+    def score(ids: Tensor, mask: Tensor, keep: Tensor, W: Tensor) -> Tensor:
         x = adapter.run_grid(replace(batch, ids=ids, mask=mask, keep=keep), [first.site])[first.site]
         return (_mean(x, keep) * W).sum(1)
 
     beside = (batch.mask, batch.keep, W.to(batch.ids.device))
-    given, delta = LayerIntegratedGradients(forward, adapter.embedding).attribute(
+    given, delta = LayerIntegratedGradients(score, adapter.embedding).attribute(
         batch.ids, baselines=baseline, additional_forward_args=beside, n_steps=steps, method="gausslegendre",
-        internal_batch_size=max(len(texts), first.token_budget // batch.ids.shape[1]), return_convergence_delta=True,
+        internal_batch_size=max(len(scorers), first.token_budget // batch.ids.shape[1]), return_convergence_delta=True,
     )  # fmt: skip
     with torch.no_grad():
-        whole = forward(batch.ids, *beside) - forward(baseline, *beside)
+        whole = score(batch.ids, *beside) - score(baseline, *beside)
     error = delta.abs() / whole.abs().clamp_min(1e-12)
-    return given.sum(-1)[batch.keep].detach().cpu().numpy(), error.cpu().numpy(), batch
+    return given.sum(-1)[batch.keep].detach().cpu().numpy(), error.cpu().numpy()
 
 
 def attention_rollout(scorers: Sequence[WindowScore], sequences: Sequence[str]) -> Attribution:
@@ -237,10 +236,6 @@ def _lay(values: np.ndarray, rows: Sequence[int], per_token: np.ndarray, batch: 
     for i, row in enumerate(rows):
         in_unit, length = batch.unit == i, len(sequences[row])
         values[row, :length] = spread(per_token[in_unit], batch.start[in_unit], batch.end[in_unit], length)
-
-
-def _runs(rows: Sequence[int], n: int) -> Iterator[Sequence[int]]:
-    return (rows[i : i + n] for i in range(0, len(rows), n))
 
 
 def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> None:

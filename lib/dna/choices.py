@@ -177,6 +177,7 @@ def _annotation(given: Given) -> Choices:
         "exon_path": (given.exons, "" if given.exons else nothing),
         "promoter_path": ("", nothing),
         "variant_path": (given.variants, "" if given.variants else nothing),
+        "label_column": ("", "a VCF has no label column: CLNSIG is the label"),
         "gwas_path": ("", nothing),
         "truth_path": ("", planted),
         "truth_variants_path": ("", planted),
@@ -205,8 +206,6 @@ def _explanations(stored: list[str], window_bp: int) -> Choices:
 def _variants(given: Given) -> Choices:
     split = bool(given.variants and given.exons)
     return {
-        "variants_path": (given.variants, "" if given.variants else "no labelled variants given"),
-        "label_column": ("", "a VCF has no label column: CLNSIG is the label"),
         "held_out_only": (bool(given.variants), "those that the dictionary never saw" if given.variants else "no labelled variants given"),
         "split_exons": (split, "by your exons" if split else "exons or variants are not given"),
     }

@@ -298,7 +298,7 @@ def test_exons_to_split_variants_by_have_to_be_there(root):
     (root.parent / "data/variants.csv").write_text("contig,pos,ref,alt,gene,label\n")
     put(root, "08_dna", "split_exons", "true")
     assert not faults_of("split_exons")  # there are no variants
-    put(root, "08_dna", "variants_path", str(root.parent / "data/variants.csv"))
+    put(root, "00_dna", "variant_path", str(root.parent / "data/variants.csv"))
     assert [(fault.actual, fault.wanted) for fault in faults_of("split_exons")] == [
         ("true, without exons", "false, or exon_path of 00_dna")]
 

@@ -50,7 +50,7 @@ def test_what_is_written_passes_the_check(root, model, capsys):
     assert values(root, EXPLAINED)["patch_site"] == "resid_post.3"
     held_out = door["validation_contigs"] + door["test_contigs"]
     assert len(held_out) == len(set(held_out)) and set(held_out) < set(own_data.CONTIGS)
-    assert door["simulate"] is False and values(root, "08_dna")["variants_path"] == ""
+    assert door["simulate"] is False and door["variant_path"] == door["label_column"] == ""
 
 
 def test_every_choice_has_its_reason(root):

@@ -49,5 +49,5 @@ def lengths(study: Study) -> None:
 
 def exons(study: Study) -> None:
     """Variants are split into exon and other only where exons are known."""
-    if study(X, "split_exons") and study(X, "variants_path") and not study(D, "exon_path"):
+    if study(X, "split_exons") and study(D, "variant_path") and not study(D, "exon_path"):
         study.fault(X, "split_exons", "true, without exons", f"false, or exon_path of {D}")

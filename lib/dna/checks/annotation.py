@@ -43,7 +43,7 @@ def _intervals(study: Study, data: Data) -> None:
 
 
 def _clinvar(study: Study, data: Data) -> None:
-    if study(D, "variant_path"):
+    if study(D, "variant_path") and not study(D, "label_column"):
         genome, tiles = data.genome(), data.tiles()
         data.read(D, "variant_path", lambda path: intervals.clinvar_intervals(
             path, genome, tiles.iloc[:: 1 + len(tiles) // 100], Counter()))
@@ -56,14 +56,14 @@ def labelled(study: Study, data: Data) -> None:
     with suppress(Unknown):
         if study(X, "split_exons") and study(D, "exon_path"):
             data.read(D, "exon_path", lambda path: of_variants.exons(path, genome, Counter()))
-    if not study(X, "variants_path"):
+    if not study(D, "variant_path"):
         return
-    column = study(X, "label_column")
+    column = study(D, "label_column")
     if column:
-        table = data.read(X, "variants_path", lambda path: of_variants.read_table(path, genome, column))
+        table = data.read(D, "variant_path", lambda path: of_variants.read_table(path, genome, column))
     else:
         regions = data.bed(D, "background_path", "background region")
-        table = data.read(X, "variants_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
+        table = data.read(D, "variant_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
     only = study(D, "test_contigs") if study(X, "held_out_only") else []
     kept = table[table.contig.isin(only)] if only else table
     study.notes.append(f"08_dna: {(kept.label == 1).sum()} variants of label 1 and {(kept.label == 0).sum()} of label 0"
