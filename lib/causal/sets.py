@@ -6,7 +6,7 @@ it may be needed. Controls are rate-matched latents or sets, and orders that dea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -101,22 +101,35 @@ def closures(groups: np.ndarray, family: pd.Series, mass: np.ndarray) -> dict[st
     return {str(name): rows.index.to_numpy() for name, rows in table.groupby(of)}
 
 
-def rate_matched(
-    candidate: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int = 100, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Control latents for each candidate: index int64 [candidate, n], padded by -1, and how many were found.
+#: How near a rate-matched control lies in rate, and a strict one in norm too: this share of what it stands for.
+NEAR = 0.1
 
-    Other latents within 10 % of the candidate's firing rate; of these the n nearest in log norm, ties at random.
+
+def rate_matched(
+    candidate: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int = 100, seed: int = 0, near_norm: float = np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Control latents for each candidate: index int64 [candidate, n], padded by -1, and how many there are.
+
+    Other latents within 10 % of the candidate's firing rate, and within the share `near_norm` of its norm; of these the n nearest in
+    log norm, ties at random. A candidate of rate 0 has none: what is as silent costs nothing.
     rate, norm: [latent], firing rate (fraction) and mean norm of f_i d_i.
     """
     rng, index = np.random.default_rng(seed), np.full((len(candidate), n), -1)
     size = np.log(np.maximum(norm, np.finfo(float).tiny))
     for row, c in enumerate(candidate):
-        near = rng.permutation(np.flatnonzero(np.abs(rate - rate[c]) <= 0.1 * rate[c]))
-        near = near[near != c]
+        near = rng.permutation(np.flatnonzero(_near(c, rate, norm, near_norm)))
         near = near[np.argsort(np.abs(size[near] - size[c]), kind="stable")][:n]
         index[row, : len(near)] = near
     return index, (index >= 0).sum(1)
+
+
+def _near(one: int, rate: np.ndarray, norm: np.ndarray, near_norm: float) -> np.ndarray:
+    """Whether each latent but this one may be its control: [latent] bool."""
+    near = (np.abs(rate - rate[one]) <= NEAR * rate[one]) & (rate > 0)
+    if np.isfinite(near_norm):
+        near &= np.abs(norm - norm[one]) <= near_norm * norm[one]
+    near[one] = False
+    return near
 
 
 def matched_deltas(delta: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -150,6 +163,38 @@ def matched_sets(
             out[i, j] = pick = near[rng.integers(len(near))]
             free[pick] = False
     return outside[out]
+
+
+def strict_sets(
+    members: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int, seed: int, left_out: Iterable[int] = ()
+) -> np.ndarray:
+    """Control sets of a set's size, all different: int64 [at most n, member]. Each member is replaced by a latent outside the set
+    within 10 % of its rate and of its norm; no latent twice in a set.
+
+    None, [0, member], where a member has no such latent. Otherwise 3 n draws, those that run out of latents left out.
+    rate, norm, left_out: as in `matched_sets`.
+    """
+    rng, outside = np.random.default_rng(seed), np.ones(len(rate), dtype=bool)
+    outside[np.union1d(members, np.asarray(list(left_out), dtype=int))] = False
+    near = [np.flatnonzero(_near(m, rate, norm, NEAR) & outside) for m in members]
+    scarce = np.array([len(some) for some in near])
+    drawn: dict[tuple[int, ...], np.ndarray] = {}  # by its latents in order
+    for _ in range(3 * n if scarce.min() else 0):
+        if len(drawn) < n and (one := _drawn_once(near, scarce, rng)) is not None:
+            drawn.setdefault(tuple(np.sort(one)), one)
+    return np.array(list(drawn.values()), dtype=np.int64).reshape(-1, len(members))
+
+
+def _drawn_once(near: list[np.ndarray], scarce: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """One latent from each of `near`, none twice, the scarcest first; None where that runs out."""
+    out, taken = np.empty(len(near), dtype=np.int64), set()
+    for j in np.lexsort([rng.random(len(near)), scarce]):
+        free = [latent for latent in near[j] if latent not in taken]
+        if not free:
+            return None
+        out[j] = free[rng.integers(len(free))]
+        taken.add(out[j])
+    return out
 
 
 def dealt_orders(members: np.ndarray, n_latents: int, n: int, rng: np.random.Generator) -> np.ndarray:

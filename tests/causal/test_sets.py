@@ -30,6 +30,42 @@ def test_rate_matched_controls_are_near_in_rate_then_in_norm():
     np.testing.assert_array_equal(null, [[2, 4], [1, np.nan]])
 
 
+def test_strict_controls_are_all_within_a_tenth_of_rate_and_norm_and_no_other():
+    rng = np.random.default_rng(0)
+    rate, norm = rng.uniform(0.1, 0.2, 300), rng.uniform(1, 2, 300)
+    rate[:4], norm[:4] = [0.15, 0.15 * 1.099, 0.15 * 1.101, 0.15], [1.5, 1.5 * 0.901, 1.5, 1.5 * 1.101]
+    index, n_controls = sets.rate_matched(np.array([0]), rate, norm, 300, near_norm=sets.NEAR)
+    near = (np.abs(rate - 0.15) <= 0.1 * 0.15) & (np.abs(norm - 1.5) <= 0.1 * 1.5)
+    near[0] = False
+    assert sorted(index[0][index[0] >= 0]) == np.flatnonzero(near).tolist() and n_controls[0] == near.sum()
+    assert near[1] and not near[2] and not near[3]
+
+
+def test_what_never_fires_has_no_control_and_is_none():
+    rate, norm = np.array([0.0, 0.0, 0.1, 0.1]), np.array([0.0, 0.0, 1.0, 1.0])
+    assert sets.rate_matched(np.array([0, 2]), rate, norm, 3)[1].tolist() == [0, 1]
+    assert len(sets.strict_sets(np.array([0]), rate, norm, 3, 0)) == 0
+
+
+def test_strict_sets_are_near_member_by_member_outside_and_all_different():
+    rng = np.random.default_rng(0)
+    rate, norm = rng.uniform(0.1, 0.2, 300), rng.uniform(1, 2, 300)
+    members, left_out = np.array([5, 9, 40]), np.arange(100, 200)
+    drawn = sets.strict_sets(members, rate, norm, 80, 0, left_out)
+    assert drawn.shape == (80, 3) and not np.isin(drawn, [*members, *left_out]).any()
+    assert (np.abs(rate[drawn] - rate[members]) <= 0.1 * rate[members]).all()
+    assert (np.abs(norm[drawn] - norm[members]) <= 0.1 * norm[members]).all()
+    assert all(len(set(row)) == 3 for row in drawn) and len({tuple(sorted(row)) for row in drawn}) == 80
+
+
+def test_strict_sets_that_there_are_few_of_are_all_drawn_and_a_member_without_any_has_none():
+    rate, norm = np.array([0.1, 0.1, 0.1, 0.1, 0.5]), np.ones(5)
+    assert sorted(map(sorted, sets.strict_sets(np.array([0]), rate, norm, 100, 0).tolist())) == [[1], [2], [3]]
+    assert sorted(map(sorted, sets.strict_sets(np.array([0, 1]), rate, norm, 100, 0).tolist())) == [[2, 3]]
+    assert sets.strict_sets(np.array([0, 4]), rate, norm, 100, 0).shape == (0, 2)  # nothing fires as often as the second
+    assert sets.strict_sets(np.array([0, 1, 2]), rate, norm, 100, 0).shape == (0, 3)  # one latent is left for three
+
+
 def test_set_changes_add():
     change = np.random.default_rng(0).normal(scale=0.5, size=(2, 5, 20)).astype(np.float32)
     mask = np.array([True, False, True, False, False])

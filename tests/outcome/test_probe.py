@@ -14,6 +14,17 @@ from lib.stats import estimates
 from tests.subjects import people, targets
 
 
+@pytest.mark.parametrize("n", [80, 12])  # more people than a part has features, and fewer
+def test_a_span_taken_part_by_part_is_the_span(n):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(n, 3)) @ rng.normal(size=(3, 20)), np.ones((n, 20)), 5 * rng.normal(size=(n, 20))], axis=1)
+    whole, by_part = probe.span(X), probe.span_by_part(X, 3)
+    assert whole.coords.shape == by_part.coords.shape
+    np.testing.assert_allclose(by_part.centre + by_part.coords @ by_part.basis, X, atol=1e-9)
+    np.testing.assert_allclose(by_part.coords @ by_part.coords.T, whole.coords @ whole.coords.T, atol=1e-8)
+    assert probe.span_by_part(X, 3, floor=1e9).coords.shape == (n, 0)  # all of it counts as rounding
+
+
 @pytest.mark.parametrize("n, d", [(80, 10), (30, 200)])  # more people than features, and fewer
 @pytest.mark.parametrize("C", [0.01, 1.0])
 def test_fit_is_scikit_learns_on_the_equally_scaled_data(n, d, C):
