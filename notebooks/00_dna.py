@@ -49,6 +49,7 @@ phenotype_path = "simulated:phenotype.csv"  # table with sample, phenotype (0/1)
 external_phenotype_path = "simulated:external_phenotype.csv"  # of the second cohort: the frozen probe's test; "" for none
 genetic_path = "simulated:truth/liability.csv"  # table with sample, genetic: the true score, "" when unknown
 people_path = ""                       # table with sample and any of population, family, site, sex; "" when nothing is known
+null_arms = []                         # further columns of phenotype_path, and of the external one, that nothing named causes; none twice
 arms = ["simulated, enlarged"]         # names of the phenotype arms, as they appear in every table and figure; one or more, none twice
 arm_kinds = ["additive"]               # {additive, nod2, structure, null} how an arm is simulated (no phenotype_path); as many as arms
 effect_scales = [1.0]                  # [0, 100] published log odds are multiplied by this (only when simulating); as many as arms
@@ -88,7 +89,7 @@ from lib.figures import labels
 from lib.stage import inputs, io
 
 stage = io.open_stage(study, "00_dna")
-check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_path, genetic_path, match_published)
+check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_path, genetic_path, match_published, null_arms)
 
 # %% [markdown]
 # ## The data
@@ -189,18 +190,21 @@ known.drop(columns="sample").describe() if len(known.columns) > 1 else "nothing 
 # Either your table, or **simulated**: liability = effects + logistic noise, the top `case_share` are cases. An arm with
 # `effect_scales` above 1 is **enlarged**: it asks whether the method can see an effect that it ought to see, not whether
 # the disease has one. *nod2* reads the three NOD2 alleles together, not additively. *structure* has no genetic effect,
-# only prevalence that follows population: the alarms have to go off. In *null* there is nothing to find.
+# only prevalence that follows population: the alarms have to go off. In *null* there is nothing to find. Columns of your table that
+# `null_arms` names are targets that have causes, but none that is named (decoys, neutral variants): the whole rule of 05 runs on
+# each, as on *null* and *structure*, and nothing may be called needed.
 
 # %%
 effects = None
 if match_published:
     effects = door.published(genotypes, genome)
     stage.write_table("effects", effects, private=True)
-wanted = door.Arms(arms, arm_kinds, effect_scales, germline_limits, case_share, phenotype_path, given(phenotype_path), given(genetic_path))
+wanted = door.Arms(arms, arm_kinds, effect_scales, germline_limits, case_share, phenotype_path, given(phenotype_path), given(genetic_path),
+                   null_arms)
 targets, table = door.targets(wanted, genotypes, effects, known, seed)
 table.to_parquet(stage.private_path("targets.parquet"), index=False)
 if external_phenotype_path:
-    second = door.second_targets(given(external_phenotype_path), others.samples, targets)
+    second = door.second_targets(given(external_phenotype_path), others.samples, targets, null_arms)
     second.to_parquet(stage.private_path("external_targets.parquet"), index=False)
 for target in targets:
     print(f"{target.name}: {table[target.name].sum()} cases, {(1 - table[target.name]).sum()} controls")

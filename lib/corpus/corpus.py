@@ -39,7 +39,8 @@ PREFIX = {BACKGROUND: "", SUBJECTS: "", SECOND: "external_"}
 class Target:
     """What a prediction is of. name; type: "binary", the only one that the notebooks read, others raise ValueError; limit: score
     above which it is suspect, 0 for that of the oracle; simulated, enlarged: said under every figure; scores: name -> kind of the
-    scores that stand beside it."""
+    scores that stand beside it; null: whether nothing that is named causes it, so that the whole rule runs on it and nothing may be
+    called needed."""
 
     name: str
     type: str = "binary"
@@ -47,6 +48,7 @@ class Target:
     simulated: bool = False
     enlarged: bool = False
     scores: dict[str, str] = field(default_factory=dict)
+    null: bool = False
 
     def __post_init__(self) -> None:
         if self.type != "binary":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,8 @@ def readout(samples: list[str], part: UnitSet, loci: pd.DataFrame) -> Readout:
 
 
 class Arms(NamedTuple):
-    """How targets are made: as the parameters of the same names; phenotype_file and genetic_file are files or None."""
+    """How targets are made: as the parameters of the same names; phenotype_file and genetic_file are files or None; null_arms: further
+    columns of the phenotype file, targets of which nothing may be needed."""
 
     names: list[str]
     kinds: list[str]
@@ -64,6 +66,11 @@ class Arms(NamedTuple):
     phenotype_path: str
     phenotype_file: Path | None
     genetic_file: Path | None
+    null_arms: Sequence[str] = ()
+
+
+#: Simulated arms in which nothing in the genome causes the target.
+NOTHING_CAUSES = ("null", "structure")
 
 
 def published(genotypes: Genotypes, genome: Reference) -> pd.DataFrame:
@@ -85,7 +92,8 @@ def targets(
     """The targets, and the table of them: subject, group and stratum where known, y of each, and scores beside it.
 
     effects: of `published`; people: of `read_people`. Scores: the published polygenic score, where effects are matched, and
-    the true genetic score, where it is known and not constant.
+    the true genetic score, where it is known and not constant. Last the null arms: nobody knows how well they can be predicted, so
+    that their limit is 1.
     """
     population = next((people[name] for name in ("population", "site") if name in people), None)
     table = pd.DataFrame({"subject": genotypes.samples})
@@ -104,9 +112,12 @@ def targets(
         table[arm] = y
         table = table.assign(**{f"{arm}/{name}": score for name, score in scores.items() if score is not None})
         kinds = {POLYGENIC: "score", TRUE_SCORE: "oracle"}
-        made.append(
-            Target(arm, limit=arms.limits[i], **said[arm], scores={name: kinds[name] for name in scores if scores[name] is not None})
-        )
+        of = {name: kinds[name] for name in scores if scores[name] is not None}
+        nothing = not arms.phenotype_file and arms.kinds[i] in NOTHING_CAUSES
+        made.append(Target(arm, limit=arms.limits[i], **said[arm], scores=of, null=nothing))
+    for arm in arms.null_arms:
+        table[arm] = read_phenotype(arms.phenotype_file, genotypes.samples, arm)
+        made.append(Target(arm, limit=1.0, **said[arms.names[0]], null=True))
     return made, table
 
 
@@ -133,10 +144,11 @@ def _arm(arms: Arms, i: int, genotypes: Genotypes, present, stratum, seed: int) 
     return simulated.phenotype.to_numpy(), simulated.genetic.to_numpy() if np.ptp(simulated.genetic) > 0 else None
 
 
-def second_targets(path: Path, samples: list[str], made: list[Target]) -> pd.DataFrame:
-    """The one phenotype of the second cohort, under the name of every target."""
+def second_targets(path: Path, samples: list[str], made: list[Target], null_arms: Sequence[str] = ()) -> pd.DataFrame:
+    """The one phenotype of the second cohort, under the name of every target; null arms have columns of their own there too."""
     y = read_phenotype(path, samples)
-    return pd.DataFrame({"subject": samples} | {target.name: y for target in made})
+    table = pd.DataFrame({"subject": samples} | {target.name: y for target in made})
+    return table.assign(**{arm: read_phenotype(path, samples, arm) for arm in null_arms})
 
 
 # ---- concepts -----------------------------------------------------------------------------------------------------

@@ -11,20 +11,21 @@ import pandas as pd
 from lib.stage import lines
 
 
-def read_phenotype(path: str | Path, samples: list[str]) -> np.ndarray:
+def read_phenotype(path: str | Path, samples: list[str], column: str = "phenotype") -> np.ndarray:
     """Phenotype 0 or 1 of each VCF sample, in the VCF's order: [n_sample] int.
 
-    The table has columns sample and phenotype, separated by tabs or commas (others are ignored).
+    The table has columns sample and phenotype, or another column's name, separated by tabs or commas (others are ignored).
     Raises FileNotFoundError, or ValueError naming the file and the line or sample for: a missing column,
     a value other than 0 or 1, one value for everybody, a repeated sample, a sample that the VCF lacks,
     and a VCF sample without a row.
     """
-    table = read_rows(path, "phenotype")
-    refuse_rows(path, table, ~table.phenotype.isin(["0", "1"]), "phenotype {phenotype!r}, wanted 0 or 1")
+    table = read_rows(path, column)
+    table["phenotype"] = table[column]
+    refuse_rows(path, table, ~table.phenotype.isin(["0", "1"]), column + " {phenotype!r}, wanted 0 or 1")
     refuse_rows(path, table, ~table["sample"].isin(samples), "sample {sample!r} is not in the VCF")
     phenotype = in_order(path, table, samples).phenotype.to_numpy().astype(int)
     if len(np.unique(phenotype)) < 2:
-        raise ValueError(f"{path}: phenotype is {phenotype[0]} for every sample, wanted both 0 and 1")
+        raise ValueError(f"{path}: {column} is {phenotype[0]} for every sample, wanted both 0 and 1")
     return phenotype
 
 

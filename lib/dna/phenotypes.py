@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
@@ -172,6 +173,7 @@ def check_arms(
     phenotype_path: str,
     genetic_path: str,
     match_published: bool,
+    null_arms: Sequence[str] = (),
 ) -> None:
     """Refuse parameters of phenotype arms that contradict each other, with a ValueError naming parameter and want."""
     for name, values in (
@@ -185,6 +187,10 @@ def check_arms(
             )
     if broken := [arm for arm in arms if "/" in arm or arm in MISSING]:
         raise ValueError(f"arms has {broken[0]!r}, wanted names without '/' that no table reads as a missing value")
+    if clash := [arm for arm in null_arms if arm in arms or "/" in arm or arm in MISSING]:
+        raise ValueError(f"null_arms has {clash[0]!r}, wanted other names than those of arms, without '/', that no table reads as missing")
+    if null_arms and not phenotype_path:
+        raise ValueError(f"null_arms are {list(null_arms)} with phenotype_path '', wanted a table with a column of each")
     if phenotype_path and len(arms) != 1:
         raise ValueError(
             f"arms are {arms} with phenotype_path {phenotype_path!r}, wanted one arm for one table"

@@ -105,7 +105,7 @@ def test_simulated_arms_have_the_published_score_and_a_true_one_where_it_varies(
     made, table = door.targets(wanted, of, effects, pd.DataFrame({"sample": of.samples}), 0)
     published = {"published polygenic score": "score"}
     assert [t.scores for t in made] == [published | {"true genetic score": "oracle"}, published]
-    assert [(t.simulated, t.enlarged) for t in made] == [(True, True), (True, False)]
+    assert [(t.simulated, t.enlarged, t.null) for t in made] == [(True, True, False), (True, False, True)]
     assert table["one/published polygenic score"].tolist() == [4.0] * 20 + [0.0] * 20
     assert np.ptp(table["one/true genetic score"]) == pytest.approx(3 * 4)  # enlarged
     assert table.one.sum() == table.none.sum() == 20 and table.one[:20].mean() > 0.8
@@ -115,6 +115,19 @@ def test_the_second_cohorts_one_phenotype_answers_every_target(tmp_path):
     (tmp_path / "y.csv").write_text("sample,phenotype\nQ1,0\nQ0,1\n")
     table = door.second_targets(tmp_path / "y.csv", ["Q0", "Q1"], [Target("one"), Target("two")])
     assert table.to_dict("list") == {"subject": ["Q0", "Q1"], "one": [1, 0], "two": [1, 0]}
+
+
+def test_null_arms_are_further_columns_of_the_table_and_are_declared_null(tmp_path):
+    of = cohort(4)
+    (tmp_path / "y.csv").write_text("sample,phenotype,decoys\nP00,0,1\nP01,0,1\nP02,1,0\nP03,1,1\n")
+    wanted = arms(phenotype_path="y.csv", phenotype_file=tmp_path / "y.csv", limits=[0.8], null_arms=["decoys"])
+    made, table = door.targets(wanted, of, None, pd.DataFrame({"sample": of.samples}), 0)
+    assert [(t.name, t.null, t.limit) for t in made] == [("one", False, 0.8), ("decoys", True, 1.0)]
+    assert table.to_dict("list") == {"subject": of.samples, "one": [0, 0, 1, 1], "decoys": [1, 1, 0, 1]}
+    second = door.second_targets(tmp_path / "y.csv", of.samples, made, ["decoys"])
+    assert second.to_dict("list") == table.to_dict("list")
+    with pytest.raises(ValueError, match="neutral"):
+        door.targets(wanted._replace(null_arms=["neutral"]), of, None, pd.DataFrame({"sample": of.samples}), 0)
 
 
 def test_a_missing_call_is_the_variants_mean():

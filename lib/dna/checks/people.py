@@ -43,7 +43,8 @@ def components(study: Study, n_people: int, n_varying: int) -> None:
 def phenotypes(study: Study, data: Data) -> None:
     """Arms and tables of phenotypes, and folds against the smaller class."""
 
-    names = ("arms", "arm_kinds", "effect_scales", "germline_limits", "phenotype_path", "genetic_path", "match_published")
+    names = ("arms", "arm_kinds", "effect_scales", "germline_limits", "phenotype_path", "genetic_path", "match_published",
+             "null_arms")
     with suppress(Unknown):
         given = [study(D, name) for name in names]
         if study.has_fault("arms"):
