@@ -71,6 +71,6 @@ def closures(
 
 
 def times_seen(table: pd.DataFrame, asked: list[str], own: str, bar: float) -> pd.Series:
-    """In how many further seeds each closure costs `bar` or more with a lower bound above 0: [closure]. table: `closures`."""
-    again = table[(table["seed"] != own) & (table["low"] > 0) & (table["delta"] >= bar)]
+    """In how many further seeds the lower bound of each closure's fall is `bar` or more: [closure]. table: `closures`."""
+    again = table[(table["seed"] != own) & (table["low"] >= bar)]
     return again.groupby("family")["seed"].nunique().reindex(asked, fill_value=0)

@@ -42,6 +42,8 @@ def test_a_closure_comes_again_under_its_name_only():
     assert table[["family", "seed", "latents"]].values.tolist() == [["SMAD", "s0", 2], ["TAL", "s0", 2], ["SMAD", "s1", 2]]
     assert np.allclose(table["delta"], table["delta"].iloc[0], atol=1e-6)
     assert again.times_seen(table, ["SMAD", "TAL"], "s0", 0.05).to_dict() == {"SMAD": 1, "TAL": 0}
+    own_low = float(table["low"].iloc[2])  # the fall reaches this bar, its lower bound does not
+    assert again.times_seen(table, ["SMAD"], "s0", own_low + 1e-6).to_dict() == {"SMAD": 0} and table["delta"].iloc[2] > own_low + 1e-6
     assert again.times_seen(table, ["SMAD", "TAL"], "s0", 0.9).to_dict() == {"SMAD": 0, "TAL": 0}
 
 
