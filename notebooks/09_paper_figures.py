@@ -32,6 +32,7 @@ seed = 0  # [0, 4e9] of all that is drawn at random
 import pandas as pd
 
 from lib.annotate import ladder as ladder_
+from lib.causal import rivals
 from lib.corpus import corpus as corpora
 from lib.figures import annotation, causal, dictionaries, edits, extraction, labels, numbers, outcome, style
 from lib.stage import io, params, stops
@@ -174,16 +175,19 @@ style.save(stage, "fig9_decoder_map", figure, label, plane, stop=no_go);
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs
 # Fall of AUROC when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
-# moves with it). Bars 95 % BCa interval over subjects; ticks, the larger of the nulls; dotted, the bar of *necessary*.
+# moves with it). Bars 95 % BCa interval over subjects; crosses, the fall on refit, of what passes all else; ticks, the largest null (paler,
+# where established latents among the controls make it larger); dashed, the largest fall of a rival (PCA, neurons, random dictionary),
+# its unit beside latents and its group beside sets; dotted, the bar of *necessary*.
 
 # %%
 falls = causal.largest_falls(io.read_table(study, "05_validation", "necessity"), rule["arms"])
+of_rivals = rivals.largest([io.read_table(study, "05_validation", "rivals")])
 figure, axes = style.panels(len(rule["arms"]), 2.5, sharey=True)
 for ax, arm in zip(axes, rule["arms"], strict=True):
-    causal.necessity(falls, ax, arm, rule["bar"], alarmed[arm])
+    causal.necessity(falls, ax, arm, rule["bar"], alarmed[arm], of_rivals)
 style.letters(axes)
 style.legend(figure, axes, ncols=3)
-style.save(stage, "fig10_necessity", figure, label, falls, stop=no_go);
+style.save(stage, "fig10_necessity", figure, label, falls, of_rivals, stop=no_go);
 
 # %% [markdown]
 # ## Figure 11 · Explanations and edits

@@ -5,12 +5,10 @@ Every function takes the arm's `rule.Evidence`; `names` are sets of it, kind -> 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
-from lib.causal import ablation, necessity
+from lib.causal import ablation, necessity, refits
 from lib.causal.falls import deltas
 from lib.causal.rule import Evidence, Settings, whole
 from lib.causal.sets import set_change
@@ -46,7 +44,7 @@ def by_mode(evidence: Evidence, modes: dict[str, np.ndarray], names: dict[str, l
     for mode, moved in modes.items():
         change = ablation.score_change(moved, evidence.decoder, evidence.run.probes[0], evidence.run.folds[0])[None]
         for kind, some in names.items():
-            fall = evidence.first_falls(set_change(change, _members(evidence, kind, some))) if some else []
+            fall = evidence.first_falls(set_change(change, evidence.members(kind, some))) if some else []
             rows += [(evidence.arm, mode, kind, name, delta) for name, delta in zip(some, fall, strict=True)]
     return pd.DataFrame(rows, columns=["arm", "mode", "kind", "name", "delta"])
 
@@ -54,7 +52,7 @@ def by_mode(evidence: Evidence, modes: dict[str, np.ndarray], names: dict[str, l
 def sufficiency(evidence: Evidence, names: list[str], kind: str = "closure") -> pd.DataFrame:
     """`necessity.sufficiency` of sets, with arm and a column of their names, called as the kind; no row without a set."""
     table = necessity.sufficiency(
-        evidence.y, evidence.run.score, evidence.change, _members(evidence, kind, names), evidence.metric
+        evidence.y, evidence.run.score, evidence.change, evidence.members(kind, names), evidence.metric
     )
     return table.assign(arm=evidence.arm, **{kind: names})
 
@@ -69,32 +67,16 @@ def set_curve(evidence: Evidence, moving: np.ndarray, n_random: int, seed: int) 
     return curve.assign(arm=evidence.arm)
 
 
-def refits(
-    evidence: Evidence, X: np.ndarray, fit: Callable[[np.ndarray], validate.Repeated], names: dict[str, list[str]],
-    seed: int,
-) -> pd.DataFrame:  # fmt: skip
-    """What a probe loses that is fitted anew without a set, beside what the frozen one loses, which finds what is redundant.
-
-    X: [subject, part * d_in] features; fit: features -> one repeat of the folds that `evidence.run` has first. Columns arm,
-    kind, name, frozen, refit, low, high, n.
-    """
-    first, rows = evidence.run.score[:1], []
+def refitted(evidence: Evidence, names: dict[str, list[str]], n_boot: int, seed: int) -> pd.DataFrame:
+    """What a probe loses that is fitted anew without a set, beside what the frozen one loses, whether it passes the rest of the rule or
+    not: arm, kind, name, frozen, the columns of `refits.falls`, n (subjects)."""
+    parts = []
     for kind, some in names.items():
-        for name, members in zip(some, _members(evidence, kind, some), strict=True):
-            frozen = evidence.first_falls(set_change(evidence.change[:1], [members]))[0]
-            again = fit(without(X, evidence.moved, evidence.decoder, members)).score
-            lost = validate.difference(evidence.y, first, again, N_BOOT, seed, evidence.groups, evidence.metric)
-            rows.append((evidence.arm, kind, name, frozen, *lost))
-    return pd.DataFrame(rows, columns=["arm", "kind", "name", "frozen", "refit", "low", "high", "n"])
-
-
-def without(X: np.ndarray, moved: np.ndarray, decoder: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Features with some latents on their reference value: X + sum_m moved_m d_m. [subject, part * d_in]."""
-    return X + np.einsum("plm,md->pld", moved[:, :, members], decoder[members]).reshape(len(X), -1)
-
-
-def _members(evidence: Evidence, kind: str, names: list[str]) -> list[np.ndarray]:
-    return [evidence.sets[kind][name] for name in names]
+        members = evidence.members(kind, some)
+        frozen = evidence.first_falls(set_change(evidence.first_change, members)) if some else []
+        rows = pd.DataFrame({"arm": evidence.arm, "kind": kind, "name": some, "frozen": frozen})
+        parts.append(pd.concat([rows, refits.falls(evidence, members, n_boot, seed)], axis=1).assign(n=len(evidence.y)))
+    return stacked(parts)
 
 
 NULL_COLUMNS = ["draw", "kind", "auroc", "largest", "needed", "necessary", "tested"]
@@ -103,7 +85,7 @@ NULL_COLUMNS = ["draw", "kind", "auroc", "largest", "needed", "necessary", "test
 def null_verdicts(
     draw: int, y: np.ndarray, run: validate.Repeated, like: Evidence, settings: Settings, n_boot: int = N_BOOT,
 ) -> pd.DataFrame:  # fmt: skip
-    """The rule on a target that nothing causes, controls left out, which can only let more through: a row a kind.
+    """The rule on a target that nothing causes, controls and refits left out, which can only let more through: a row a kind.
 
     y, run: the target and its probes of one repeat; like: evidence of an arm, for all that is not of the target. Columns
     draw, kind, auroc (or the metric's key), largest (fall), needed, necessary, tested (numbers of sets).
@@ -123,9 +105,9 @@ def null_verdicts(
 def _without_controls(
     table: pd.DataFrame, settings: Settings, n_folds: int, n_kinds: int, metric: Metric = BINARY
 ) -> pd.DataFrame:
-    """Verdicts of which no null of controls takes any away."""
-    table = table.assign(rate_matched_99=-1.0, n_rate_matched=0, random_99=-1.0)
-    return necessity.verdict(table, settings.bar, None, n_folds, settings.alpha / n_kinds, metric)
+    """Verdicts of which no null of controls takes any away, nor a refit."""
+    table = table.assign(rate_matched_99=-1.0, n_rate_matched=0, random_99=-1.0, refit=np.inf, refit_low=np.inf)
+    return necessity.verdict(table, settings.bar, n_folds, settings.alpha / n_kinds, metric)
 
 
 def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -131,34 +131,48 @@ def measure(
     return table
 
 
-def verdict(
-    table: pd.DataFrame, bar: float = 0.03, external: np.ndarray | None = None, n_folds: int = 5, alpha: float = 0.05,
-    metric: Metric = BINARY,
-) -> pd.DataFrame:  # fmt: skip
-    """The table with `share`, `needed`, `necessary` and `strongly_necessary`, and `external` where given.
+#: Of the two sorts of rate-matched controls, strict and nearest: the column of their 99th percentile, and of their number.
+MATCHED = {"rate_matched_99": "n_rate_matched", "nearest_99": "n_nearest"}
 
-    table: columns of `measure`, with rate_matched_99, n_rate_matched and random_99; external: [row], delta in another
-    cohort. first_repeat, where given: the fall that the nulls bound, if they are of one repeat. share = delta / (auroc_full - 0.5),
-    of another metric its full value less its chance, NaN where the scores do no better than chance.
-    needed: low > 0, p_max_t < alpha, delta above both null percentiles and above 0 in at least 4 of 5 outer folds, and in
-    the other cohort. necessary: needed, delta >= bar. strongly_necessary: necessary, low >= bar.
+
+def matched(table: pd.DataFrame) -> pd.Series:
+    """The rate-matched null of each row: the larger of those that there are, NaN without any."""
+    return table[[name for name in MATCHED if name in table]].astype(float).max(axis=1)
+
+
+def passes(table: pd.DataFrame, n_folds: int = 5, alpha: float = 0.05) -> pd.Series:
+    """Whether each row is needed as far as the probes as they are can tell: all of *needed* but the refit. table: as in `verdict`."""
+    bounded = table["first_repeat"] if "first_repeat" in table else table["delta"]
+    needed = (table["low"] > 0) & (table["p_max_t"] < alpha) & (table["same_sign"] >= 0.8 * n_folds)
+    needed &= (bounded > matched(table)) & (bounded > table["random_99"])
+    return needed & (table["external"] > 0) if "external" in table else needed
+
+
+def verdict(
+    table: pd.DataFrame, bar: float = 0.03, n_folds: int = 5, alpha: float = 0.05, metric: Metric = BINARY
+) -> pd.DataFrame:
+    """The table with `share`, `needed`, `necessary` and `strongly_necessary`.
+
+    table: columns of `measure`, with rate_matched_99, n_rate_matched and random_99, and of `refits.falls`; nearest_99, where given: of
+    the nearest controls; external, where given: delta in another cohort; refit_second: the refitted probe's there. first_repeat, where
+    given: the fall that the nulls bound, if they are of one repeat. share = delta / (auroc_full - 0.5), of another metric its full value
+    less its chance, NaN where the scores do no better than chance.
+    needed: low > 0, p_max_t < alpha, delta above the larger rate-matched percentile and that of dealt rows, above 0 in at least 4 of 5
+    outer folds and in the other cohort, and refit_low > 0. necessary: needed, delta and refit >= bar, refit_second > 0.
+    strongly_necessary: necessary, low and refit_low >= bar.
     """
     whole, other = f"{metric.key}_full", metric.falls.interval
-    wanted = ["delta", "low", "high", "p_max_t", "q", "rate_matched_99", "n_rate_matched", "random_99", "same_sign"]
+    wanted = ["delta", "low", "high", "p_max_t", "q", "rate_matched_99", "n_rate_matched", "random_99", "same_sign", "refit", "refit_low"]
     if missing := sorted({whole, f"{other}_low", f"{other}_high", *wanted} - set(table.columns)):
         raise ValueError(f"table lacks {missing}")
-    if external is not None:
-        table = table.assign(external=np.asarray(external, dtype=float))
-    needed = (table["low"] > 0) & (table["p_max_t"] < alpha) & (table["same_sign"] >= 0.8 * n_folds)
-    bounded = table["first_repeat"] if "first_repeat" in table else table["delta"]
-    needed &= (bounded > table["rate_matched_99"]) & (bounded > table["random_99"])
-    if external is not None:
-        needed &= table["external"] > 0
+    needed = passes(table, n_folds, alpha) & (table["refit_low"] > 0)
     above = table[whole] - metric.chance
-    necessary = needed & (table["delta"] >= bar)
+    necessary = needed & (table[["delta", "refit"]].min(axis=1) >= bar)
+    if "refit_second" in table:
+        necessary &= table["refit_second"] > 0
     return table.assign(
         share=(table["delta"] / above).where(above > 0), needed=needed, necessary=necessary,
-        strongly_necessary=necessary & (table["low"] >= bar),
+        strongly_necessary=necessary & (table[["low", "refit_low"]].min(axis=1) >= bar),
     )  # fmt: skip
 
 
@@ -210,7 +224,8 @@ def sufficiency(
 #: Columns of `measure` and `verdict`, and of what `rule.judge` adds, for a study in which no set can be tested.
 NUMBERS = [
     "auroc_full", "delta", "low", "high", "delong_low", "delong_high", "p_max_t", "q", "same_sign", "first_repeat",
-    "latents", "movers", "rate_matched_99", "rate_matched_99_all", "random_99", "n_rate_matched", "share",
+    "latents", "movers", "rate_matched_99", "rate_matched_99_all", "n_rate_matched", "nearest_99", "nearest_99_all", "n_nearest",
+    "random_99", "refit", "refit_low", "refit_high", "share",
 ]  # fmt: skip
 
 
@@ -227,20 +242,28 @@ def verdicts(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def strongest(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimates.Estimate, float, str]:
     """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall: the fall with its
-    interval, the larger of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`; subjects: what
+    interval, the largest of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`; subjects: what
     the field calls them."""
     if table.empty:
         return estimates.NOTHING, np.nan, ""
-    table = table.sort_values("delta", ascending=False)
+    table = table.sort_values("delta", ascending=False, ignore_index=True)
     best = (table[table["needed"]] if table["needed"].any() else table).iloc[0]
-    limit = float(best[["rate_matched_99", "random_99"]].astype(float).max())  # NaN only where both are
+    limits = table.assign(matched=matched(table))[["matched", "random_99"]].astype(float)
+    limit = float(limits.loc[best.name].max())  # NaN only where all are
     note = (
         f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {len(table)}; fall of AUROC, "
-        f"BCa over {subjects}, maxT p {best['p_max_t']:.4f}; null: the larger 99th percentile of rate-matched sets and dealt directions"
+        f"BCa over {subjects}, maxT p {best['p_max_t']:.4f}; " + _refitted(best)
+        + "; null: the largest 99th percentile of strict and nearest rate-matched controls and dealt directions"
     )
-    if too_large := int(table[["rate_matched_99", "random_99"]].isna().any(axis=1).sum()):
+    if too_large := int(limits.isna().any(axis=1).sum()):
         note += f"; {too_large} of them could not be tested, for want of a null"
     return estimates.Estimate(best["delta"], best["low"], best["high"], len(table)), round(limit, 5), note
+
+
+def _refitted(row: pd.Series) -> str:
+    if np.isnan(row["refit"]):
+        return "not refitted, since it fails without that"
+    return f"refitted {row['refit']:.4f} ({row['refit_low']:.4f} to {row['refit_high']:.4f})"
 
 
 #: Why a kind may have no set.
@@ -257,7 +280,7 @@ def untested(table: pd.DataFrame, kind: str, subjects: str = "subjects") -> str:
     """Why the rule could not be tried on the sets of a kind, or "". table: their rows of `verdict`."""
     if table.empty:
         return NO_SET[kind].format(subjects=subjects)
-    if table["rate_matched_99"].isna().all():
+    if matched(table).isna().all():
         return f"no {kind} has enough rate-matched latents outside it for a null"
     if table["random_99"].isna().all():
         return f"every {kind} holds more than half of the dictionary, too many for dealt directions"

@@ -1,115 +1,37 @@
 """The rule that says which sets of latents a prediction needs, in one function, `judge`.
 
 *Needed*: the fall's lower bound is above 0; its maxT p is below alpha over the number of kinds; it is beyond the
-99th percentile of two nulls, of rate-matched controls and of decoder rows dealt out at random; it is above 0 in four
-fifths of the folds, and in the second cohort where there is one. *Necessary*: needed, and a fall of at least `bar`.
-*Strongly necessary*: its lower bound is. The falls that the nulls bound, and the nulls, are of the first repeat.
+99th percentile of rate-matched controls, the larger of the strict and the nearest ones', and of decoder rows dealt out at
+random; it is above 0 in four fifths of the folds, and in the second cohort where there is one; and a probe that is fitted anew
+without the set falls too: the lower bound of that fall is above 0. *Necessary*: needed, both falls at least `bar`, and the
+refitted probe falls in the second cohort. *Strongly necessary*: both lower bounds are at least `bar`.
+
+The falls that the nulls bound, the nulls and the refits are of the first repeat. Only sets that pass all else are refitted:
+the others are not needed anyway, and have NaN there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 import pandas as pd
 
-from lib.causal import ablation, necessity, sets
+from lib.causal import ablation, necessity, nulls, refits, sets
+from lib.causal.evidence import LATENT, Evidence, Refit, SecondCohort, Settings, refit, without
 from lib.causal.falls import deltas
 from lib.outcome import validate
-from lib.outcome.metrics import BINARY, Metric
-from lib.outcome.probe import Probe
 from lib.stats.estimates import Estimate
 
-#: The kind whose sets are single latents, and whose rate-matched controls are single latents.
-LATENT = "latent"
-
-
-@dataclass(frozen=True)
-class SecondCohort:
-    """Subjects that no probe saw, under one fitted on everybody of the first cohort.
-
-    y: [subject]; score: [subject], of `probe`; moved: [subject, part, latent]. For classes score is [class, subject].
-    """
-
-    y: np.ndarray
-    score: np.ndarray
-    probe: Probe
-    moved: np.ndarray
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the rule judges in one arm.
-
-    y: [subject], of the metric's target; groups: [subject], resampled whole, or None; run: the probes and their
-    out-of-fold scores. moved: [subject, part, latent], f* - f of `ablation.change_at`; decoder: [latent, d_in].
-    rate, size: [latent], firing rate (fraction) and mean norm of f d when it fires, by which controls are matched.
-    sets: kind -> name of a set -> its latents, as of `sets.by_kind`; those of the kind `LATENT` hold one each.
-    Raises ValueError where the latents of these differ in number, or a set of that kind does not hold one.
-    """
-
-    arm: str
-    y: np.ndarray
-    groups: np.ndarray | None
-    run: validate.Repeated
-    moved: np.ndarray
-    decoder: np.ndarray
-    rate: np.ndarray
-    size: np.ndarray
-    sets: dict[str, dict[str, np.ndarray]]
-    second: SecondCohort | None = None
-    metric: Metric = BINARY
-
-    def __post_init__(self) -> None:
-        n_latents = {"decoder": len(self.decoder), "moved": self.moved.shape[2]}
-        n_latents |= {"rate": len(self.rate), "size": len(self.size)}
-        if self.second is not None:
-            n_latents["second.moved"] = self.second.moved.shape[2]
-        if len(set(n_latents.values())) > 1:
-            raise ValueError(f"arm {self.arm!r}: latents differ in number: {n_latents}")
-        if wrong := [name for name, members in self.sets.get(LATENT, {}).items() if len(members) != 1]:
-            raise ValueError(
-                f"arm {self.arm!r}: sets of kind {LATENT!r} hold one latent each, not so {wrong[:5]}"
-            )
-
-    @cached_property
-    def change(self) -> np.ndarray:
-        """What ablating each latent alone adds to the scores: [repeat, latent, subject] float32."""
-        return ablation.repeated_change(self.moved, self.decoder, self.run.probes, self.run.folds)
-
-    @cached_property
-    def first_change(self) -> np.ndarray:
-        """`change` of the first repeat in float64, which the nulls are compared with: [1, latent, subject]."""
-        return _first_change(self, self.moved, self.decoder)[None]
-
-    def first_falls(self, change: np.ndarray) -> np.ndarray:
-        """Fall of the first repeat's scores by each change: [set]. change: [1, set, subject]."""
-        return deltas(self.y, self.run.score[:1], change, self.metric)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """bar: fall, in units of the metric, from which a needed set is necessary. n_boot: bootstrap draws over subjects.
-    n_matched: controls of each null, a set. least_matched: rate-matched latents below which a latent has no null.
-    alpha: error, split evenly over the kinds, those without a set too. seed: of all that is drawn."""
-
-    bar: float
-    n_boot: int
-    n_matched: int
-    least_matched: int
-    alpha: float = 0.05
-    seed: int = 0
+__all__ = ["LATENT", "Evidence", "Refit", "SecondCohort", "Settings", "catalogue", "grades", "judge", "refit", "whole", "without"]
 
 
 def judge(evidence: Evidence, settings: Settings) -> pd.DataFrame:
     """The rule on every set: a row each, in the order of `evidence.sets`, with the columns of `necessity.csv`.
 
     Those of `necessity.measure` but latent; arm, kind, name; latents (how many), movers (subjects in whom any of them
-    moves); first_repeat (the fall that the nulls bound); rate_matched_99, random_99, n_rate_matched;
-    rate_matched_99_all, of the first step; those of `necessity.verdict`. share is NaN unless the full score's interval
-    lies above chance. A set without a null has NaN there and is not needed.
+    moves); first_repeat (the fall that the nulls bound); rate_matched_99 and n_rate_matched, of strict controls; nearest_99 and
+    n_nearest, of the nearest; random_99, of dealt rows; rate_matched_99_all and nearest_99_all, of the first step; refit, refit_low,
+    refit_high, and refit_second, of `refits.falls`; those of `necessity.verdict`. share is NaN unless the full score's interval
+    lies above chance. A set has NaN where a null cannot speak; without any rate-matched one, or dealt rows, it is not needed.
 
     Every kind but `LATENT` is judged in two steps: sets needed with every latent as a possible control are established;
     their latents are then no controls for the others, or one cause would hide the next.
@@ -155,22 +77,33 @@ def _judged(evidence: Evidence, kind: str, settings: Settings) -> pd.DataFrame:
     """`judge` on the sets of one kind, in two steps unless they are single latents."""
     members = list(evidence.sets[kind].values())
     fall = evidence.first_falls(sets.set_change(evidence.first_change, members))
-    matched, n_controls = _matched_falls(evidence, kind, settings)
-    strict = necessity.beats(fall, matched)[0]
+    matched = _rate_matched(evidence, kind, settings, fall)
     table = _measured(evidence, kind, settings).assign(
         arm=evidence.arm, kind=kind, name=list(evidence.sets[kind]), latents=[len(m) for m in members],
-        first_repeat=fall, n_rate_matched=n_controls, movers=[_movers(evidence.moved, m) for m in members],
-        random_99=necessity.beats(fall, _dealt_falls(evidence, kind, settings))[0],
-        rate_matched_99=strict, rate_matched_99_all=strict,
+        first_repeat=fall, movers=[_movers(evidence.moved, m) for m in members],
+        random_99=necessity.beats(fall, nulls.dealt(evidence, kind, settings))[0],
+        **matched, **{f"{name}_all": matched[name] for name in necessity.MATCHED},
     )  # fmt: skip
-    elsewhere = _second_falls(evidence, members)
-    first = _verdict(table, evidence, elsewhere, settings)
+    if (elsewhere := _second_falls(evidence, members)) is not None:
+        table = table.assign(external=elsewhere)
+    first = _verdict(table, evidence, kind, settings)
     if kind == LATENT or not first["needed"].any():
         return first
     established = np.unique(np.concatenate([m for m, needed in zip(members, first["needed"]) if needed]))
-    rest = necessity.beats(fall, _matched_falls(evidence, kind, settings, established)[0])[0]
-    again = table.assign(rate_matched_99=np.where(first["needed"], strict, rest))
-    return _verdict(again, evidence, elsewhere, settings)
+    rest = _rate_matched(evidence, kind, settings, fall, established)
+    again = first.assign(**{name: np.where(first["needed"], first[name], values) for name, values in rest.items()})
+    return _verdict(again, evidence, kind, settings)
+
+
+def _rate_matched(
+    evidence: Evidence, kind: str, settings: Settings, fall: np.ndarray, established: np.ndarray = ()
+) -> dict[str, np.ndarray]:
+    """99th percentiles and numbers of both sorts of rate-matched controls, by their columns: [set]."""
+    columns = {}
+    for (name, number), null in zip(necessity.MATCHED.items(), (nulls.strict, nulls.nearest), strict=True):
+        falls, columns[number] = null(evidence, kind, settings, established)
+        columns[name] = necessity.beats(fall, falls)[0]
+    return columns
 
 
 def _measured(evidence: Evidence, kind: str, settings: Settings) -> pd.DataFrame:
@@ -183,12 +116,17 @@ def _measured(evidence: Evidence, kind: str, settings: Settings) -> pd.DataFrame
     return table.drop(columns="latent")
 
 
-def _verdict(
-    table: pd.DataFrame, evidence: Evidence, elsewhere: np.ndarray | None, settings: Settings
-) -> pd.DataFrame:
-    n_folds = len(np.unique(evidence.run.folds))
-    alpha = settings.alpha / len(evidence.sets)
-    return necessity.verdict(table, settings.bar, elsewhere, n_folds, alpha, evidence.metric)
+def _verdict(table: pd.DataFrame, evidence: Evidence, kind: str, settings: Settings) -> pd.DataFrame:
+    """The verdicts, after those sets are refitted that pass all else and were not refitted yet."""
+    how = (len(np.unique(evidence.run.folds)), settings.alpha / len(evidence.sets))
+    missing = table["refit"].isna() if "refit" in table else pd.Series(True, table.index)
+    asked = np.flatnonzero(necessity.passes(table, *how) & missing)
+    fresh = refits.falls(evidence, evidence.members(kind, table["name"].iloc[asked]), settings.n_boot, settings.seed)
+    for column in fresh:
+        values = table[column].to_numpy(copy=True) if column in table else np.full(len(table), np.nan)
+        values[asked] = fresh[column]
+        table = table.assign(**{column: values})
+    return necessity.verdict(table, settings.bar, *how, evidence.metric)
 
 
 def _movers(moved: np.ndarray, members: np.ndarray) -> int:
@@ -206,58 +144,3 @@ def _second_falls(evidence: Evidence, members: list[np.ndarray]) -> np.ndarray |
     return deltas(
         second.y, second.score[None], sets.set_change(change[None], members), evidence.metric
     )
-
-
-def _matched_falls(
-    evidence: Evidence, kind: str, settings: Settings, established: Iterable[int] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """Falls of the rate-matched controls of the sets of a kind, and how many there are: [set, n_matched], [set].
-
-    NaN where there is none. established: latents that are no controls for a set. Of single latents any latent is one.
-    """
-    members, change = list(evidence.sets[kind].values()), evidence.first_change
-    how = (evidence.rate, evidence.size, settings.n_matched, settings.seed)
-    if kind == LATENT:
-        index, n_controls = sets.rate_matched(np.concatenate(members), *how)
-        falls = sets.matched_deltas(evidence.first_falls(change), index)
-        falls[n_controls < settings.least_matched] = np.nan
-        return falls, n_controls
-    drawn = [list(sets.matched_sets(m, *how, established)) for m in members]
-    changes = (sets.set_change(change, alike)[0] for alike in drawn)
-    return _null_falls(evidence, changes, settings.n_matched), np.array([len(alike) for alike in drawn])
-
-
-def _dealt_falls(evidence: Evidence, kind: str, settings: Settings) -> np.ndarray:
-    """Falls of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_matched]."""
-    members, decoder = list(evidence.sets[kind].values()), evidence.decoder
-    n, rng = settings.n_matched, np.random.default_rng(settings.seed)
-    if kind == LATENT:
-        orders = [sets.derangement(len(decoder), rng) for _ in range(n)]
-        latents = np.concatenate(members)
-        changes = (_first_change(evidence, evidence.moved, decoder[order])[None, latents] for order in orders)
-        return np.stack([evidence.first_falls(change) for change in changes], axis=1)
-    dealt = [sets.dealt_orders(m, len(decoder), n, rng) for m in members]
-    changes = (
-        np.array(
-            [_first_change(evidence, evidence.moved[:, :, m], decoder[order]).sum(0) for order in orders]
-        )
-        for m, orders in zip(members, dealt)
-    )
-    return _null_falls(evidence, changes, n)
-
-
-def _first_change(evidence: Evidence, moved: np.ndarray, decoder: np.ndarray) -> np.ndarray:
-    """Change of the first repeat's scores by each latent: [latent, subject].
-
-    moved: [subject, part, latent]; decoder: [latent, d_in], each with the row it is to have.
-    """
-    return ablation.score_change(moved, decoder, evidence.run.probes[0], evidence.run.folds[0])
-
-
-def _null_falls(evidence: Evidence, changes: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Falls of the controls of each set: [set, n], NaN where a set has fewer.
-
-    changes: one [control, subject] a set.
-    """
-    rows = [evidence.first_falls(change[None]) if len(change) else np.empty(0) for change in changes]
-    return np.stack([np.pad(row, (0, n - len(row)), constant_values=np.nan) for row in rows])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.acts import store
 from lib.acts.pool import read_pooled
-from lib.causal import ablation
+from lib.causal import ablation, rivals
 from lib.corpus.corpus import PREFIX, SUBJECTS, Corpus, Readout
 from lib.sae.model import SAE
 from lib.stage import io
@@ -35,6 +35,12 @@ class Subjects:
         """What each latent of a dictionary of that site is off the value that `mode` sets it to: see `ablation.change_at`."""
         how = (self.units, self.readout.weights, len(self.readout.subjects), mode, seed)
         return ablation.change_at(sae, self.acts.acts[site], self.acts.tokens, *how)
+
+    def shifts(self, site: str) -> np.ndarray:
+        """Activations of the reference less each subject's own, mean over a part: [subject, part, d], see `rivals.shift`."""
+        tokens = self.acts.tokens
+        off = rivals.shift(self.acts.acts[site], tokens["unit"], ablation.align_to_reference(tokens, self.units))
+        return self.readout.features(off).reshape(len(self.readout.subjects), len(self.readout.parts), -1)
 
 
 def read(corpus: Corpus, name: str = SUBJECTS) -> Subjects:

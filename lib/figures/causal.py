@@ -13,6 +13,7 @@ from lib.figures import style
 
 #: What is ablated: colour (of style.COLOURS) and marker.
 ABLATED = {"latent": ("SAE", "o"), "family": ("gated", "s"), "closure": ("jumprelu", "D")}
+RIVAL = "#CC79A7"
 SHORT = {"integrated gradients": "IG", "attention rollout": "rollout"}
 #: What a table of doses calls its directions: colour and a name for the legend, drawn in this order.
 DIRECTIONS = {"shuffled decoder": ("0.8", "another latent's row"), "random": ("0.6", "random direction"),
@@ -26,10 +27,11 @@ def largest_falls(table: pd.DataFrame, arms: Sequence[str], n: int = 8) -> pd.Da
     return pd.concat([part.sort_values("delta", ascending=False, kind="stable").head(n) for part in parts])
 
 
-def necessity(falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str = "") -> plt.Axes:
-    """Fall of AUROC per ablated latent, family and closure of one arm, in the order given, with the larger null and the bar.
+def necessity(falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str = "", rivals: pd.DataFrame | None = None) -> plt.Axes:
+    """Fall of AUROC per ablated latent, family and closure of one arm, in the order given, and on refit, with the nulls and the bar.
 
-    falls: from `largest_falls`; bar: of *necessary*, as 05 set it (rule.json); stop: what stops the arm.
+    falls: from `largest_falls`; bar: of *necessary*, as 05 set it (rule.json); stop: what stops the arm; rivals: from
+    `lib.causal.rivals.largest`: the largest unit stands beside latents, the largest group beside families and closures.
     """
     of_arm, at, ticks = falls[falls["arm"] == arm], 0, []
     ax.set(ylabel="fall of AUROC when ablated", title=arm)
@@ -46,13 +48,36 @@ def necessity(falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str
             part = rows.assign(value=rows["delta"], at=place)[rows["needed"].astype(bool).to_numpy() == flag]
             if len(part):
                 style.intervals(ax, part, "at", shade, name, marker)
-        ax.plot(place, rows[["rate_matched_99", "random_99"]].max(axis=1), "_", color="0.2", ms=5, label="null, 99th percentile")
+        _nulls(ax, rows, place)
+        if rows["refit"].notna().any():
+            ax.plot(place, rows["refit"], "x", color="0.2", ms=3, mew=0.8, label="fall on refit")
+        if rivals is not None and len(rows):
+            _rival(ax, rivals[(rivals["arm"] == arm) & (rivals["kind"] == ("latent" if kind == "latent" else "group"))], place)
         at += len(rows) + 2
     ax.axhline(bar, color="0.3", lw=0.7, ls=":", label=f"bar, {bar}")
     ax.axhline(0, color="0.85", lw=0.6)
     ax.set_xticks(*zip(*ticks, strict=True))
     ax.tick_params(labelbottom=True)
     return ax
+
+
+#: Nulls that a fall is held to; those of the first step, in which established sets were among the controls.
+NULLS, FIRST_NULLS = ["rate_matched_99", "nearest_99", "random_99"], ["rate_matched_99_all", "nearest_99_all"]
+
+
+def _nulls(ax: plt.Axes, rows: pd.DataFrame, place: np.ndarray) -> None:
+    """Ticks at the largest null of each row, and paler ones at the first step's where it is larger."""
+    held, first = (rows[names].astype(float).max(axis=1).to_numpy() for names in (NULLS, FIRST_NULLS))
+    ax.plot(place, held, "_", color="0.2", ms=5, label="largest null, 99th percentile")
+    if (higher := first > held).any():
+        ax.plot(place[higher], first[higher], "_", color="0.6", ms=5, label="with established latents among controls")
+
+
+def _rival(ax: plt.Axes, best: pd.DataFrame, place: np.ndarray) -> None:
+    """A line across a kind at the largest fall of a rival."""
+    if len(best):
+        height = float(best["delta"].iloc[0])
+        ax.hlines(height, place[0] - 0.6, place[-1] + 0.6, color=RIVAL, lw=0.9, ls="--", label="largest fall of a rival")
 
 
 def doses(table: pd.DataFrame, ax: plt.Axes, column: str, latents: Sequence[int]) -> plt.Axes:

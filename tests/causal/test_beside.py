@@ -7,7 +7,7 @@ import pytest
 from lib.causal import beside, rule
 from lib.outcome import probe, validate
 from lib.outcome.null import null_target
-from tests.causal.test_rule import LATENTS, N_FOLDS, SETTINGS, N, Y, noise, signal, world
+from tests.causal.test_rule import LATENTS, N_FOLDS, SETTINGS, N, Y, fitted, noise, signal, world
 
 
 def planted():
@@ -69,22 +69,18 @@ def test_without_takes_the_latents_out_of_the_features():
     for part in range(2):
         for latent in (1, 3):
             other[:, 3 * part : 3 * part + 3] += moved[:, part, latent][:, None] * decoder[latent]
-    assert np.allclose(beside.without(X, moved, decoder, np.array([1, 3])), other)
+    assert np.allclose(rule.without(X, moved, decoder, np.array([1, 3])), other)
 
 
 def test_a_refit_finds_what_is_redundant_and_the_frozen_probe_does_not():
-    activity, weight, evidence = planted()
+    activity, _, evidence = planted()
     activity[:, 1] = activity[:, 0]  # a twin: the refit loses nothing without one of the two
-    evidence = world(activity, weight, evidence.sets)
-    X = np.concatenate([activity, np.zeros((N, LATENTS))], axis=1)
-
-    def fit(features):
-        return validate.repeated(features, Y, None, N_FOLDS, 1, [1.0], 0)
-
-    table = beside.refits(evidence, X, fit, {"latent": ["0"], "closure": ["A"]}, 0).set_index("name")
-    assert abs(table.loc["0", "refit"]) < 0.05
+    evidence = fitted(activity, evidence.sets)
+    table = beside.refitted(evidence, {"latent": ["0"], "family": [], "closure": ["A"]}, 300, 0).set_index("name")
+    assert abs(table.loc["0", "refit"]) < 0.01 and table.loc["0", "frozen"] > 0.03
     assert table.loc["A", "refit"] > 0.2 and table.loc["A", "frozen"] > 0.2
-    assert table["kind"].tolist() == ["latent", "closure"] and (table["n"] == N).all()
+    assert table["kind"].tolist() == ["latent", "closure"] and (table["refit_low"] < table["refit"]).all()
+    assert (table["n"] == N).all()
 
 
 def test_a_target_without_effect_is_seldom_needed_and_the_planted_one_is():

@@ -257,6 +257,7 @@ def test_beats_takes_a_value_of_the_null():
 GOOD = {
     "auroc_full": 0.7, "delta": 0.05, "low": 0.035, "high": 0.065, "delong_low": 0.03, "delong_high": 0.07,
     "p_max_t": 0.001, "q": 0.001, "rate_matched_99": 0.01, "n_rate_matched": 100, "random_99": 0.02, "same_sign": 5.0,
+    "refit": 0.04, "refit_low": 0.032,
 }  # fmt: skip
 
 
@@ -268,20 +269,31 @@ def rows(*changes):
 def test_verdict_needs_each_condition():
     bad = [
         {"low": -0.01}, {"p_max_t": 0.05}, {"rate_matched_99": 0.06}, {"rate_matched_99": np.nan}, {"random_99": 0.06},
-        {"same_sign": 3.8},
+        {"same_sign": 3.8}, {"refit_low": 0.0}, {"refit": np.nan, "refit_low": np.nan},
     ]  # fmt: skip
     out = necessity.verdict(rows({}, *bad))
     assert out["needed"].tolist() == [True] + [False] * len(bad)
     assert out["share"].iloc[0] == pytest.approx(0.25)
-    graded = necessity.verdict(rows({}, {"low": 0.02}, {"delta": 0.029, "low": 0.02}))
+    weaker = [{"low": 0.02}, {"delta": 0.029, "low": 0.02}, {"refit": 0.029, "refit_low": 0.02}, {"refit_low": 0.02}]
+    graded = necessity.verdict(rows({}, *weaker))
     assert graded["needed"].all()
-    assert graded["necessary"].tolist() == [True, True, False]
-    assert graded["strongly_necessary"].tolist() == [True, False, False]
-    abroad = necessity.verdict(rows({}, {}, {}), external=np.array([0.01, -0.01, np.nan]))
-    assert abroad["necessary"].tolist() == [True, False, False]
+    assert graded["necessary"].tolist() == [True, True, False, False, True]
+    assert graded["strongly_necessary"].tolist() == [True, False, False, False, False]
+    abroad = necessity.verdict(rows({}, {}, {}).assign(external=[0.01, -0.01, np.nan]))
+    assert abroad["needed"].tolist() == abroad["necessary"].tolist() == [True, False, False]
+    again_abroad = necessity.verdict(rows({}, {}, {}).assign(refit_second=[0.01, -0.01, np.nan]))
+    assert again_abroad["needed"].all() and again_abroad["necessary"].tolist() == [True, False, False]
     assert np.isnan(necessity.verdict(rows({"auroc_full": 0.5}))["share"].iloc[0])
     with pytest.raises(ValueError, match="random_99"):
         necessity.verdict(rows({}).drop(columns="random_99"))
+
+
+def test_a_fall_is_held_to_the_larger_of_the_rate_matched_nulls_that_there_are():
+    strict, near = [0.01, 0.06, np.nan, 0.01, np.nan], [0.01, 0.01, 0.01, 0.06, np.nan]
+    table = rows(*[{"rate_matched_99": a, "nearest_99": b} for a, b in zip(strict, near)])
+    assert necessity.matched(table).fillna(-1).tolist() == [0.01, 0.06, 0.01, 0.06, -1]
+    assert necessity.verdict(table)["needed"].tolist() == [True, False, True, False, False]
+    assert necessity.passes(table.assign(refit_low=np.nan)).tolist() == [True, False, True, False, False]
 
 
 def test_a_planted_latent_is_named_and_its_neighbours_are_not():
@@ -293,7 +305,7 @@ def test_a_planted_latent_is_named_and_its_neighbours_are_not():
     change[:, 7] = -carried
     folds = np.stack([rng.permutation(n) % 5 for _ in range(2)])
     table = necessity.measure(y, None, full, change, folds, n_boot=500)
-    table = table.assign(rate_matched_99=0.01, n_rate_matched=29, random_99=0.01)
+    table = table.assign(rate_matched_99=0.01, n_rate_matched=29, random_99=0.01, refit=1.0, refit_low=1.0)
     np.testing.assert_array_equal(np.flatnonzero(necessity.verdict(table)["strongly_necessary"]), [7])
     assert ((table["low"] <= table["delta"]) & (table["delta"] <= table["high"])).all()
 
@@ -320,7 +332,7 @@ def test_from_activations_to_verdict_a_planted_latent_is_named_and_a_bystander_i
     change = ablation.repeated_change(-activity[:, None, :], decoder, run.probes, run.folds)
     table = necessity.measure(y, groups, run.score, change, run.folds, 1000, metric=metric)
     assert (table[f"{metric.key}_full"] > metric.chance + 0.25).all()
-    table = table.assign(rate_matched_99=0.005, n_rate_matched=5, random_99=0.005)
+    table = table.assign(rate_matched_99=0.005, n_rate_matched=5, random_99=0.005, refit=1.0, refit_low=1.0)
     out = necessity.verdict(table, bar=0.03, metric=metric)
     np.testing.assert_array_equal(np.flatnonzero(out["strongly_necessary"]), wanted)
     np.testing.assert_array_equal(np.flatnonzero(out["needed"]), wanted)
@@ -432,7 +444,7 @@ def test_bad_input_is_named():
 
 
 ROW = {"arm": "a", "kind": "closure", "name": "ETS", "delta": 0.02, "low": -0.01, "high": 0.05, "rate_matched_99": 0.01, "random_99": 0.015,
-       "p_max_t": 0.2, "needed": False, "necessary": False}  # fmt: skip
+       "refit": np.nan, "refit_low": np.nan, "refit_high": np.nan, "p_max_t": 0.2, "needed": False, "necessary": False}  # fmt: skip
 
 
 def test_the_strongest_row_is_needed_first_and_largest_second():
@@ -440,7 +452,11 @@ def test_the_strongest_row_is_needed_first_and_largest_second():
     e, limit, note = necessity.strongest(table)
     assert (e.value, limit) == (0.01, 0.015) and note.startswith("SMAD: 1 needed, 0 necessary of 3")
     e, _, note = necessity.strongest(table.assign(needed=False))
-    assert e.value == 0.03 and note.startswith("KLF") and "could not be tested" not in note
+    assert "not refitted" in note
+    _, _, note = necessity.strongest(table.assign(refit=0.02, refit_low=0.01, refit_high=0.03))
+    assert "refitted 0.0200 (0.0100 to 0.0300)" in note
+    e, limit, note = necessity.strongest(table.assign(needed=False, nearest_99=0.5))
+    assert limit == 0.5 and e.value == 0.03 and note.startswith("KLF") and "could not be tested" not in note
 
 
 @pytest.mark.parametrize("rate_matched, dealt, why", [

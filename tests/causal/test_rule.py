@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from lib.causal import rule
+from lib.outcome import probe as probes
 from lib.outcome import validate
 from lib.outcome.metrics import BINARY, CLASS, CONTINUOUS
 from lib.outcome.probe import Probe
@@ -31,6 +32,12 @@ def repeats(score, probe, folds):
     )
 
 
+def frozen(weight, folds):
+    """A refit that keeps the weights: what it loses is what the frozen probe loses."""
+    probe = Probe(np.concatenate([weight, weight]), 0.0, 1.0)
+    return lambda X: repeats(probe.score(X), probe, folds[:1])
+
+
 def world(activity, weight, sets=None, folds=None, seed=0):
     """Evidence on activity [subject, latent] at one part of two; nothing moves at the other. Every rate is the same."""
     rng = np.random.default_rng(seed)
@@ -39,8 +46,16 @@ def world(activity, weight, sets=None, folds=None, seed=0):
     folds = np.stack([rng.permutation(N) % N_FOLDS for _ in range(2)]) if folds is None else folds
     run = repeats(activity @ weight, Probe(np.concatenate([weight, weight]), 0.0, 1.0), folds)
     sets = {"latent": TESTED} if sets is None else sets
-    same = np.ones(LATENTS)
-    return rule.Evidence("arm", Y, None, run, moved, np.eye(LATENTS), 0.1 * same, same, sets)
+    same, X = np.ones(LATENTS), np.concatenate([activity, np.zeros((N, LATENTS))], axis=1)
+    refit = rule.Refit(X, frozen(weight, folds), lambda X: run.probes[0][0])
+    return rule.Evidence("arm", Y, None, run, moved, np.eye(LATENTS), 0.1 * same, same, sets, refit=refit)
+
+
+def fitted(activity, sets):
+    """As `world`, with probes fitted on the activity, and anew on what is left of it."""
+    evidence = world(activity, np.zeros(LATENTS), sets)
+    refit = rule.refit(evidence.refit.X, 2, Y, None, N_FOLDS, [1.0], 0)
+    return replace(evidence, run=refit.again(evidence.refit.X), refit=refit)
 
 
 def noise(seed=0):
@@ -111,7 +126,7 @@ def test_an_impostor_costs_no_more_than_its_rate_matched_controls():
     evidence = rivals()
     row = judged(evidence).loc["3"]
     assert row["low"] > 0 and row["p_max_t"] < SETTINGS.alpha
-    assert row["random_99"] < row["first_repeat"] < row["rate_matched_99"]
+    assert row["random_99"] < row["first_repeat"] < row["rate_matched_99"] == row["nearest_99"]
     assert not row["needed"]
     apart = np.where(
         np.arange(LATENTS) == 4, 0.5, evidence.rate
@@ -166,6 +181,122 @@ def test_a_direction_that_any_row_of_the_decoder_would_do_is_not_needed(kind):
     assert judged(world(activity, weight, sets), kind=kind)["needed"]["3"]
 
 
+# The refit -----------------------------------------------------------------------------------------------
+
+
+def carriers(redundant):
+    """Latent 3 carries the label, and the frozen probe reads it alone; latent 20, which is not tested, carries the same, or noise."""
+    activity, weight = noise()
+    activity *= 0.01  # so small that no probe overfits it
+    activity[:, 3], weight[3] = signal(1, 2.0), 1.0
+    if redundant:
+        activity[:, 20], weight[20] = activity[:, 3], 0.0
+    evidence = world(activity, weight, {"latent": TESTED, "group": {"both": np.array([3, 20]), "others": np.array([5, 6])}})
+    return replace(evidence, refit=rule.refit(evidence.refit.X, 2, Y, None, N_FOLDS, [1.0], 0))
+
+
+def test_what_is_needed_frozen_and_redundant_on_refit_is_not_needed():
+    row = judged(carriers(redundant=True)).loc["3"]
+    assert row["low"] > SETTINGS.bar and row["p_max_t"] < SETTINGS.alpha / 2 and row["same_sign"] >= 4
+    assert row["first_repeat"] > row[["rate_matched_99", "nearest_99", "random_99"]].max()
+    assert abs(row["refit"]) < 0.01 and row["refit_low"] <= 0
+    assert not row["needed"] and not row["necessary"]
+    both = judged(carriers(redundant=True), kind="group").loc["both"]
+    assert both["strongly_necessary"] and both["refit"] > 0.3  # all that carry it together
+
+
+def test_the_sole_carrier_is_necessary():
+    activity, _ = noise()
+    activity[:, 3] = signal(1, 2.0)
+    evidence = fitted(activity, {"latent": TESTED})
+    table = judged(evidence)
+    assert names(table, "strongly_necessary") == names(table) == ["3"]
+    X = rule.without(evidence.refit.X, evidence.moved, evidence.decoder, np.array([3]))
+    scratch = validate.repeated(X, Y, None, N_FOLDS, 1, [1.0], 0).score[0]
+    fall = estimates.auroc(Y, evidence.run.score[0]) - estimates.auroc(Y, scratch)
+    row = table.loc["3"]
+    assert row["refit"] == pytest.approx(fall, abs=1e-6) and row["refit_low"] < fall < row["refit_high"]
+
+
+def test_only_what_passes_all_else_is_refitted():
+    evidence, asked = carriers(redundant=True), []
+
+    def counted(X):
+        asked.append(X)
+        return evidence.refit.again(X)
+
+    table = rule.judge(replace(evidence, refit=replace(evidence.refit, again=counted)), SETTINGS)
+    assert len(asked) == table["refit"].notna().sum() == 2 and set(table["name"][table["refit"].notna()]) == {"3", "both"}
+
+
+def test_without_a_refit_nothing_is_needed(planted):
+    table = judged(replace(planted, refit=None))
+    assert names(table) == [] and table["refit"].isna().all()
+
+
+@pytest.mark.parametrize("metric", [BINARY, CLASS, CONTINUOUS], ids=["binary", "class", "continuous"])
+def test_a_refit_is_a_fit_from_scratch_on_the_same_folds(metric):
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(N, 6)) @ rng.normal(size=(6, 30))  # parts of few dimensions, one of none
+    X = np.concatenate([low[:, :15], np.ones((N, 15)), low[:, 15:]], axis=1) + 3
+    y = {"binary": Y, "class": np.arange(N) % 3, "continuous": low[:, 0] + rng.normal(size=N)}[metric.target]
+    groups, grid = np.arange(N) // 6, [0.1, 10.0]
+    again = rule.refit(X, 3, y, groups, N_FOLDS, grid, 4, metric)
+    scratch = validate.repeated(X, y, groups, N_FOLDS, 2, grid, 4, metric)
+    run, final = again.again(X), again.final(X)
+    assert np.array_equal(run.folds[0], scratch.folds[0])
+    assert np.abs(run.score[0] - scratch.score[0]).max() < 1e-6
+    assert np.abs(final.score(X) - probes.final(X, y, grid, 4, groups, metric).score(X)).max() < 1e-6
+
+
+def test_a_refit_does_not_read_the_rounding_of_what_was_taken_away():
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(N, 20)) + Y[:, None]).astype(np.float32).astype(float)
+    refit = rule.refit(X, 2, Y, None, N_FOLDS, [10.0], 0)
+    moved = np.float32(-X.reshape(N, 2, 10) * (1 + 1e-6))  # all is taken away but a millionth, which still tells the label
+    left = rule.without(X, moved, np.eye(10), np.arange(10))
+    assert estimates.auroc(Y, refit.again(X).score[0]) > 0.9
+    assert estimates.auroc(Y, validate.repeated(left, Y, None, N_FOLDS, 1, [10.0], 0).score[0]) > 0.9  # which a probe reads
+    assert estimates.auroc(Y, refit.again(left).score[0]) == pytest.approx(0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize("elsewhere, necessary", [(0.0, True), (6.0, False)])
+def test_a_refitted_probe_has_to_fall_in_the_second_cohort_too(elsewhere, necessary):
+    """Latent 20 shares the noise of 3, so that the full probe takes it off and one without 3 reads it: where 20 has the label of
+    the second cohort, that probe does better there than the full one."""
+    activity, _ = noise()
+    activity[:, 20] = 0.5 * activity[:, 3] + 0.5 * Y + 0.5 * activity[:, 20]
+    activity[:, 3] += 2 * Y
+    evidence = fitted(activity, {"latent": TESTED})
+    other, _ = noise(5)
+    other[:, 3], other[:, 20] = signal(6, 1.0), signal(7, elsewhere)
+    moved = np.zeros_like(evidence.moved)
+    moved[:, 0] = -other
+    X = np.concatenate([other, np.zeros((N, LATENTS))], axis=1)
+    final = evidence.refit.final(evidence.refit.X)
+    row = judged(replace(evidence, second=rule.SecondCohort(Y, final.score(X), final, moved, X))).loc["3"]
+    taken = np.array([3])
+    left = evidence.refit.final(rule.without(evidence.refit.X, evidence.moved, evidence.decoder, taken))
+    score = left.score(rule.without(X, moved, evidence.decoder, taken))
+    assert row["refit_second"] == pytest.approx(estimates.auroc(Y, final.score(X)) - estimates.auroc(Y, score), abs=1e-9)
+    assert row["needed"] and (row["refit_second"] > 0) == row["necessary"] == necessary
+
+
+# The nulls -----------------------------------------------------------------------------------------------
+
+
+def test_strict_controls_are_within_a_tenth_in_rate_and_norm_and_the_larger_null_counts(planted):
+    """Latent 4 costs more than 3 and fires as often: with another norm it is among the nearest, and no strict control."""
+    evidence = rivals()
+    size = np.where(np.arange(LATENTS) == 4, 1.2, 1.0)
+    row = judged(replace(evidence, size=size)).loc["3"]
+    assert row["rate_matched_99"] < row["first_repeat"] < row["nearest_99"] and not row["needed"]
+    assert (row["n_rate_matched"], row["n_nearest"]) == (LATENTS - 2, LATENTS - 1)
+    table = judged(replace(planted, size=np.where(np.arange(LATENTS) < 9, 1.0, 2.0)))  # eight others have that norm
+    assert table["rate_matched_99"].isna().all() and (table["n_rate_matched"] == 8).all()
+    assert table["nearest_99"].notna().all() and names(table) == ["3"]
+
+
 # Each criterion ------------------------------------------------------------------------------------------
 
 
@@ -204,9 +335,9 @@ def test_the_second_cohort_has_to_agree(planted, size, needed):
     moved = np.zeros_like(planted.moved)
     moved[:, 0] = -activity
     first = planted.run.probes[0][0]
-    frozen = replace(first, coef=np.where(first.coef == 1, 0.4, first.coef))  # another weight of latent 3, at both parts
-    score = activity @ frozen.coef[:LATENTS]
-    table = judged(replace(planted, second=rule.SecondCohort(Y, score, frozen, moved)))
+    theirs = replace(first, coef=np.where(first.coef == 1, 0.4, first.coef))  # another weight of latent 3, at both parts
+    score = activity @ theirs.coef[:LATENTS]
+    table = judged(replace(planted, second=rule.SecondCohort(Y, score, theirs, moved)))
     assert table["needed"]["3"] == needed
     without = score - 0.4 * activity[:, 3]
     assert table["external"]["3"] == pytest.approx(estimates.auroc(Y, score) - estimates.auroc(Y, without))
@@ -214,7 +345,8 @@ def test_the_second_cohort_has_to_agree(planted, size, needed):
 
 
 def test_the_bar_tells_needed_from_necessary_and_its_bound_from_strongly(planted):
-    delta, low = judged(planted).loc["3", ["delta", "low"]]
+    row = judged(planted).loc["3"]
+    delta, low = row[["delta", "refit"]].min(), row[["low", "refit_low"]].min()
     for bar, grade in [
         (low - 1e-6, [True, True]),
         ((low + delta) / 2, [True, False]),
@@ -227,14 +359,14 @@ def test_the_bar_tells_needed_from_necessary_and_its_bound_from_strongly(planted
 def test_a_latent_with_few_rate_matched_ones_has_no_null(planted):
     settings = replace(SETTINGS, least_matched=LATENTS)
     row = judged(planted, settings).loc["3"]
-    assert np.isnan(row["rate_matched_99"]) and row["n_rate_matched"] == LATENTS - 1 and not row["needed"]
+    assert np.isnan(row["rate_matched_99"]) and np.isnan(row["nearest_99"]) and row["n_rate_matched"] == LATENTS - 1 and not row["needed"]
 
 
 def test_a_set_of_more_than_half_of_the_dictionary_has_no_null(planted):
     most = np.arange(LATENTS // 2 + 1)
     table = judged(replace(planted, sets={"group": {"most": most, "half": most[:-1]}}), kind="group")
-    assert table[["rate_matched_99", "random_99"]].isna().all(axis=1).tolist() == [True, False]
-    assert names(table) == ["half"] and table["n_rate_matched"]["most"] == 0
+    assert table[["rate_matched_99", "nearest_99", "random_99"]].isna().all(axis=1).tolist() == [True, False]
+    assert names(table) == ["half"] and (table.loc["most", ["n_rate_matched", "n_nearest"]] == 0).all()
 
 
 def test_groups_are_resampled_whole():
@@ -297,7 +429,8 @@ def test_a_fitted_probe_of_any_metric_names_what_is_planted(metric):
     sets = {"latent": {str(i): np.array([i]) for i in range(12)}}
     sets["group"] = {"pair": np.array([0, 5]), "others": np.array([6, 7])}
     moved = -activity[:, None].astype(np.float32)
-    evidence = rule.Evidence("arm", y, groups, run, moved, decoder, same, same, sets, metric=metric)
+    refit = rule.refit(activity @ decoder, 1, y, groups, N_FOLDS, [1.0, 100.0], 0, metric)
+    evidence = rule.Evidence("arm", y, groups, run, moved, decoder, same, same, sets, metric=metric, refit=refit)
     table = rule.judge(evidence, SETTINGS)
     assert table.loc[table["strongly_necessary"], "name"].tolist() == ["0", "pair"]
     assert table.loc[table["needed"], "name"].tolist() == ["0", "pair"]

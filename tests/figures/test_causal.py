@@ -9,7 +9,8 @@ from tests.panels import drawn, ends, lines, named, points, says, says_why
 
 
 def necessity_table(*arms: str, n: int = 1) -> pd.DataFrame:
-    row = {"low": 0.01, "high": 0.06, "rate_matched_99": 0.01, "random_99": np.nan, "needed": True}
+    row = {"low": 0.01, "high": 0.06, "rate_matched_99": 0.01, "nearest_99": np.nan, "random_99": np.nan, "needed": True,
+           "rate_matched_99_all": 0.01, "nearest_99_all": np.nan, "refit": np.nan}  # fmt: skip
     return pd.DataFrame([row | {"arm": arm, "kind": kind, "name": str(i), "delta": 0.04 + i / 1000}
                          for arm in arms for kind in ("latent", "family", "closure") for i in range(n)])  # fmt: skip
 
@@ -28,10 +29,24 @@ def test_necessity_draws_every_fall_beside_its_null_and_the_bar():
     table.loc[0, "random_99"] = 0.03
     ax = drawn(causal.necessity, table, "a", 0.05)
     assert sorted(points(ax)) == [(0, 0.04), (1, 0.041), (4, 0.04), (5, 0.041), (8, 0.04), (9, 0.041)] and set(ends(ax)) == {(0.01, 0.06)}
-    nulls = [line.get_ydata().tolist() for line in ax.lines if line.get_label().startswith("null")]
-    assert nulls == [[0.03, 0.01], [0.01, 0.01], [0.01, 0.01]]  # the larger of the two
+    nulls = [line.get_ydata().tolist() for line in ax.lines if line.get_label().startswith("largest null")]
+    assert nulls == [[0.03, 0.01], [0.01, 0.01], [0.01, 0.01]]  # the largest
     assert lines(ax)["bar, 0.05"] == [0.05, 0.05] and {"latent, needed", "family, needed", "not shown to be needed"} <= set(named(ax))
     assert says(ax, "latents", "families", "closures") and not says(ax, "stopped")
+
+
+def test_necessity_draws_the_refit_the_nulls_of_the_first_step_and_the_largest_rival():
+    table = necessity_table("a", n=2).assign(refit=[0.02, np.nan] * 3)
+    table.loc[3, "nearest_99_all"] = 0.05
+    rivals = pd.DataFrame({"arm": ["a", "a", "b"], "kind": ["latent", "group", "latent"], "delta": [0.011, 0.07, 9.0]})
+    ax = drawn(causal.necessity, table, "a", 0.05, "", rivals)
+    of = {label: [line for line in ax.lines if line.get_label() == label] for label in named(ax)}
+    assert [line.get_ydata()[0] for line in of["fall on refit"]] == [0.02] * 3
+    (first,) = of["with established latents among controls"]
+    assert first.get_xydata().tolist() == [[5, 0.05]]
+    across = [drawing for drawing in ax.collections if drawing.get_label() == "largest fall of a rival"]
+    dashed = [segment[0][1] for drawing in across for segment in drawing.get_segments()]
+    assert dashed == [0.011, 0.07, 0.07]
 
 
 def test_a_stop_is_said_in_the_panel_of_its_arm():
