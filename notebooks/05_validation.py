@@ -22,14 +22,14 @@
 # Ablation keeps the dictionary's error: x' = x + sum (f* - f) d. With a linear probe on mean-pooled activations every
 # latent's ablation has a closed form, so all are tested, in every fold of every repeat, with the fold's own frozen probe.
 #
-# **Rule.** *Needed*: the lower 95 % bound of the fall of AUROC is above 0 (bias-corrected bootstrap, paired, inside classes, groups of
-# subjects whole); its p is below 0.05 after correction for every set of its kind (step-down maxT: the largest standardised falls of the
-# joint bootstrap) and for the four kinds (Bonferroni); the fall is beyond the 99th percentile of rate-matched controls, strict (10 % of
-# rate and norm) or nearest, whichever is larger, and of directions dealt out at random; it has the same sign in 4 of 5 folds, and in the
-# second cohort where there is one; and **a probe that is fitted anew without the set falls too**: the lower bound of that fall is
-# above 0. *Necessary*: needed, both falls are at least `bar`, and the refitted probe falls in the second cohort. *Strongly*: both
-# lower bounds are at least `bar`. (First written without the refit and the strict controls, before the test was opened: a frozen fall
-# shows what one probe happens to weight, and other latents may carry the same.)
+# **Rule.** *Needed*: the lower 95 % bound of the fall of AUROC is above 0 (bias-corrected bootstrap, paired, inside classes, groups
+# of subjects whole); its p is below 0.05 after correction for every set of its kind (step-down maxT: the largest standardised falls
+# of the joint bootstrap) and for the four kinds (Bonferroni); the fall is beyond the 99th percentile of rate-matched controls,
+# strict (10 % of rate and norm) or nearest, whichever is larger, and of directions dealt out at random; it has the same sign in 4
+# of 5 folds, and in the second cohort where there is one; and **a probe that is fitted anew without the set falls too**: the lower
+# bound of that fall is above 0. *Necessary*: needed, both falls are at least `bar`, and the refitted probe falls in the second
+# cohort. *Strongly*: both lower bounds are at least `bar`. (First written without the refit and the strict controls, before the
+# test was opened: a frozen fall shows what one probe happens to weight, and other latents may carry the same.)
 #
 # **What is tested, four kinds.** Latents; families of latents, as 04 named them from records alone; redundancy groups, latents that
 # move together over subjects; and closures, a family with the whole groups in which it moves most: where a change breaks what the
@@ -40,8 +40,8 @@
 # **Rivals.** Principal components, neurons and a random dictionary of the same L0 go through the same grouping and the same rule. A
 # claim that the dictionary is special has to beat the strongest of them, on refit.
 #
-# **Warning.** Real effects cost little (of DNA: losing all of NOD2, 0.013 to 0.028 of AUROC in IBD). A target without a necessary latent is
-# an answer.
+# **Warning.** Real effects cost little (of DNA: losing all of NOD2, 0.013 to 0.028 of AUROC in IBD). A target without a necessary
+# latent is an answer.
 #
 # Reads 00 to 04. Leaves `necessity.csv`, `rivals.csv`, `rival_gains.csv`, `totals.csv`, `modes.csv`, `sufficiency.csv`, `refits.csv`,
 # `set_curves.csv`, `null_phenotypes.csv`, `rule.json`, `settings.json`, `catalogue.csv` (plausible and faithful), `decisions.md`; for
@@ -95,13 +95,13 @@ families = scores.group.to_numpy() if scores.group.duplicated().any() else None 
 subjects = stored.read(corpus)
 n_subjects = len(subjects.readout.subjects)
 n_parts, X = len(subjects.readout.parts), subjects.features(site)
-people = probe.span(X)  # their own span, in which every probe is fitted
+span = probe.span(X)  # of the subjects, in which every probe is fitted
 
 
 # %%
 def probed(y, n_repeats):
     """The probes of 02."""
-    return validate.repeated(people, y, families, settings["n_folds"], n_repeats, settings["C_grid"], settings["seed"])
+    return validate.repeated(span, y, families, settings["n_folds"], n_repeats, settings["C_grid"], settings["seed"])
 
 
 def refit(y):
@@ -155,15 +155,15 @@ pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values())
 # Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic
 # ones, most of whose length no probe reads. Rate-matched controls are of two sorts, at most `n_matched` of each. *Strict* (column
 # `rate_matched_99`): within 10 % of the firing rate and 10 % of the norm, of a set member by member. *Nearest* (`nearest_99`): of a
-# latent, within 10 % of its rate and nearest in norm; of a set, each of the 50 nearest in both. Fewer than `least_matched` cannot speak; a
-# fall is held to the larger of those that can, and without any, or without dealt directions (a set of more than half of the
-# dictionary), it is not called needed. Nulls and the fall they bound are of the first repeat. Two steps for sets: those needed with every
-# latent as a possible control are established; their latents are then no controls for the others, or one cause would hide the next
-# (`rate_matched_99_all` and `nearest_99_all` have the first step).
+# latent, within 10 % of its rate and nearest in norm; of a set, each of the 50 nearest in both. Fewer than `least_matched` cannot
+# speak; a fall is held to the larger of those that can, and without any, or without dealt directions (a set of more than half of
+# the dictionary), it is not called needed. Nulls and the fall they bound are of the first repeat. Two steps for sets: those needed
+# with every latent as a possible control are established; their latents are then no controls for the others, or one cause would
+# hide the next (`rate_matched_99_all` and `nearest_99_all` have the first step).
 #
-# **The refit** comes last: only what passes all else is fitted anew, with its latents on their reference value, in the folds of the first
-# repeat and with strengths chosen anew; what fails before has NaN there, and is not needed anyway. In the second cohort the refitted
-# probe is one fitted on everybody of the first. All of it is `judge` of `lib/causal/rule.py`.
+# **The refit** comes last: only what passes all else is fitted anew, with its latents on their reference value, in the folds of the
+# first repeat and with strengths chosen anew; what fails before has NaN there, and is not needed anyway. In the second cohort the
+# refitted probe is one fitted on everybody of the first. All of it is `judge` of `lib/causal/rule.py`.
 
 # %%
 n_stored = len(subjects.acts.tokens["unit"])
@@ -203,10 +203,11 @@ top[shown].sort_values(["arm", "kind", "delta"], ascending=[True, True, False]).
 # %% [markdown]
 # ## Rivals through the same rule
 #
-# Principal components of the subjects' own activations (as many as the dictionary has latents, at most the width: stronger than those of
-# the background, which a dictionary is trained on), the neurons themselves, and random directions with as many active a token.
-# Components and neurons are signed: their ablation puts the activation's coordinate on the reference's, and they count as firing where
-# a token is off the mean by more than a standard deviation. Nothing named them, so they have latents and groups, no family or closure.
+# Principal components of the subjects' own activations (as many as the dictionary has latents, at most the width: stronger than
+# those of the background, which a dictionary is trained on), the neurons themselves, and random directions with as many active a
+# token. Components and neurons are signed: their ablation puts the activation's coordinate on the reference's, and they count as
+# firing where a token is off the mean by more than a standard deviation. Nothing named them, so they have latents and groups, no
+# family or closure.
 #
 # Not here: the random twin's dictionary on the twin's own activations, which needs every unit of every subject read by the twin, and
 # probes of its own; `rivals.gains` would take such evidence as it takes these.
@@ -238,9 +239,9 @@ print(of_rivals.groupby(["arm", "method", "kind"], sort=False)[["needed", "neces
 gains.round(4)
 
 # %% [markdown]
-# **Reading.** A row a kind and rival. The dictionary's set is the one that a refit misses most among those needed (else among the three of
-# largest fall); the rival's, among its three of largest fall and those needed. `removed`: the share of the features' variance that
-# the ablation takes away, `gain`: the difference of the two refit falls.
+# **Reading.** A row a kind and rival. The dictionary's set is the one that a refit misses most among those needed (else among the
+# three of largest fall); the rival's, among its three of largest fall and those needed. `removed`: the share of the features'
+# variance that the ablation takes away, `gain`: the difference of the two refit falls.
 #
 # ## What else the ablation could have been
 #
@@ -263,10 +264,12 @@ wide = modes_table.pivot_table(index=["arm", "kind", "name"], columns="mode", va
 wide.groupby(["arm", "kind"], sort=False).head(2)
 
 # %% [markdown]
-# **Reading.** First, AUROC in full and with every latent on its reference value. Then the refits: `frozen` is the fall under the probes
-# as they are, `refit` what a probe loses that is fitted anew without the set, of the three largest of each kind, whether they pass the
-# rest of the rule or not. A small `refit` beside a large `frozen`: other features carry the same. Last, the falls with other values of
-# f*, of the first repeat as the refits are.
+# **Reading.** First, AUROC in full and with every latent on its reference value; its `refit` is what a probe loses that is fitted
+# anew on what is left then: the dictionary's error. No set can be missed much more than all latents. Where that is small, the error
+# tells subjects apart as the latents do, however little variance it has, and no set can be necessary. Then the refits: `frozen` is
+# the fall under the probes as they are, `refit` what a probe loses that is fitted anew without the set, of the three largest of
+# each kind, whether they pass the rest of the rule or not. A small `refit` beside a large `frozen`: other features carry the same.
+# Last, the falls with other values of f*, of the first repeat as the refits are.
 #
 # Not shown: `sufficiency.csv` has the AUROC with one closure kept and all else ablated; `recovered` is the share of the whole fall
 # that it saves. `set_curves.csv` has the AUROC after the first k latents are ablated, largest fall first, beside 20 random orders
@@ -277,7 +280,7 @@ wide.groupby(["arm", "kind"], sort=False).head(2)
 #
 # The rule on targets simulated with every effect at 0, folds and strengths chosen anew. Controls and refits are left
 # out here, which can only let more through. Arms that the study declares null (`null_arms` of the front door: decoys cause disease,
-# say, or neutral variants) have been through the whole rule above, as every arm.
+# say) have been through the whole rule above, as every arm.
 
 # %%
 tables, like = [], evidence[arms[0]]
@@ -293,13 +296,14 @@ by_kind_of_set.agg(targets=("draw", "size"), auroc=("auroc", "mean"), largest=("
 # %% [markdown]
 # ## Verdicts
 #
-# Five sorts of claim. In each arm, some set of each kind is needed; its best latent, and its best group, are missed more by a refit than
-# those of every rival; 25 latents are strongly necessary; with every latent on its reference value three quarters of the prediction
-# are gone. Of targets that nothing causes, at most one in twenty has anything called needed, and in an arm declared null nothing is.
+# Six sorts of claim. In each arm, some set of each kind is needed; its best latent, and its best group, are missed more by a refit
+# than those of every rival; 25 latents are strongly necessary; with every latent on its reference value three quarters of the
+# prediction are gone, and a refit misses the latents all together by the bar, without which no set of them can be necessary. Of
+# targets that nothing causes, at most one in twenty has anything called needed, and in an arm declared null nothing is.
 #
 # **Reading.** The first has the numbers of its largest needed set, or else of the largest fall; n counts subjects, and the note has
-# how many were needed and tested. The one before the last asks whether the latents carry the prediction, or the dictionary's error
-# does. A kind without a set or without a null could not be tested, which is not the same as not needed.
+# how many were needed and tested. Those of all latents ask whether they carry the prediction, or the dictionary's error does. A
+# kind without a set or without a null could not be tested, which is not the same as not needed.
 #
 # Plausible and faithful are counted apart; `catalogue.csv` has both columns, the second for the first arm ("stopped", where an
 # alarm or a no-go stops its claims).
@@ -345,6 +349,11 @@ for arm in asked:
                 f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; "
                 "null: three quarters of the way to 0.5", of=words["subjects"], stopped=stopped[arm],
                 rule="the full AUROC's interval lies above 0.5, and the interval left at or below the null")
+    missed = total.refit, total.refit_low, total.refit_high, total.n
+    stage.claim(f"[{arm}] a refit misses the latents all together by {bar} or more", *missed, bar, total.refit_low >= bar,
+                "fall of AUROC on refit with every latent on its reference value; BCa over "
+                f"{words['subjects']}; what it keeps is read from the dictionary's error", of=words["subjects"], stopped=stopped[arm],
+                rule="the interval lies at or above the bar")
     own = of_arm[arm]
     stage.headline(**{f"{arm} {kind} necessary": int(own[own.kind == kind].necessary.sum()) for kind in sets})
 

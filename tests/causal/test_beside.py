@@ -1,5 +1,7 @@
 """What stands beside the verdict, in a world whose scores are sums of weights times activity (as in test_rule)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +36,18 @@ def test_nothing_is_left_when_every_latent_is_ablated():
     row = beside.total(evidence, 0)
     assert row["auroc_full"] > 0.85 and row["auroc_all_ablated"] == pytest.approx(0.5, abs=0.06)  # what is left is rounding
     assert row["low"] <= row["auroc_all_ablated"] <= row["high"] and row["n"] == N
+
+
+def test_a_refit_without_any_latent_reads_the_dictionarys_error_where_that_tells_the_label():
+    activity, _, evidence = planted()
+    evidence = fitted(activity, evidence.sets)
+    alone = beside.total(evidence, 0)
+    assert alone["refit"] > 0.3 and alone["refit_low"] > 0.2
+    X = evidence.refit.X.copy()
+    X[:, LATENTS] = 0.01 * activity[:, :2].sum(1)  # a ten-thousandth of the variance, at the part where no latent moves
+    told = beside.total(replace(evidence, refit=replace(evidence.refit, X=X)), 0)
+    assert told["refit"] < 0.1 and told["auroc_all_ablated"] == alone["auroc_all_ablated"]
+    assert np.isnan(beside.total(replace(evidence, refit=None), 0)["refit"])
 
 
 def test_modes_by_hand():
