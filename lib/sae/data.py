@@ -3,6 +3,7 @@
 A seed fixes one endless stream of rows: epoch after epoch, the blocks of an epoch in random order,
 `buffer_blocks` of them in memory at a time, the rows of such a buffer in random order. Batch i is rows
 i x batch to (i + 1) x batch of the stream, so a run can go on at any batch without reading those before it.
+The stream may be one of crops, runs of consecutive tokens of one unit, in place of single rows (`lib.sae.crops`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from lib.acts import store
 from lib.models import forward
 from lib.models.adapter import Adapter
+from lib.sae import crops
 
 PIECE_BYTES = 1 << 20  # stored rows cast to float32 at a time, so that they stay in the cache
 DENSE = 1 / 4  # share of wanted rows from which a span is read whole
@@ -31,13 +33,14 @@ class Source(Protocol):
     """Activations in blocks that can be read in any order.
 
     sizes: [block] int64, tokens. targets: None, or one number a token. read_ahead: whether blocks may be read
-    in a thread of their own.
+    in a thread of their own. lengths: for crops, the tokens of each unit of each block, in order.
     """
 
     d_in: int
     sizes: np.ndarray
     targets: np.ndarray | None
     read_ahead: bool
+    lengths: list[np.ndarray] | None
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
         """float32 [sizes[block], d_in], in `out` when given."""
@@ -47,12 +50,13 @@ class Source(Protocol):
 
 
 def batches(
-    source: Source, batch: int, seed: int, start: int = 0, buffer_blocks: int = 8
+    source: Source, batch: int, seed: int, start: int = 0, buffer_blocks: int = 8, crop: int = 0
 ) -> Iterator[np.ndarray] | Iterator[tuple[np.ndarray, np.ndarray]]:
     """Endless shuffled float32 batches [batch, d_in], from batch `start` on.
 
     Every row comes once an epoch. Rows that do not fill a batch go first into the next one, also at the end
-    of an epoch, so nothing is left out and one batch may hold rows of two epochs.
+    of an epoch, so nothing is left out and one batch may hold rows of two epochs. crop: above 0, a batch is made of crops of so
+    many consecutive tokens of a unit, cut anew each epoch (`crops.Crops`), in place of single rows.
     Where the source has targets, gives (batch, targets [batch]). Each batch is a new array.
     Memory: one buffer of buffer_blocks blocks, two where the source reads ahead, and one batch. A source that
     fits one buffer is read once.
@@ -60,6 +64,7 @@ def batches(
     or buffer_blocks is out of range. What source.read raises, next raises.
     """
     rows = source.sizes
+    cut = crops.Crops(source.lengths, crop, batch, seed) if crop else crops.Tokens(rows)
     if batch < 1:
         raise ValueError(f"a batch of {batch} tokens: wanted at least 1")
     if start < 0 or seed < 0 or buffer_blocks < 1:
@@ -73,25 +78,26 @@ def batches(
         raise ValueError(
             f"the shuffling buffer holds {capacity} rows, fewer than one batch of {batch}: use larger blocks"
         )
-    fills = _fills(rows, seed, n_buffers, start * batch)
+    fills = _fills(cut, seed, n_buffers, start * batch // cut.length)
     if source.read_ahead and n_buffers > 1:
         filled = _read_ahead(source, (_Buffer(source, capacity), _Buffer(source, capacity)), fills)
     else:
         filled = _read_in_turn(source, _Buffer(source, capacity), fills)
-    return _serve(filled, batch)
+    return _serve(filled, batch, cut)
 
 
-# What a buffer holds for a while: blocks in file order, seed of its rows' order, rows passed over at first.
+# What a buffer holds for a while: blocks in file order, seed of the order of its pieces, pieces passed over at first.
 Fill = tuple[np.ndarray, tuple[int, int, int], int]
 
 
-def _fills(rows: np.ndarray, seed: int, n_buffers: int, row: int) -> Iterator[Fill]:
-    """What the buffer holds in turn, from row `row` of the stream on. rows: [block] rows of each block."""
-    epoch, skip = divmod(row, int(rows.sum()))
+def _fills(cut: crops.Cut, seed: int, n_buffers: int, at: int) -> Iterator[Fill]:
+    """What the buffer holds in turn, from piece `at` of the stream on: a row, or a crop."""
+    epoch, skip = cut.epoch(at)
     while True:
-        order = np.random.default_rng([seed, epoch, 0]).permutation(len(rows))
+        counts = cut.counts(epoch)
+        order = np.random.default_rng([seed, epoch, 0]).permutation(len(counts))
         for number, blocks in enumerate(np.array_split(order, n_buffers)):
-            if skip < (held := int(rows[blocks].sum())):
+            if skip < (held := int(counts[blocks].sum())):
                 yield np.sort(blocks), (seed, epoch, 1 + number), skip
             skip = max(skip - held, 0)
         epoch += 1
@@ -153,17 +159,19 @@ def _read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _serve(filled: Iterator[tuple[_Buffer, Fill]], batch: int) -> Iterator:
+def _serve(filled: Iterator[tuple[_Buffer, Fill]], batch: int, cut: crops.Cut) -> Iterator:
     out, n = None, 0
     with closing(filled):
-        for buffer, (_, key, skip) in filled:
-            order = np.random.default_rng(key).permutation(buffer.n_rows)
+        for buffer, (blocks, key, skip) in filled:
+            starts = cut.starts(key[1], blocks)
+            order = np.random.default_rng(key).permutation(len(starts))
             while skip < len(order):
                 out = out or [np.empty((batch, *a.shape[1:]), dtype=np.float32) for a in buffer.arrays()]
-                taken = order[skip : skip + batch - n]
+                some = order[skip : skip + (batch - n) // cut.length]
+                taken = (starts[some][:, None] + np.arange(cut.length)).ravel()
                 for a, b in zip(buffer.arrays(), out):
                     np.take(a, taken, axis=0, out=b[n : n + len(taken)], mode="clip")  # "raise" copies twice
-                skip, n = skip + len(taken), n + len(taken)
+                skip, n = skip + len(some), n + len(taken)
                 if n == batch:
                     yield out[0] if len(out) == 1 else tuple(out)
                     out, n = None, 0
@@ -172,7 +180,8 @@ def _serve(filled: Iterator[tuple[_Buffer, Fill]], batch: int) -> Iterator:
 class StoreSource:
     """Token rows of one site of an activation store, read from the file when asked for; it is never mapped.
 
-    rows: sorted row numbers [n]. block: tokens a block. targets: [token] of the whole store, kept as float32.
+    rows: sorted row numbers [n]. block: tokens a block. targets: [token] of the whole store, kept as float32. unit: [token]
+    of the whole store, for crops; blocks then hold whole units.
     Raises FileNotFoundError, or ValueError when the file is not a whole store, lacks the site, or rows or
     targets do not fit it.
     """
@@ -180,8 +189,9 @@ class StoreSource:
     read_ahead = True
 
     def __init__(
-        self, path: Path, site: str, rows: np.ndarray, block: int = 8192, targets: np.ndarray | None = None
-    ):
+        self, path: Path, site: str, rows: np.ndarray, block: int = 8192, targets: np.ndarray | None = None,
+        unit: np.ndarray | None = None,
+    ):  # fmt: skip
         self.path, self.site = Path(path), site
         rows = np.asarray(rows)
         if block < 1 or rows.ndim != 1:
@@ -199,12 +209,14 @@ class StoreSource:
         if targets is not None and np.shape(targets) != (n_tokens,):
             raise ValueError(f"targets have shape {np.shape(targets)}, wanted one a token: ({n_tokens},)")
         self.targets = None if targets is None else np.asarray(targets, dtype=np.float32)
-        self._block = block
-        self.sizes = np.diff(np.append(np.arange(0, self._n, block), self._n))
+        self._first, self.lengths = np.append(np.arange(0, self._n, block), self._n), None
+        if unit is not None:
+            self._first, self.lengths = crops.by_unit(rows, np.asarray(unit), block)
+        self.sizes = np.diff(self._first)
 
     def rows(self, block: int) -> np.ndarray:
         """Row numbers of a block's tokens: [sizes[block]] int64."""
-        place = np.arange(block * self._block, min((block + 1) * self._block, self._n))
+        place = np.arange(self._first[block], self._first[block + 1])
         return place + self._shift[np.searchsorted(self._cuts, place, side="right") - 1]
 
     def read(self, block: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -296,6 +308,7 @@ class ModelSource:
         self._units_a_block = units_a_block
         starts = np.arange(0, len(kept), units_a_block)
         self.sizes = np.add.reduceat(kept, starts) if len(kept) else kept
+        self.lengths = [kept[s : s + units_a_block] for s in starts]
 
     def _units(self, block: int) -> range:
         return range(len(self._sequences))[block * self._units_a_block : (block + 1) * self._units_a_block]

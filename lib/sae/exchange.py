@@ -68,6 +68,9 @@ def give_out(source: Path, target: Path, kind: str) -> tuple[str, SAE]:
         raise ValueError(f"{source}: of {held}, wanted one of ours: import it first")
     site, model = format.trained_on(source)
     sae = format.load(source, site, model)
+    if sae.config.window:
+        raise ValueError(f"{source}: {kind} has no convolutional SAE: unroll it into one of {sae.config.d_row} inputs, the "
+                         f"activations of {sae.config.window} tokens side by side (lib/sae/format.py)")  # fmt: skip
     _write(target, lambda folder: WRITERS[kind](sae, folder, site, model))
     return site, sae
 

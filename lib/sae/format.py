@@ -1,4 +1,11 @@
-"""Save and load SAEs as SAELens v6 folders: cfg.json and sae_weights.safetensors. No pickles."""
+"""Save and load SAEs as SAELens v6 folders: cfg.json and sae_weights.safetensors. No pickles.
+
+A convolutional SAE is kept alike, but SAELens cannot read it, and its cfg.json says so. Whoever has to read it elsewhere unrolls it:
+each centre's `window` tokens side by side are one input of window * d_in numbers, and on these W_enc [window * d_in, d_sae],
+W_dec [d_sae, window * d_in] and b_enc are those of an SAE, b_dec being repeated for each token of the window. What it decodes are
+windows: added up where they overlap (b_dec counted once), they are the reconstruction. Which codes stand is a rule over
+neighbouring windows that no other library has (lib/sae/convolution.py, `chosen`).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +26,8 @@ BESIDES = {"jumprelu": ("threshold",), "gated": ("r_mag", "b_mag")}
 #: Where SAELens says it otherwise.
 THEIR_TRAINING = {"matryoshka": "matryoshka_batchtopk"}
 VERSION = "6.54.12"
+#: What the cfg.json of a convolutional SAE says of itself.
+ONLY_HERE = "SAE-DNA only: SAELens has no convolutional SAE; lib/sae/format.py says how to unroll it"
 #: Row norms this near to 1 are 1: what float32 leaves after a division by the norm.
 UNIT = 1e-5
 
@@ -33,6 +42,9 @@ def save(sae: SAE, folder: Path, site: str, model: dict) -> None:
         "reshape_activations": "none",
         "metadata": {"sae_lens_version": VERSION, "hook_name": site, "model_name": model["class"], "model": model},
     }  # fmt: skip
+    if sae.config.window:
+        config |= {"k": sae.config.k, "window": sae.config.window}
+        config["metadata"] = {"readable_by": ONLY_HERE} | {k: v for k, v in config["metadata"].items() if k != "sae_lens_version"}
     if sae.config.architecture == "topk":
         config |= {"k": sae.config.k, "rescale_acts_by_decoder_norm": False}
     if trained_as := sae.config.trained_as:
@@ -79,6 +91,8 @@ def read_saelens(folder: Path) -> SAE:
     architecture with no counterpart here, normalised activations, or a damaged file.
     """
     settings = _read_config(folder)
+    if settings.get("architecture") == "convolutional":
+        raise ValueError(f"{folder}: a convolutional SAE, which SAELens does not write: it is ours already")
     config, metadata = _config(settings, folder), part(settings, "metadata", folder)
     version = str(metadata.get("sae_lens_version") or settings.get("sae_lens_version") or 0)
     if not (major := version.split(".")[0]).isdecimal() or int(major) < 6:
@@ -135,8 +149,8 @@ def build(config: SAEConfig, tensors: dict[str, Tensor], where) -> SAE:
 
 def check_shapes(config: SAEConfig, tensors: dict[str, Tensor], where) -> None:
     """Raises ValueError, naming `where`, when a tensor's shape is not the one that config asks for."""
-    d_in, d_sae = config.d_in, config.d_sae
-    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    d_row, d_sae = config.d_row, config.d_sae
+    shapes = {"W_enc": (d_row, d_sae), "W_dec": (d_sae, d_row), "b_dec": (config.d_in,)}
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != (wanted := shapes.get(name, (d_sae,))):
             raise ValueError(f"{where}: {name} has shape {tuple(tensor.shape)}, wanted {wanted}")
@@ -203,7 +217,7 @@ def _config(config: dict, folder: Path) -> SAEConfig:
     trained_as = training_name(part(config, "metadata", folder).get("training_architecture"), architecture)
     try:
         widths = int(config["d_in"]), int(config["d_sae"])
-        return SAEConfig(architecture, *widths, int(config.get("k", 0)), trained_as)
+        return SAEConfig(architecture, *widths, int(config.get("k", 0)), trained_as, int(config.get("window", 0)))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{Path(folder) / 'cfg.json'}: {error!r}") from error
 

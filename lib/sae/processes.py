@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -17,6 +18,12 @@ def rank() -> int:
 def world() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def part(x: np.ndarray, crop: int = 0) -> np.ndarray:
+    """This process' part of a batch [token, ...]: every world()-th token, or crop of tokens."""
+    crops = x.reshape(-1, max(crop, 1), *x.shape[1:])[rank() :: world()]
+    return np.ascontiguousarray(crops.reshape(-1, *x.shape[1:]))
 
 
 def share(stack: Stack, seen: dict[str, Tensor]) -> None:

@@ -13,60 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.sae import kernels
+from lib.sae import convolution, kernels
 from lib.sae.code import DenseCode, FusedGate, FusedRelu, Jump, SparseCode
-from lib.sae.model import ARCHITECTURES, SAE, SAEConfig
+from lib.sae.model import SAE, SAEConfig
+from lib.sae.runs import Run
 
 #: Above this share of firing latents, dense products are faster than the sparse kernels (measured, two cores).
 DENSE_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Run:
-    """One SAE to train.
-
-    architecture: one of ARCHITECTURES. sparsity: weight of the L1 term (standard, gated), latents kept a token (topk,
-    batchtopk, matryoshka), or L0 aimed at (jumprelu). tied: encoder = decoder transposed (standard). lr 0 takes
-    2e-4 / sqrt(d_sae / 16384). seed: of the initial weights; the data have their own.
-    decorrelation, smoothness, probe: weights of the optional terms (`Stack.terms`).
-    """
-
-    name: str
-    architecture: str
-    d_sae: int
-    sparsity: float
-    seed: int = 0
-    tied: bool = False
-    lr: float = 0.0
-    decorrelation: float = 0.0
-    smoothness: float = 0.0
-    probe: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"{self.name}: architecture {self.architecture!r}, wanted one of {', '.join(ARCHITECTURES)}")
-        if self.tied and self.architecture != "standard":
-            raise ValueError(f"{self.name}: only a standard SAE can be tied, found {self.architecture}")
-        if self.keeps and not (self.sparsity == int(self.sparsity) and 0 < self.sparsity <= self.d_sae):
-            raise ValueError(f"{self.name}: {self.architecture} keeps a whole number of latents from 1 to d_sae = "
-                             f"{self.d_sae}, found sparsity {self.sparsity}")  # fmt: skip
-        if not self.keeps and self.sparsity < 0:
-            raise ValueError(f"{self.name}: sparsity {self.sparsity} is below 0")
-
-    @property
-    def keeps(self) -> bool:
-        """Whether sparsity counts latents."""
-        return self.architecture in ("topk", "batchtopk", "matryoshka", "jumprelu")
-
-    @property
-    def learning_rate(self) -> float:
-        return self.lr or 2e-4 / math.sqrt(self.d_sae / 16384)
-
-    @property
-    def shape(self) -> tuple:
-        """Runs with equal shapes train in one stack."""
-        return (self.architecture, self.d_sae, self.tied, self.sparsity if self.keeps else 0.0,
-                self.decorrelation > 0, self.smoothness > 0, self.probe > 0)  # fmt: skip
 
 
 def group_ends(d_sae: int) -> list[int]:
@@ -95,22 +48,27 @@ class Activation:
 
 
 class Stack(nn.Module):
-    """`members` SAEs of one shape: enc, dec [member, d_sae, d_in]; b_enc [member, d_sae]; b_dec [member, d_in]; and
+    """`members` SAEs of one shape: enc, dec [member, d_sae, d_row]; b_enc [member, d_sae]; b_dec [member, d_in]; and
     threshold (jumprelu), r_mag and b_mag (gated) [member, d_sae], probe (member, d_sae, 1) and probe_b [member, 1].
 
     auxk: weight of the AuxK term for latents silent for `dead_tokens` tokens, topk family only. bandwidth: of the
-    jumprelu's gradient. sparse: list the firing latents rather than multiply by all, on a CPU.
+    jumprelu's gradient. sparse: list the firing latents rather than multiply by all, on a CPU. A convolutional one reads
+    batches of whole crops, of `crop` consecutive tokens each; d_row is window * d_in, and d_in for the others.
     """
 
-    def __init__(self, runs: list[Run], d_in: int, auxk: float = 1 / 32, bandwidth: float = 0.1, sparse: bool = True):
+    def __init__(self, runs: list[Run], d_in: int, auxk: float = 1 / 32, bandwidth: float = 0.1, sparse: bool = True,
+                 crop: int = 0):  # fmt: skip
         super().__init__()
         first = runs[0]
         if any(run.shape != first.shape for run in runs):
             raise ValueError(f"{[run.name for run in runs]} are not of one shape")
         self.runs, self.architecture, self.d_in, self.d_sae = list(runs), first.architecture, d_in, first.d_sae
-        self.auxk, self.bandwidth, self.sparse = auxk, bandwidth, sparse
+        self.auxk, self.bandwidth, self.sparse, self.window, self.crop = auxk, bandwidth, sparse, first.window, crop
         self.k = int(first.sparsity) if first.keeps else 0
-        made = [SAE(SAEConfig("standard", d_in, run.d_sae), run.seed) for run in runs]
+        if self.window > crop and self.window:
+            raise ValueError(f"{first.name}: a window of {self.window} tokens does not fit in crops of {crop}: set crop")
+        kind = ("convolutional", d_in, first.d_sae, self.k, "", self.window) if self.window else ("standard", d_in, first.d_sae)
+        made = [SAE(SAEConfig(*kind), run.seed) for run in runs]
         self.dec = nn.Parameter(torch.stack([sae.W_dec.detach() for sae in made]))
         if not first.tied:
             self.enc = nn.Parameter(self.dec.detach().clone())
@@ -136,15 +94,27 @@ class Stack(nn.Module):
         return torch.tensor([getattr(run, name) for run in self.runs], dtype=self.dec.dtype, device=self.dec.device)
 
     def is_sparse(self) -> bool:
-        kept = self.k / self.d_sae if self.k and self.architecture != "jumprelu" else float(self.share)
+        kept = self.k / self.d_sae / max(self.window // 2, 1) if self.k and self.architecture != "jumprelu" else float(self.share)
         return self.sparse and self.dec.device.type == "cpu" and kept < DENSE_SHARE
 
     # ---- the code -------------------------------------------------------------------------------------------
+    @property
+    def b_row(self) -> Tensor:
+        """b_dec as the encoder subtracts it, from each token of a window: [member, d_row]."""
+        return self.b_dec.repeat(1, self.window) if self.window else self.b_dec
+
     def pre_activations(self, x: Tensor) -> Tensor:
-        """[token, d_in] -> [token, member * d_sae]."""
+        """[row, d_row] -> [row, member * d_sae]; a row is a token, or a window of tokens."""
         enc = self.encoder
-        bias = self.b_enc - torch.bmm(enc, self.b_dec[:, :, None])[:, :, 0]
-        return torch.addmm(bias.view(-1), x, enc.view(-1, self.d_in).T)
+        bias = self.b_enc - torch.bmm(enc, self.b_row[:, :, None])[:, :, 0]
+        return torch.addmm(bias.view(-1), x, enc.view(-1, enc.shape[-1]).T)
+
+    def rebuild(self, code: SparseCode | DenseCode, latents: Tensor, b_dec: Tensor) -> Tensor:
+        """The sum of rows of dec, and of b_dec [member, d_in]: [token, member, d_in]."""
+        if not self.window:
+            return code.decode(latents, self.dec, b_dec)
+        rows = code.decode(latents, self.dec, b_dec.new_zeros(len(b_dec), self.dec.shape[-1]))
+        return convolution.Overlap.apply(rows, self.crop, self.window) + b_dec
 
     def limits(self, pre: Tensor) -> Tensor:
         """What a pre-activation must exceed to matter: [member, d_sae]."""
@@ -166,24 +136,32 @@ class Stack(nn.Module):
         return zero + torch.where(least > 0, below, least)[:, None]  # the k-th itself is kept
 
     def code(self, pre: Tensor, sparse: bool) -> SparseCode | DenseCode:
-        """The entries that the loss can depend on. pre: [token, member * d_sae]."""
+        """The entries that the loss can depend on. pre: [row, member * d_sae]."""
         members = len(self.runs)
         if sparse:
-            rows = pre.detach().view(-1, self.d_sae).numpy()
-            entries = (kernels.top_k(rows, self.k, members) if self.architecture == "topk"
-                       else kernels.above(rows, self.limits(pre).reshape(-1).numpy(), members))  # fmt: skip
-            return SparseCode(*entries, members, self.d_sae)
+            return SparseCode(*self._entries(pre.detach().view(-1, self.d_sae).numpy(), members), members, self.d_sae)
         grid = pre.detach().view(len(pre), members, self.d_sae)
         if self.architecture == "topk":
             return DenseCode(_largest(grid, self.k))
+        if self.window:
+            grid = grid.transpose(0, 1).view(members, -1, self.crop - self.window + 1, self.d_sae)
+            return DenseCode((convolution.chosen(grid, self.k, self.window) > 0).view(members, -1, self.d_sae).transpose(0, 1))
         return DenseCode(grid > self.limits(pre))
+
+    def _entries(self, rows: np.ndarray, members: int) -> tuple[np.ndarray, np.ndarray]:
+        """The entries of a sparse code. rows: pre-activations [row * member, d_sae]."""
+        if self.architecture == "topk":
+            return kernels.top_k(rows, self.k, members)
+        if self.window:
+            return convolution.entries(rows, self.k, self.crop, self.window, members)
+        return kernels.above(rows, self.limits(torch.from_numpy(rows).view(-1, members * self.d_sae)).reshape(-1).numpy(), members)
 
     def activate(self, x: Tensor, pre: Tensor, sparse: bool) -> Activation:
         """Latents, and what the losses ask of them. pre: [token, member * d_sae], overwritten."""
         if not sparse and pre.device.type == "cpu" and self.architecture in ("standard", "gated"):
             return self._fused(pre)
         code = self.code(pre, sparse)
-        u = code.encode(x, self.encoder, self.b_enc, self.b_dec, pre)
+        u = code.encode(x, self.encoder, self.b_enc, self.b_row, pre)
         if self.architecture == "jumprelu":
             latents, on = Jump.apply(u, code.at(self.threshold), self.bandwidth)
             penalty, gate = code.total(on), None
@@ -218,9 +196,10 @@ class Stack(nn.Module):
         Returns the loss [member] and, without gradient, error (summed squared), l0, fired [member, d_sae].
         """
         sparse = self.is_sparse()
+        rows = convolution.windows(x, self.crop, self.window) if self.window else x
         with torch.set_grad_enabled(torch.is_grad_enabled() and not sparse):
-            pre = self.pre_activations(x)
-        act = self.activate(x, pre, sparse)
+            pre = self.pre_activations(rows)
+        act = self.activate(rows, pre, sparse)
         code, latents = act.code, act.latents
         n = len(x)
         if self.architecture == "matryoshka":
@@ -229,15 +208,15 @@ class Stack(nn.Module):
             residual = parts[-1]
             loss = sum(part.square().sum((0, 2)) for part in parts) / (len(parts) * n * self.d_in)
         else:
-            residual = x[:, None] - code.decode(latents, self.dec, self.b_dec)
+            residual = x[:, None] - self.rebuild(code, latents, self.b_dec)
             loss = residual.square().sum((0, 2)) / (n * self.d_in)
         loss = loss + warm * self.sparsity(act.penalty, n) + self.terms(code, latents, n, targets, step)
         if self.architecture == "gated":  # the gate alone must rebuild x, through a decoder it cannot move
             gate = code.decode(act.gate, self.dec.detach(), self.b_dec.detach())
             loss = loss + (x[:, None] - gate).square().sum((0, 2)) / (n * self.d_in)
         dead = self.silent >= dead_tokens
-        if self.auxk and self.architecture in ("topk", "batchtopk", "matryoshka") and dead.any():
-            loss = loss + self.auxk * self.aux(x, pre, residual.detach(), dead, sparse)
+        if self.auxk and self.architecture in ("topk", "batchtopk", "matryoshka", "convolutional") and dead.any():
+            loss = loss + self.auxk * self.aux(rows, pre, residual.detach(), dead, sparse)
         if self.training:
             self.share.copy_(act.count.sum() / (n * act.fired.numel()))
         return loss, {"error": residual.detach().square().sum((0, 2)), "l0": act.count / n, "fired": act.fired}
@@ -251,12 +230,13 @@ class Stack(nn.Module):
         return self.weights("sparsity") * penalty / n
 
     def aux(self, x: Tensor, pre: Tensor, residual: Tensor, dead: Tensor, sparse: bool) -> Tensor:
-        """AuxK: error of explaining the residual by the d_in / 2 strongest dead latents, over the residual's variance.
+        """AuxK: error of explaining the residual by the d_in / 2 strongest dead latents a token (of kernels, as many a window),
+        over the residual's variance.
 
         residual: [token, member, d_in], detached; dead: [member, d_sae]. [member]; 0 without dead latents. Source:
         Gao 2024 (2406.04093), section A.2.
         """
-        k = max(1, min(self.d_in // 2, int(dead.sum(1).max())))
+        k = max(1, min(self.d_in // 2 // max(self.window, 1), int(dead.sum(1).max())))
         grid = pre.view(len(x), *dead.shape)
         alone = torch.where(dead, grid.detach(), 0)
         if sparse:
@@ -264,8 +244,8 @@ class Stack(nn.Module):
             code = SparseCode(*entries, len(self.runs), self.d_sae)
         else:
             code = DenseCode(_largest(alone, k))
-        u = code.encode(x, self.encoder, self.b_enc, self.b_dec, pre).relu()
-        error = (residual - code.decode(u, self.dec, torch.zeros_like(self.b_dec))).square().sum((0, 2))
+        u = code.encode(x, self.encoder, self.b_enc, self.b_row, pre).relu()
+        error = (residual - self.rebuild(code, u, torch.zeros_like(self.b_dec))).square().sum((0, 2))
         return error / (residual - residual.mean(0)).square().sum((0, 2)).clamp_min(1e-12) * dead.any(1)
 
     def terms(self, code, latents: Tensor, n: int, targets: Tensor | None, step: int) -> Tensor:
@@ -310,7 +290,8 @@ class Stack(nn.Module):
         """One member as an SAE that reads raw activations; it was trained on `scale` times those."""
         run, kind = self.runs[member], self.architecture
         inference = {"batchtopk": "jumprelu", "matryoshka": "jumprelu"}.get(kind, kind)
-        config = SAEConfig(inference, self.d_in, self.d_sae, self.k if kind == "topk" else 0, kind if kind != inference else "")
+        k = self.k if kind in ("topk", "convolutional") else 0
+        config = SAEConfig(inference, self.d_in, self.d_sae, k, kind if kind != inference else "", self.window)
         sae = SAE(config)
         sae.W_enc.copy_(self.encoder[member].T)
         sae.W_dec.copy_(self.dec[member])
@@ -327,6 +308,6 @@ class Stack(nn.Module):
     def without(self, member: int) -> Stack:
         """The same stack, state and all, without one member."""
         keep = [i for i in range(len(self.runs)) if i != member]
-        other = Stack([self.runs[i] for i in keep], self.d_in, self.auxk, self.bandwidth, self.sparse)
+        other = Stack([self.runs[i] for i in keep], self.d_in, self.auxk, self.bandwidth, self.sparse, self.crop)
         other.load_state_dict({name: value if name == "share" else value[keep] for name, value in self.state_dict().items()})
         return other.to(self.dec.device).train(self.training)

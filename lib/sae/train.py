@@ -43,7 +43,8 @@ class TrainConfig:
     sparsity_warm_up: first share of steps over which the sparsity term rises. auxk: weight of the AuxK term;
     dead_tokens: a latent silent for this many tokens is dead to it; 0 takes 1/16 of the training, 10 million at most.
     bandwidth: of the jumprelu's gradient, in scaled activations. checkpoint_every: steps between checkpoints, 0 for none. log_every: steps
-    between rows of the curve. device: "cpu" or "cuda"; bf16: products in bfloat16, weights and moments in float32.
+    between rows of the curve. device: "cpu" or "cuda"; bf16: products in bfloat16, weights and moments in float32. crop: a batch is
+    made of runs of so many consecutive tokens of one unit, 0: of single tokens; convolutional runs need it, and all read the same.
     """
 
     steps: int
@@ -58,6 +59,11 @@ class TrainConfig:
     log_every: int = 50
     device: str = "cpu"
     bf16: bool = False
+    crop: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0 or self.crop and self.batch % self.crop:
+            raise ValueError(f"a batch of {self.batch} tokens holds no whole number of crops of {self.crop}")
 
     @property
     def dead_after(self) -> int:
@@ -162,7 +168,7 @@ class Sweep:
         self.stacks: list[tuple[Stack, Adam]] = []
         centre = geometric_median(first * self.scale)
         for members in _stacked(runs, config.batch):
-            stack = Stack(members, first.shape[1], config.auxk, config.bandwidth).to(config.device)
+            stack = Stack(members, first.shape[1], config.auxk, config.bandwidth, crop=config.crop).to(config.device)
             stack.start(centre.to(config.device))
             self.stacks.append((stack, Adam(stack, _rates(stack), beta1=_beta1(members[0]))))
 
@@ -171,7 +177,7 @@ class Sweep:
         config, device = self.config, self.config.device
         x, targets = batch if isinstance(batch, tuple) else (batch, None)
         x = self._to_device(x)
-        targets = None if targets is None else torch.from_numpy(targets[processes.rank() :: processes.world()]).to(x)
+        targets = None if targets is None else torch.from_numpy(processes.part(targets, config.crop)).to(x)
         warm = min(1.0, (self.step + 1) / max(config.sparsity_warm_up * config.steps, 1))
         logged = self.step % config.log_every == 0 or self.step + 1 == config.steps
         rows = []
@@ -218,8 +224,7 @@ class Sweep:
 
     def _to_device(self, x: np.ndarray) -> Tensor:
         """This process' share of a batch [token, d_in], scaled."""
-        share = np.ascontiguousarray(x[processes.rank() :: processes.world()])
-        return (torch.from_numpy(share) * self.scale).to(self.config.device)
+        return (torch.from_numpy(processes.part(x, self.config.crop)) * self.scale).to(self.config.device)
 
     def _curve(self, stack: Stack, x: Tensor, seen: dict[str, Tensor], loss: Tensor) -> pd.DataFrame:
         total = (x - x.mean(0)).square().sum()
@@ -292,7 +297,8 @@ class Sweep:
         for i, part in enumerate(state["layout"]):
             stack_tensors = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
             members = [known[name] for name in part["runs"]]
-            stack = Stack(members, stack_tensors["dec"].shape[-1], self.config.auxk, self.config.bandwidth).to(self.config.device)
+            d_in, config = stack_tensors["b_dec"].shape[-1], self.config
+            stack = Stack(members, d_in, config.auxk, config.bandwidth, crop=config.crop).to(config.device)
             stack.load_state_dict({name: stack_tensors[name] for name in stack.state_dict()})
             optimiser = Adam(stack, _rates(stack), beta1=_beta1(members[0]))
             optimiser.load(stack_tensors, part["step_number"])
