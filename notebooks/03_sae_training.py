@@ -33,11 +33,13 @@
 study = "demo"
 sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
 layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where the chosen run is trained too, for 04; none twice
-run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard",
-                     "gated", "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated} one entry a run; one or more
+run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated",
+                     "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated, convolutional} one entry a run; one or more
 run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # [1, 256] d_sae / d_model; as many as run_architectures
 run_sparsities = [16.0, 30.0, 16.0, 16.0, 16.0, 0.01, 0.015, 0.0175,
-                  0.02]  # (0, 1e4] L0 (k), or weight of the L1 term for standard and gated; as many as run_architectures
+                  0.02]  # (0, 1e4] L0 (k; convolutional: by half a window), or L1 weight of standard, gated; as many as run_architectures
+window = 15                       # [3, 255] tokens of a kernel, an odd number; of runs whose architecture is convolutional
+crop = 0                          # [0, 1e6] consecutive tokens of a unit that batches are made of, for convolutional runs; 0: single tokens
 compared_l0 = [16.0, 30.0]        # (0, 1e4] latents a token at which the architectures stand beside each other; one or more, none twice
 n_seeds = 3                       # [1, 100] trainings of the chosen run, each from another seed
 steps = 800                       # [1, 1e8] optimiser steps; all runs see the same batches
@@ -95,11 +97,13 @@ pd.Series({name: len(rows) for name, rows in split.items()}).to_frame("tokens")
 # becomes does not depend on the others.
 
 # %%
-config = TrainConfig(steps=steps, batch=batch, checkpoint_every=checkpoint_every, device=device, bf16=bf16)
-runs = [Run(f"{architecture}_x{expansion}_{sparsity:g}", architecture, expansion * x.shape[1], sparsity, seed, lr=lr)
+config = TrainConfig(steps=steps, batch=batch, checkpoint_every=checkpoint_every, device=device, bf16=bf16, crop=crop)
+runs = [Run(f"{architecture}_x{expansion}_{sparsity:g}", architecture, expansion * x.shape[1], sparsity, seed, lr=lr,
+            window=window if architecture == "convolutional" else 0)
         for architecture, expansion, sparsity in zip(run_architectures, run_expansions, run_sparsities, strict=True)]
-source = data.StoreSource(store_path, sae_site, split["train"])
-batches = partial(data.batches, source, batch, seed)
+of_units = unit if crop else None                    # crops are of one unit each
+source = data.StoreSource(store_path, sae_site, split["train"], unit=of_units)
+batches = partial(data.batches, source, batch, seed, crop=crop)
 key = f"{identity['weights_sha256']} {sae_site} {len(split['train'])} {io.read_manifest(study, '01_extraction')['fingerprint']}"
 
 def trained(what, runs, batches, data_key=key):
@@ -186,7 +190,7 @@ def of_twin(site, part):
 def trained_on_twin(site):
     """The chosen run on the twin's activations at a site, and its explained variance on test units."""
     source = of_twin(site, "train")
-    again = partial(data.batches, source, batch, seed, buffer_blocks=len(source.sizes))  # one reading of the model
+    again = partial(data.batches, source, batch, seed, buffer_blocks=len(source.sizes), crop=crop)  # one reading of the model
     run = replace(named[chosen], name="twin")
     twin_sae = trained(f"twin {site}", [run], again, f"twin {twin.identity['weights_sha256']} {site} {key}").saes["twin"]
     test_source = of_twin(site, "test")
@@ -212,7 +216,7 @@ layers = {sae_site: {"sae": f"{sae_site}/{chosen}", "twin": "twin", "l0": float(
 rows = [{"site": sae_site, "explained_variance": best.explained_variance, "low": best.low, "high": best.high, "l0": best.l0,
          "dead_share": best.dead_share, "twin": controls.explained_variance[2], "n_units": best.n_units}]
 for site in [name for name in layer_sites if name != sae_site]:
-    of_site = partial(data.batches, data.StoreSource(store_path, site, split["train"]), batch, seed)
+    of_site = partial(data.batches, data.StoreSource(store_path, site, split["train"], unit=of_units), batch, seed, crop=crop)
     at_site = trained(f"layer {site}", [replace(named[chosen], name="layer")], of_site, f"layer {site} {key}").saes["layer"]
     site_twin, twin_e, _ = trained_on_twin(site)
     layers[site] = {"sae": f"{site}/{chosen}", "twin": f"{site}/twin"}
@@ -294,8 +298,7 @@ model = adapter.load(corpus.model_path(), expect=identity)
 no_head = "" if model.has_head else "the weights hold no language-model head"
 test_units = np.unique(unit[split["test"]])[:loss_units]
 mu, directions = (torch.from_numpy(a).float() for a in (centre, basis))
-rebuilt = {"SAE": lambda a: sae(a.float())[0], "random dictionary": lambda a: random(a.float())[0],
-           "PCA": lambda a: (a.float() - mu) @ directions @ directions.T + mu}
+rebuilt = {"SAE": sae, "random dictionary": random, "PCA": lambda a: (a.float() - mu) @ directions @ directions.T + mu}
 losses = evaluate.unit_losses(rebuilt, model, sae_site, [texts[u] for u in test_units], seed=seed)
 rows = []
 for name in ["original", "mean ablated", "zero ablated", *rebuilt]:

@@ -135,7 +135,8 @@ def methods_at(where):
     """The latents of a site with the null ladder, from the dictionaries that 03 trained there."""
     trained = chosen["layers"][where]
     of_model, of_twin = (format.load(training / trained[name], where, m.identity) for name, m in (("sae", model), ("twin", twin)))
-    return search.latents_and_rivals(ground, acts.acts[where], model, twin, where, of_model, of_twin, trained["l0"])
+    return search.latents_and_rivals(ground, acts.acts[where], model, twin, where, of_model, of_twin, trained["l0"],
+                                     acts.tokens["unit"])
 
 methods = methods_at(site)
 own = methods["SAE"]
@@ -199,7 +200,8 @@ layer_ladder.pivot_table(index=["kind", "method"], columns="site", values="profi
 again = {
     name: format.load(training / folder, site, model.identity) for name, folder in chosen["seeds"].items() if folder != chosen["folder"]
 }
-again = {name: {part: evaluate.latents_of(other, x, split[part]) for part in search.PARTS} for name, other in again.items()}
+again = {name: {part: evaluate.latents_of(other, x, split[part], acts.tokens["unit"]) for part in search.PARTS}
+         for name, other in again.items()}
 seed_read, seed_best = search.search(again, ground) if again else (read[:0], best[:0])
 first = next(iter(chosen["seeds"]))
 by_seed = pd.concat([ladder[ladder.method == "SAE"].assign(method=first), ladder_.ladder(seed_read, seed_best)], ignore_index=True)
@@ -270,7 +272,8 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 
 # %%
 catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
-                               variance_share(sae, own["test"], x, split["test"]), nearest(sae.W_dec), kind.SYMMETRY)
+                               variance_share(sae, own["test"], x, split["test"], acts.tokens["unit"]), nearest(sae.W_dec),
+                               kind.SYMMETRY)
 write_catalogue(stage, catalogue, kind.COLUMNS)
 cards = shown_.cards(catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows,
                      words["letter"])

@@ -85,7 +85,7 @@ chosen = io.read_json(study, "03_sae_training", "chosen.json")
 site = chosen["site"]
 folder = io.stage_path(study, "03_sae_training", chosen["folder"])
 sae = format.load(folder, site, io.read_json(study, "01_extraction", "model.json"))
-decoder = sae.W_dec.detach().numpy()
+decoder = sae.directions.detach().numpy()
 scores = io.read_csv(io.private_path(study, "02_layer_hunting", "scores.csv"))
 alarms = io.read_table(study, "02_layer_hunting", "alarms")
 null_arms = {target.name for target in corpus.targets if target.null}  # of which nothing may be needed
@@ -168,7 +168,7 @@ pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values())
 # %%
 n_stored = len(subjects.acts.tokens["unit"])
 sampled = np.sort(np.random.default_rng(seed).choice(n_stored, min(n_tokens, n_stored), replace=False))
-active = evaluate.latents_of(sae, subjects.acts.acts[site], sampled)
+active = evaluate.latents_of(sae, subjects.acts.acts[site], sampled, subjects.acts.tokens["unit"])
 rate, size = latent_sets.rate_and_norm(active, decoder)
 
 # %%

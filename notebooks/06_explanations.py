@@ -125,7 +125,7 @@ check
 # %%
 few = part[part.is_reference].head(n_steer_units)
 still = patching.run_clean(model, [subjects.texts[u] for u in few.unit], site)
-sd = steering.latent_sd(sae, clean.acts)
+sd = steering.latent_sd(sae, clean)
 steered = largest[sd[largest] > 0]
 doses = steering.steer(model, sae, still, patch_site, weight[part_of.loc[few.unit]], steered, sd, n_controls=5, seed=seed)
 means = doses.groupby(["latent", "direction", "draw", "eps"], as_index=False)[["change", "kl", "norm", "beyond"]].mean()

@@ -86,7 +86,7 @@ seeds = {name: format.load(training / folder, site, identity) for name, folder i
 first, *others = seeds
 own = {name: folder == chosen["folder"] for name, folder in chosen["seeds"].items()}
 moved = {name: fitted.moved if own[name] else subjects.changes(other, site) for name, other in seeds.items()}
-costs = {name: again.cost(moved[name], other.W_dec.detach().numpy(), target) for name, other in seeds.items()}
+costs = {name: again.cost(moved[name], other.directions.detach().numpy(), target) for name, other in seeds.items()}
 
 # %%
 replicated = pd.DataFrame()
@@ -141,7 +141,7 @@ else:
 # ## In the halves of the cohort
 
 # %%
-change = ablation.repeated_change(fitted.moved, sae.W_dec.detach().numpy(), run.probes[:1], run.folds[:1])[0]
+change = ablation.repeated_change(fitted.moved, sae.directions.detach().numpy(), run.probes[:1], run.folds[:1])[0]
 halves = replication.split_half(y, run.score[0], change, fitted.groups, n_splits, seed, claimed)
 stage.write_table("replication_halves", halves)
 half = halves[halves.latent < 0].set_index("measure")
@@ -171,9 +171,10 @@ for where, held in chosen["layers"].items():
     other = sae if own else format.load(training / held["sae"], where, identity)
     of_layer = run if own else validate.repeated(subjects.features(where), y, fitted.groups, *how)
     moves = fitted.moved if own else subjects.changes(other, where)
-    cost = again.cost(moves, other.W_dec.detach().numpy(), again.Target(y, fitted.groups, of_layer, seed=seed))
+    cost = again.cost(moves, other.directions.detach().numpy(), again.Target(y, fitted.groups, of_layer, seed=seed))
     profiles[where], deltas[where] = cost.change[0], cost.table.delta.to_numpy()
-    rates[where] = np.asarray((evaluate.latents_of(other, subjects.acts.acts[where], sampled) > 0).mean(0)).ravel()
+    of_layer_latents = evaluate.latents_of(other, subjects.acts.acts[where], sampled, subjects.acts.tokens["unit"])
+    rates[where] = np.asarray((of_layer_latents > 0).mean(0)).ravel()
 if len(profiles) > 1:
     layers = across.across_layers(profiles, deltas, rates, {site: claimed}, seed=seed)
     stage.write_table("replication_layers", layers)

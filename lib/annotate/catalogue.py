@@ -8,7 +8,9 @@ import torch
 from scipy import sparse
 
 from lib.annotate.ladder import best_concepts
+from lib.sae import convolution
 from lib.sae.model import SAE
+from lib.sae.parts import parts
 
 
 def stacked(parts: dict[str, sparse.csr_matrix]) -> sparse.csr_matrix:
@@ -17,12 +19,17 @@ def stacked(parts: dict[str, sparse.csr_matrix]) -> sparse.csr_matrix:
 
 
 @torch.inference_mode()
-def variance_share(sae: SAE, latents: sparse.csr_matrix, acts: np.ndarray, rows: np.ndarray, chunk: int = 4096) -> np.ndarray:
+def variance_share(
+    sae: SAE, latents: sparse.csr_matrix, acts: np.ndarray, rows: np.ndarray, unit: np.ndarray | None = None, chunk: int = 4096
+) -> np.ndarray:
     """Explained variance lost when a latent alone is set to 0, the others as they are: [latent].
 
     sum over tokens of |r + f d|^2 - |r|^2, over the sum of |x - mean x|^2; r = x - x_hat, d the latent's decoder row.
-    latents: CSR [token, d_sae] of acts[rows].
+    latents: CSR [token, d_sae] of acts[rows]; unit: [token] of acts, for a convolutional dictionary, whose f d is its code spread
+    over a window, and whose rows have to be those of whole units.
     """
+    if sae.config.window:
+        return _share_of_kernels(sae, latents, acts, rows, unit, chunk)
     lost, total, square, n = 0.0, 0.0, 0.0, len(rows)
     decoder = sae.W_dec.double()
     for s in range(0, n, chunk):
@@ -32,6 +39,22 @@ def variance_share(sae: SAE, latents: sparse.csr_matrix, acts: np.ndarray, rows:
         lost = lost + (f.square() * decoder.square().sum(1) + 2 * f * (r @ decoder.T)).sum(0)
         total, square = total + x.sum(0), square + x.square().sum()
     return (lost / (square - total.square().sum() / n)).numpy()
+
+
+def _share_of_kernels(sae: SAE, latents: sparse.csr_matrix, acts: np.ndarray, rows: np.ndarray, unit, chunk: int) -> np.ndarray:
+    """`variance_share` of a convolutional dictionary."""
+    lost, total, square, window = 0.0, 0.0, 0.0, sae.config.window
+    kernel, spread = sae.W_dec.double(), convolution.overlaps(sae.W_dec.double(), window)
+    for place, (x, of_token), pick in parts(sae, acts, rows, unit, chunk):
+        if len(pick) != len(x) or (np.diff(np.sort(pick)) != 1).any():
+            raise ValueError("the variance share of a convolutional dictionary needs all tokens of each unit, each once")
+        f = torch.zeros(len(x), sae.config.d_sae, dtype=torch.float64)
+        f[pick] = torch.from_numpy(latents[place].toarray()).double()
+        x, at = x.double(), convolution.centres(of_token, window)
+        r = x - convolution.spread(f, kernel, window, at) - sae.b_dec.double()
+        lost = lost + 2 * (f * convolution.correlate(r, kernel, window, at)).sum(0) + convolution.energy(f, spread)
+        total, square = total + x.sum(0), square + x.square().sum()
+    return (lost / (square - total.square().sum() / len(rows))).numpy()
 
 
 @torch.inference_mode()

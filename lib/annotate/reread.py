@@ -25,7 +25,7 @@ def read_units(
     parts, table = [], []
     with torch.inference_mode():
         for _, batch in forward.batches(adapter, encoded, forward.of_size(len(units), n)):
-            parts.append(sparse.csr_matrix(sae.encode(adapter.run(batch, [site])[site].float()).cpu().numpy()))
+            parts.append(sparse.csr_matrix(sae.encode(adapter.run(batch, [site])[site].float(), batch.unit).cpu().numpy()))
     for u, e in zip(units, encoded, strict=True):
         table.append(pd.DataFrame({"unit": u, "start": e.start[e.keep], "end": e.end[e.keep]}))
     return pd.concat(table, ignore_index=True), sparse.vstack(parts, format="csr")

@@ -37,21 +37,22 @@ class Ground(NamedTuple):
 
 
 def latents_and_rivals(
-    ground: Ground, acts: np.ndarray, model: Adapter, twin: Adapter, site: str, sae: SAE, twin_sae: SAE, l0: float
+    ground: Ground, acts: np.ndarray, model: Adapter, twin: Adapter, site: str, sae: SAE, twin_sae: SAE, l0: float,
+    unit: np.ndarray | None = None,
 ) -> dict[str, Parts]:  # fmt: skip
     """The latents of a site and the null ladder: method -> part -> CSR [token, latent], or blocks of columns.
 
-    acts: [row, d] of the store; l0: latents a token of `sae`. "label shuffle" is the SAE's own latents: `search`
-    shuffles its concepts.
+    acts: [row, d] of the store; l0: latents a token of `sae`; unit: [row], for a convolutional dictionary. "label shuffle" is the SAE's
+    own latents: `search` shuffles its concepts.
     """
     texts, tokens, split, seed = ground.texts, ground.tokens, ground.split, ground.seed
     untrained = random_dictionary(sae, max(1, round(l0)), seed + 1)
     train = split["train"][:: max(1, len(split["train"]) // 50000)]
     mean, axes = rivals.principal_axes(acts, train, min(64, acts.shape[1]))
-    own = {part: evaluate.latents_of(sae, acts, split[part]) for part in PARTS}
+    own = {part: evaluate.latents_of(sae, acts, split[part], unit) for part in PARTS}
     return {
         "SAE": own,
-        "random dictionary": {part: evaluate.latents_of(untrained, acts, split[part]) for part in PARTS},
+        "random dictionary": {part: evaluate.latents_of(untrained, acts, split[part], unit) for part in PARTS},
         "random twin": {part: reread.latents_on(twin, site, twin_sae, texts, tokens[part]) for part in PARTS},
         "raw neurons": {part: rivals.Directions(acts, split[part], mean) for part in PARTS},
         "PCA": {part: rivals.Directions(acts, split[part], mean, axes) for part in PARTS},

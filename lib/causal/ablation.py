@@ -3,7 +3,8 @@
 x' = x + sum_i (f_i* - f_i) d_i keeps the SAE's reconstruction error. f* is the latent's value on the reference
 haplotype at the same token ("reference"), zero, the latent's mean, or its value in another person ("resample"). When
 the probe reads mean-pooled layer activations linearly, the change of person j's score is
-w . sum_i d_i mean_t (f*_i - f_i): no forward pass is needed.
+w . sum_i d_i mean_t (f*_i - f_i): no forward pass is needed. d_i is what one code adds to the sum over its unit (`SAE.directions`):
+of a convolutional dictionary the sum of its kernel's taps, since a code stands only where its whole window lies in the unit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from scipy import sparse
 
 from lib.outcome import probe
+from lib.sae import convolution
 from lib.sae.model import SAE
+from lib.sae.parts import parts
 from lib.stats import estimates
 
 MODES = ("reference", "zero", "mean", "resample")
@@ -45,14 +48,20 @@ def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np
 def reference_change(sae: SAE, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, chunk: int = 16384) -> np.ndarray:
     """mean over a unit's tokens of f* - f, with f* the reference haplotype's: [unit, d_sae] float32.
 
-    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `align_to_reference`.
+    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `align_to_reference`. Of a convolutional dictionary a
+    counterpart's code counts where one may stand in the unit itself.
     """
     n_units = int(unit.max()) + 1
     mean = pooled_latents(sae, acts, unit, chunk)
     target = np.zeros_like(mean)
+    window = sae.config.window
+    stands = convolution.centres(torch.as_tensor(np.asarray(unit)), window)[:, None] if window else None
     for s in range(0, len(unit), chunk):
-        x = torch.from_numpy(np.asarray(acts[counterpart[s : s + chunk]], dtype=np.float32))
-        _add_by_unit(target, sae.encode(x).numpy(), unit[s : s + chunk])
+        for place, given, pick in parts(sae, acts, counterpart[s : s + chunk], unit, chunk):
+            latents = sae.encode(*given)[pick]
+            if window:
+                latents = latents * stands[s : s + chunk][place]
+            _add_by_unit(target, latents.numpy(), unit[s : s + chunk][place])
     change = target / np.bincount(unit, minlength=n_units)[:, None] - mean
     change[np.bincount(unit, weights=counterpart != np.arange(len(unit)), minlength=n_units) == 0] = 0  # not rounding
     return change
@@ -63,14 +72,13 @@ def pooled_latents(sae: SAE, acts: np.ndarray, unit: np.ndarray, chunk: int = 16
     """Mean latent over each unit's tokens: [unit, d_sae] float32."""
     n_units = int(unit.max()) + 1
     total = np.zeros((n_units, sae.config.d_sae), dtype=np.float32)
-    for s in range(0, len(unit), chunk):
-        x = torch.from_numpy(np.asarray(acts[s : s + chunk], dtype=np.float32))
-        _add_by_unit(total, sae.encode(x).numpy(), unit[s : s + chunk])
+    for place, given, pick in parts(sae, acts, np.arange(len(unit)), unit, chunk):
+        _add_by_unit(total, sae.encode(*given)[pick].numpy(), unit[place])
     return total / np.maximum(np.bincount(unit, minlength=n_units), 1)[:, None]
 
 
 def _add_by_unit(total: np.ndarray, values: np.ndarray, unit: np.ndarray) -> None:
-    low = int(unit[0])
+    low = int(unit.min())
     group = sparse.csr_matrix((np.ones(len(unit), dtype=np.float32), (unit - low, np.arange(len(unit)))))
     total[low : low + group.shape[0]] += group @ values
 
@@ -116,7 +124,7 @@ def score_change(change: np.ndarray, decoder: np.ndarray, probes: list[probe.Pro
     """Change of each person's out-of-fold score when each latent is ablated alone: [latent, person] float64; of a probe of
     classes [latent, class, person].
 
-    change: [person, locus, latent] from `person_change`; decoder: W_dec [latent, d_in]; probes: one a fold, in fold
+    change: [person, locus, latent] from `person_change`; decoder: SAE.directions [latent, d_in]; probes: one a fold, in fold
     order. Centred by the fold's training people, as `probe.cross_validate` centres the scores: a change that moves
     everybody alike must not set the folds apart. With one fold for all, nothing is centred.
     """

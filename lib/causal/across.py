@@ -217,7 +217,7 @@ def on_letters(adapter: Adapter, sae: SAE, site: str, sequences: Sequence[str]) 
     start = np.concatenate([[0], np.cumsum([len(text) for text in sequences])])
     spans = [np.stack([e.start[e.keep], e.end[e.keep]], 1) + at for e, at in zip(clean.encoded, start[:-1], strict=True)]
     x = clean.acts.numpy()
-    return OnBases(evaluate.latents_of(sae, x, np.arange(len(x))), x, np.concatenate(spans), int(start[-1]))
+    return OnBases(evaluate.latents_of(sae, x, np.arange(len(x)), clean.unit), x, np.concatenate(spans), int(start[-1]))
 
 
 def compare_models(a: OnBases, b: OnBases, n_random: int, seed: int, most: int = 5000) -> dict[str, float]:

@@ -191,14 +191,15 @@ def depth(site: str, n_blocks: int) -> int:
 
 @torch.inference_mode()
 def latent_attribution(scorers: Sequence[WindowScore], sequences: Sequence[str], sae: SAE) -> Attribution:
-    """What each token's latents add to the score: sum_i f_i (d_i . w) / n tokens, spread evenly over its bases. The rest of
-    the score is b_dec . w and the dictionary's error."""
+    """What latents add to the score at each token: sum_i f_i (d_i . w) / n tokens, spread evenly over its bases; of a
+    convolutional dictionary, at each token what is written there, wherever its code stands. The rest of the score is
+    b_dec . w and the dictionary's error."""
     started, values = time.perf_counter(), _blank(sequences)
     first, W = _shared(scorers, sequences)
     for rows, batch in forward.batches(first.adapter, sequences, forward.of_size(len(sequences), TOGETHER)):
-        latents = sae.encode(first.adapter.run(batch, [first.site])[first.site].float())
+        latents = sae.encode(first.adapter.run(batch, [first.site])[first.site].float(), batch.unit)
         unit = torch.from_numpy(batch.unit).long()
-        given = (latents @ sae.W_dec).cpu() * W[list(rows)][unit]
+        given = sae.added(latents, batch.unit).cpu() * W[list(rows)][unit]
         _lay(values, rows, given.sum(1).numpy() / np.bincount(batch.unit)[batch.unit], batch, sequences)
     return Attribution("SAE latents", values, time.perf_counter() - started)
 

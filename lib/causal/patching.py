@@ -21,7 +21,9 @@ from lib.causal import ablation
 from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
+from lib.sae import convolution
 from lib.sae.model import SAE
+from lib.sae.parts import encode_all
 from lib.stats import estimates
 
 
@@ -44,6 +46,11 @@ class Clean:
     def first(self) -> np.ndarray:
         """The row of each unit's first kept token, and the number of rows: [unit + 1]."""
         return np.concatenate([[0], np.cumsum([e.keep.sum() for e in self.encoded])])
+
+    @property
+    def unit(self) -> np.ndarray:
+        """The number of each kept token's unit: [token]."""
+        return np.repeat(np.arange(len(self.encoded)), np.diff(self.first))
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,8 @@ def zero_target(sae: SAE) -> Target:
 @torch.no_grad()
 def mean_target(sae: SAE, acts: Tensor) -> Target:
     """The mean latents and the mean error over the training people's tokens. acts: [token, d]."""
+    if sae.config.window:
+        raise ValueError("patching to a mean has no convolutional form: a code at every token is no code of this dictionary")
     latents = sae.encode(acts).mean(0)
     return Target(latents=latents, error=acts.mean(0) - sae.decode(latents[None])[0])
 
@@ -183,7 +192,7 @@ def exact_change(
         out = []
         for c in forward.consecutive([clean.encoded[units[u]] for u, _ in pairs], token_budget):
             batch, x = grid(adapter, clean, units[pairs[c, 0]])
-            edits = [moves[u][:, i, None] * sae.W_dec[latents[i]] * (i >= 0) for u, i in pairs[c]]
+            edits = [_edit(sae, moves[u][:, i], latents[i]) * (i >= 0) for u, i in pairs[c]]
             x[batch.keep] += torch.cat(edits).to(x)
             y = downstream(adapter, batch, x, clean.site, site_to)
             out.append(pooled(y, batch.keep, w[pairs[c, 0]]).double().cpu().numpy())
@@ -198,11 +207,22 @@ def exact_change(
 
 
 def _moves(sae: SAE, clean: Clean, target: Target, latents: Tensor) -> Tensor:
-    """f* - f: [token, latent]."""
-    f = torch.cat([sae.encode(x)[:, latents] for x in clean.acts.split(16384)])
-    if target.row is None:
-        return target.latents[latents] - f
-    return f[_rows(target, len(f))] - f
+    """f* - f: [token, latent]; of a convolutional dictionary where a code may stand."""
+    f = encode_all(sae, clean.acts, clean.unit, latents)
+    moves = target.latents[latents] - f if target.row is None else f[_rows(target, len(f))] - f
+    return moves * _stands(sae, clean.unit) if sae.config.window else moves
+
+
+def _edit(sae: SAE, move: Tensor, latent: Tensor) -> Tensor:
+    """What a change of one latent adds to each token of a unit: [token] -> [token, d]."""
+    if not sae.config.window:
+        return move[:, None] * sae.W_dec[latent]
+    at = convolution.centres(torch.zeros(len(move)), sae.config.window)
+    return convolution.spread(move[:, None], sae.W_dec[latent][None], sae.config.window, at)
+
+
+def _stands(sae: SAE, unit: np.ndarray) -> Tensor:
+    return convolution.centres(torch.from_numpy(unit), sae.config.window)[:, None]
 
 
 def _rows(target: Target, n_tokens: int) -> Tensor:
@@ -228,28 +248,43 @@ def attribution_change(
     units = np.arange(len(clean.encoded)) if units is None else np.asarray(units)
     w = probe_rows(w, len(units), sae.config.d_in)
     acts, latents, error = clean.acts, [], []
+    codes = encode_all(sae, acts, clean.unit).detach() if sae.config.window else None
     for c in forward.consecutive([clean.encoded[u] for u in units], token_budget):
         batch, x = grid(adapter, clean, units[c])
         token = torch.cat([torch.arange(*clean.first[u : u + 2]) for u in units[c]])
         with torch.no_grad():
-            f, (f_to, x_to) = sae.encode(acts[token]), _patched(sae, acts, target, token)
+            f, (f_to, x_to) = _coded(sae, acts, token, codes), _patched(sae, acts, target, token, codes)
         g = _mean_gradient(adapter, batch, x, x_to, clean.site, site_to, w[c], n_steps).cpu()
         with torch.no_grad():
-            by_latent = (f_to - f) * (g @ sae.W_dec.T)
-            by_error = ((x_to - acts[token] - (f_to - f) @ sae.W_dec) * g).sum(1)
+            move, of_token = f_to - f, clean.unit[token.numpy()]
+            by_latent = move * _reads(sae, g, of_token)
+            by_error = ((x_to - acts[token] - sae.added(move, of_token)) * g).sum(1)
         lengths = batch.keep.sum(1).tolist()
         latents += [v.double().sum(0) for v in by_latent.split(lengths)]
         error += [v.double().sum() for v in by_error.split(lengths)]
     return torch.stack(latents).numpy(), torch.stack(error).numpy()
 
 
-def _patched(sae: SAE, acts: Tensor, target: Target, token: Tensor) -> tuple[Tensor, Tensor]:
+def _patched(sae: SAE, acts: Tensor, target: Target, token: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
     """Target latents and activations of some tokens: [token, d_sae], [token, d]."""
     if target.row is not None:
-        x = acts[_rows(target, len(acts))[token]]
-        return sae.encode(x), x
+        rows = _rows(target, len(acts))[token]
+        return _coded(sae, acts, rows, codes), acts[rows]
     f = target.latents.expand(len(token), -1)
     return f, sae.decode(f) + target.error
+
+
+def _coded(sae: SAE, acts: Tensor, rows: Tensor, codes: Tensor | None) -> Tensor:
+    """Latents of some tokens; from those of all, where a window of tokens makes them."""
+    return sae.encode(acts[rows]) if codes is None else codes[rows]
+
+
+def _reads(sae: SAE, g: Tensor, unit: np.ndarray) -> Tensor:
+    """The score's gradient by each latent, from that by the activations: [token, d] -> [token, d_sae]."""
+    if not sae.config.window:
+        return g @ sae.W_dec.T
+    at = convolution.centres(torch.from_numpy(unit), sae.config.window)
+    return convolution.correlate(g, sae.W_dec, sae.config.window, at)
 
 
 def _mean_gradient(

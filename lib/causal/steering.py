@@ -1,7 +1,8 @@
 """Does pushing a latent up or down move the prediction with it? Dose and response, beside controls of equal norm.
 
 x' = x + eps sigma d / |d| at every kept token of a unit: eps in standard deviations sigma of the latent, d its decoder
-row, or in the controls a random direction or another latent's row. The score is w . mean_t x_t at a later site.
+row, or in the controls a random direction or another latent's row (`SAE.directions`: of a convolutional dictionary what a code at
+each token would add to each token). The score is w . mean_t x_t at a later site.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import TokenBatch
 from lib.sae.model import SAE
+from lib.sae.parts import encode_all
 from lib.stats import estimates
 
 DOSES = tuple(range(-8, 9, 2))  # standard deviations of the latent
@@ -70,9 +72,9 @@ def steer(
 
 
 @torch.inference_mode()
-def latent_sd(sae: SAE, acts: Tensor) -> np.ndarray:
-    """Standard deviation of each latent over all tokens, silent ones included. acts: [token, d] -> [d_sae]."""
-    f = torch.cat([sae.encode(x) for x in acts.split(16384)])
+def latent_sd(sae: SAE, clean: patching.Clean) -> np.ndarray:
+    """Standard deviation of each latent over all tokens of the clean runs, silent ones included: [d_sae]."""
+    f = encode_all(sae, clean.acts, clean.unit)
     return f.std(0, correction=0).numpy()
 
 
@@ -85,9 +87,10 @@ def directions(
         raise ValueError(f"{n_controls} controls: wanted fewer than the {d_sae} latents whose rows they take")
     others = torch.randperm(d_sae - 1, generator=generator)[:n_controls]
     others = others + (others >= latent)
-    vectors = {("latent", 0): sae.W_dec[latent]}
+    rows = sae.directions
+    vectors = {("latent", 0): rows[latent]}
     vectors |= {("random", n): v for n, v in enumerate(torch.randn(n_controls, d, generator=generator))}
-    vectors |= {("shuffled decoder", n): sae.W_dec[i] for n, i in enumerate(others)}
+    vectors |= {("shuffled decoder", n): rows[i] for n, i in enumerate(others)}
     return {name: v / v.norm() for name, v in vectors.items()}
 
 

@@ -38,7 +38,7 @@ def latent_score(adapter: Adapter, site: str, sae: SAE, latent: int, token_budge
         out = np.zeros(len(sequences), dtype=np.float32)
         n = forward.fitting([len(e.ids) for e in encoded], token_budget)
         for rows, batch in forward.batches(adapter, encoded, forward.of_size(len(encoded), n)):
-            values = sae.encode(adapter.run(batch, [site])[site].float())[:, latent].numpy()
+            values = sae.encode(adapter.run(batch, [site])[site].float(), batch.unit)[:, latent].numpy()
             np.maximum.at(out, rows[0] + batch.unit, values)
         return out
 

@@ -28,7 +28,8 @@ def local_states(
 ) -> tuple[list[sparse.csr_matrix], np.ndarray]:
     """Largest latent, and mean activation, over the tokens that touch bases [near - radius, near + radius).
 
-    near: [sequence, 2] base range. Returns one CSR [sequence, d_sae] per SAE and acts [sequence, d_model].
+    near: [sequence, 2] base range. A code of a convolutional dictionary lies on its middle token. Returns one CSR
+    [sequence, d_sae] per SAE and acts [sequence, d_model].
     """
     parts: list[list[sparse.csr_matrix]] = [[] for _ in saes]
     means = []
@@ -45,7 +46,7 @@ def local_states(
         total = torch.zeros(n, x.shape[1]).index_add_(0, group, x[rows].float())
         means.append((total / torch.bincount(group, minlength=n).clamp_min(1)[:, None]).numpy())
         for part, sae in zip(parts, saes, strict=True):
-            latents = sae.encode(x[rows].float())
+            latents = sae.encode(x.float(), batch.unit)[rows] if sae.config.window else sae.encode(x[rows].float())
             largest = torch.zeros(n, latents.shape[1]).scatter_reduce_(
                 0, group[:, None].expand_as(latents), latents, "amax", include_self=True
             )

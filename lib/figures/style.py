@@ -17,10 +17,10 @@ import pandas as pd
 
 WIDTH = 5.5  # inches, a full NeurIPS text width
 #: Okabe and Ito's colour-blind-safe palette, one colour and marker a method, the same in every figure; Matryoshka has the
-#: wine of Paul Tol's "muted", since their yellow is hardly seen on white.
+#: wine and the convolutional the indigo of Paul Tol's "muted", since their yellow is hardly seen on white.
 COLOURS = {
     "SAE": "#0072B2", "topk": "#0072B2", "standard": "#56B4E9", "gated": "#009E73", "batchtopk": "#E69F00", "jumprelu": "#D55E00",
-    "matryoshka": "#882255", "raw neurons": "#E69F00",
+    "matryoshka": "#882255", "convolutional": "#332288", "raw neurons": "#E69F00",
     "random dictionary": "#999999", "PCA": "#CC79A7", "dosage": "#009E73", "k-mer": "#D55E00",
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "rate-matched": "#56B4E9", "shuffled sequence": "#009E73",
@@ -28,7 +28,8 @@ COLOURS = {
     "raw embedding": "#E69F00",
 }  # fmt: skip
 MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
-           "jumprelu": "v", "matryoshka": "p", "random twin": "*", "raw neurons": "^", "random dictionary": "x", "PCA": "D",
+           "jumprelu": "v", "matryoshka": "p", "convolutional": "h", "random twin": "*", "raw neurons": "^",
+           "random dictionary": "x", "PCA": "D",
            "dosage": "D", "k-mer": "v", "label shuffle": "+", "rate-matched": "s", "shuffled sequence": "P"}  # fmt: skip
 #: Nulls that keep the trained model or its latents and break something else are dashed; all else is solid.
 LINES = {"rate-matched": "--", "label shuffle": "--", "shuffled sequence": "--", "random twin": ":"}
@@ -36,7 +37,7 @@ SURFACE = COLOURS["k-mer"]  # of what a kind puts beside layers and latents, whe
 LABEL = 120  # characters of the line under a figure that fit its width
 #: Architectures as a figure names them.
 NAMES = {"standard": "ReLU + L1", "gated": "gated", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU",
-         "matryoshka": "Matryoshka"}  # fmt: skip
+         "matryoshka": "Matryoshka", "convolutional": "convolutional"}  # fmt: skip
 RC = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7, "axes.labelsize": 7,
     "axes.titlesize": 7.5, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 6.5,

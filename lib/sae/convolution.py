@@ -60,6 +60,19 @@ def spread(codes: Tensor, rows: Tensor, window: int, at: Tensor) -> Tensor:
     return out
 
 
+def overlaps(rows: Tensor, window: int) -> Tensor:
+    """sum over tau of K_j[tau] . K_j[tau + lag], of lag 0 to window - 1: [window, latent]. rows: K, [latent, window * d]."""
+    taps = rows.view(len(rows), window, -1)
+    return torch.stack([(taps[:, : window - lag] * taps[:, lag:]).sum((1, 2)) for lag in range(window)])
+
+
+def energy(codes: Tensor, overlap: Tensor) -> Tensor:
+    """The squared norm of what each latent writes, alone: [latent]. codes: [token, latent], at centres of units only, so that
+    no two nearer than a window are of two units; overlap: `overlaps` of the kernels."""
+    lags = [(codes[: len(codes) - lag] * codes[lag:]).sum(0) * overlap[lag] for lag in range(min(len(overlap), len(codes)))]
+    return 2 * sum(lags) - lags[0]
+
+
 def chosen(pre: Tensor, k: int, window: int) -> Tensor:
     """pre where a code stands, 0 elsewhere: [..., token, latent].
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lib.models import forward
 from lib.sae.model import SAE
+from lib.sae.parts import parts
 from lib.stats import estimates
 
 
@@ -49,14 +50,12 @@ class Quality:
 @torch.inference_mode()
 def quality(sae: SAE, acts: np.ndarray, rows: np.ndarray, unit: np.ndarray, chunk: int = 16384) -> Quality:
     """Evaluate on acts[rows]. acts: [token, d_in], mapped; unit: [token] unit of each token. Streams in chunks."""
-    parts = [rows[s : s + chunk] for s in range(0, len(rows), chunk)]
-    mean = sum(np.asarray(acts[p], dtype=np.float64).sum(0) for p in parts) / len(rows)
+    mean = sum(np.asarray(acts[rows[s : s + chunk]], dtype=np.float64).sum(0) for s in range(0, len(rows), chunk)) / len(rows)
     units, position = np.unique(unit[rows], return_inverse=True)
     sse, sst, active, fired = np.zeros(len(units)), np.zeros(len(units)), np.zeros(len(units)), 0
-    for s, part in zip(range(0, len(rows), chunk), parts, strict=True):
-        x = torch.from_numpy(np.asarray(acts[part], dtype=np.float32))
-        x_hat, latents = sae(x)
-        where = position[s : s + chunk]
+    for place, given, pick in parts(sae, acts, rows, unit, chunk):
+        x, x_hat, latents = (t[pick] for t in (given[0], *sae(*given)))
+        where = position[place]
         error = (x.double() - x_hat.double()).square().sum(1).numpy()
         spread = ((x.double().numpy() - mean) ** 2).sum(1)
         count = (latents > 0).sum(1).double().numpy()
@@ -67,23 +66,25 @@ def quality(sae: SAE, acts: np.ndarray, rows: np.ndarray, unit: np.ndarray, chun
 
 
 @torch.inference_mode()
-def latents_of(sae: SAE, acts: np.ndarray, rows: np.ndarray, chunk: int = 16384) -> sparse.csr_matrix:
-    """Latents of acts[rows], sparse: CSR [token, d_sae] float32."""
-    parts = []
-    for s in range(0, len(rows), chunk):
-        x = torch.from_numpy(np.asarray(acts[rows[s : s + chunk]], dtype=np.float32))
-        parts.append(sparse.csr_matrix(sae.encode(x).numpy()))
-    return sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((0, sae.config.d_sae), dtype=np.float32)
+def latents_of(
+    sae: SAE, acts: np.ndarray, rows: np.ndarray, unit: np.ndarray | None = None, chunk: int = 16384
+) -> sparse.csr_matrix:
+    """Latents of acts[rows], sparse: CSR [token, d_sae] float32. unit: [token] of acts, for a convolutional dictionary."""
+    if not len(rows):
+        return sparse.csr_matrix((0, sae.config.d_sae), dtype=np.float32)
+    coded = [(place, sparse.csr_matrix(sae.encode(*given)[pick].numpy())) for place, given, pick in parts(sae, acts, rows, unit, chunk)]
+    out = sparse.vstack([part for _, part in coded], format="csr")
+    return out[np.argsort(np.concatenate([place for place, _ in coded]))] if sae.config.window else out
 
 
 @torch.inference_mode()
 def unit_losses(
-    rebuilt: dict[str, Callable[[Tensor], Tensor]], adapter, site: str, sequences: list[str], share: float = 0.15,
+    rebuilt: dict[str, Callable[[Tensor], Tensor] | SAE], adapter, site: str, sequences: list[str], share: float = 0.15,
     seed: int = 0, units_a_batch: int = 16,
 ) -> pd.DataFrame:  # fmt: skip
     """The language model's loss with activations of `site` rebuilt, by unit, on the same scored tokens throughout.
 
-    rebuilt: name -> function from activations [token, d_model] to what replaces them. Masked models:
+    rebuilt: name -> function from activations [token, d_model] to what replaces them, or a dictionary. Masked models:
     cross-entropy at a seeded `share` of masked tokens; causal models: next-token cross-entropy. One row a
     sequence: n_tokens scored, then sums over them (nats): "original", "mean ablated" (every kept token's
     activation replaced by the mean over all the sequences' kept tokens), "zero ablated" (replaced by zeros),
@@ -116,9 +117,14 @@ def unit_losses(
     for batch, scored, target in prepared:
         columns = {"n_tokens": scored.sum(1).numpy(), "original": sums(adapter.logits(batch), scored, target)}
         for name, function in functions.items():
-            columns[name] = sums(adapter.replace(batch, site, function), scored, target)
+            columns[name] = sums(adapter.replace(batch, site, _on(function, batch)), scored, target)
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def _on(function: Callable[[Tensor], Tensor] | SAE, batch) -> Callable[[Tensor], Tensor]:
+    """The function; for a dictionary, its reconstruction of the batch's units."""
+    return (lambda x: function(x.float(), batch.unit)[0]) if isinstance(function, SAE) else function
 
 
 def loss_recovered(

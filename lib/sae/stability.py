@@ -1,5 +1,6 @@
 """Seed stability: which latents two SAEs of one shape, trained alike from different seeds, have in common.
 
+Of a convolutional SAE the rows are kernels, flattened: two that hold one motif at two shifts have no high cosine.
 A matching pairs the latents of both one to one so that the summed cosine is largest: the Hungarian algorithm, or
 above DENSE latents a sparse one over the pairs that can matter. A latent is *shared* when the decoder and the
 encoder matchings give it the same partner, both with a cosine above SHARED.
@@ -150,11 +151,10 @@ def seed_stability(
     of b's live latents.
     Raises ValueError when the shapes differ, a frequency has another length, or no latent is live.
     """
-    if (a.config.d_in, a.config.d_sae) != (b.config.d_in, b.config.d_sae):
-        raise ValueError(
-            f"SAEs of d_in, d_sae {a.config.d_in}, {a.config.d_sae} and {b.config.d_in}, {b.config.d_sae}: "
-            "seed stability compares SAEs of one shape"
-        )
+    one, two = ((sae.config.d_in, sae.config.d_sae, *filter(None, [sae.config.window])) for sae in (a, b))
+    if one != two:
+        said = " and ".join(", ".join(map(str, shape)) for shape in (one, two))
+        raise ValueError(f"SAEs of d_in, d_sae {said}: seed stability compares SAEs of one shape, and of one window where they have any")
     live_a, live_b = _live(a, frequency_a), _live(b, frequency_b)
     own, other = _directions(a, live_a), _directions(b, live_b)
     observed = _summary(_table(live_a, live_b, own, other), len(live_b))

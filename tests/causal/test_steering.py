@@ -116,7 +116,7 @@ def test_bad_input_is_refused(demo, sae, clean):
 def test_latent_sd_counts_silent_tokens(sae, clean):
     f = sae.encode(clean.acts).detach().numpy()
     np.testing.assert_allclose(
-        steering.latent_sd(sae, clean.acts), np.sqrt((f**2).mean(0) - f.mean(0) ** 2), rtol=1e-3, atol=1e-3
+        steering.latent_sd(sae, clean), np.sqrt((f**2).mean(0) - f.mean(0) ** 2), rtol=1e-3, atol=1e-3
     )
 
 
