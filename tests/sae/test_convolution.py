@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import convolution as benchmark
 from lib.sae import convolution, crops, data, exchange, format
 from lib.sae import stack as stacks
 from lib.sae.model import SAE, SAEConfig, random_dictionary
@@ -237,6 +238,15 @@ def test_an_interrupted_training_ends_in_the_same_bits(tmp_path):
         train(RUNS, every, cut_short, tmp_path / "cut")
     again = train(RUNS, every, stream(), tmp_path / "cut").saes
     assert all(torch.equal(value, weights(again[name])[key]) for name in whole for key, value in weights(whole[name]).items())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_planted_event_is_one_code_that_a_topk_splits(seed):
+    events = benchmark.planted(seed)
+    runs = [Run("conv", "convolutional", 64, 1, seed, lr=3e-3, window=15), Run("topk", "topk", 64, 1, seed, lr=3e-3)]
+    conv, topk = (benchmark.recovery(sae, events) for sae in benchmark.trained(runs, events).values())
+    assert conv["f1"] > 0.9 and 0.9 < conv["codes"] < 1.15 and conv["latents"] < 1.2, conv
+    assert topk["f1"] < 0.5 and topk["codes"] > 11 and topk["latents"] > 9, topk
 
 
 # Crops --------------------------------------------------------------------------------------------------------
