@@ -144,9 +144,10 @@ def random_dictionary(like: SAE, k: int, seed: int) -> SAE:
     """The null "random dictionary": the widths, window and centre of a trained SAE, random unit rows, k latents a token.
 
     k: the trained SAE's L0, rounded, so that both spend the same whatever the trained architecture is: an untrained
-    ReLU would keep about half of all latents.
+    ReLU would keep about half of all latents. A convolutional one takes the k of the trained one instead, which counts codes by half
+    a window and not a token.
     """
-    kind = "convolutional" if like.config.window else "topk"
+    kind, k = ("convolutional", like.config.k) if like.config.window else ("topk", k)
     sae = SAE(SAEConfig(kind, like.config.d_in, like.config.d_sae, k, window=like.config.window), seed)
     with torch.no_grad():
         sae.b_dec.copy_(like.b_dec)

@@ -114,7 +114,7 @@ def test_a_planted_kernel_is_one_code_at_its_place_wherever_it_stands():
 def test_its_random_twin_is_convolutional():
     like = random_sae().float()
     null = random_dictionary(like, 3, 1)
-    assert null.config == SAEConfig("convolutional", D, LATENTS, 3, window=WINDOW)
+    assert null.config == SAEConfig("convolutional", D, LATENTS, like.config.k, window=WINDOW)
     assert torch.equal(null.b_dec, like.b_dec) and (null.W_dec.norm(dim=1) - 1).abs().max() < 1e-6
 
 
