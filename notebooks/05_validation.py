@@ -216,8 +216,9 @@ top[shown].sort_values(["arm", "kind", "delta"], ascending=[True, True, False]).
 tokens, width = np.asarray(subjects.acts.acts[site][sampled], dtype=np.float64), decoder.shape[1]
 off, other_off = subjects.shifts(site), other.shifts(site) if corpus.second_targets else None
 chance = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)
-rows = chance.W_dec.detach().numpy()
-of_chance = latent_sets.rate_and_norm(evaluate.latents_of(chance, subjects.acts.acts[site], sampled), rows)
+rows = chance.directions.detach().numpy()
+fired = evaluate.latents_of(chance, subjects.acts.acts[site], sampled, subjects.acts.tokens["unit"])
+of_chance = latent_sets.rate_and_norm(fired, rows)
 other_chance = other.changes(chance, site) if corpus.second_targets else None
 compared = {
     "PCA": rivals.coordinates(rivals.components(tokens, min(len(decoder), width)), tokens, off, other_off),
