@@ -220,11 +220,9 @@ rows = chance.directions.detach().numpy()
 fired = evaluate.latents_of(chance, subjects.acts.acts[site], sampled, subjects.acts.tokens["unit"])
 of_chance = latent_sets.rate_and_norm(fired, rows)
 other_chance = other.changes(chance, site) if corpus.second_targets else None
-compared = {
-    "PCA": rivals.coordinates(rivals.components(tokens, min(len(decoder), width)), tokens, off, other_off),
-    "neurons": rivals.coordinates(np.eye(width), tokens, off, other_off),
-    "random dictionary": rivals.Rival(subjects.changes(chance, site), rows, *of_chance, other_chance),
-}
+compared = {"PCA": rivals.coordinates(rivals.components(tokens, min(len(decoder), width)), tokens, off, other_off),
+            "neurons": rivals.coordinates(np.eye(width), tokens, off, other_off),
+            "random dictionary": rivals.Rival(subjects.changes(chance, site), rows, *of_chance, other_chance)}
 
 # %%
 judged, gained = [], []
@@ -343,6 +341,9 @@ for arm in asked:
                 f"a count of latents; {count} with falls, {strong} with lower bounds of {bar} or more", of="latents",
                 rule="of at least 25 both lower bounds, frozen and on refit, are at least the bar", stopped=stopped[arm],
                 because=necessity.untested(latents, "latent", words["subjects"]))
+
+# %%
+for arm in asked:
     total = totals[totals.arm == arm].iloc[0]
     most = 0.5 + (total.auroc_full - 0.5) / 4
     stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated,
