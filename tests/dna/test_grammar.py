@@ -1,0 +1,136 @@
+"""Units of the grammar: what makes them functional, what masks hide, and what nothing local tells."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.dna import gates, grammar, planted
+from lib.dna import motifs as mt
+from lib.dna import pretrain_grammar as pretrain
+
+MOTIFS = {motif.name: motif for motif in planted.gut_immune_motifs()}
+
+
+@pytest.fixture(scope="module")
+def genome():
+    rng = np.random.default_rng(0)
+    return grammar.windows(600, 256, grammar.Grammar(rng, 2000), 0.3, rng)
+
+
+def read(codes, row, start, end):
+    letters = codes[row.window, row[start] : row[end]]
+    return letters if row.strand == "+" else 3 - letters[::-1]
+
+
+def score(name, codes):
+    motif = MOTIFS[name]
+    return mt.log_odds(motif.pwm)[codes, np.arange(motif.width)].sum() - grammar.least(motif.matrix_id)
+
+
+def test_motifs_of_the_pairs_are_planted_ones_and_partners_differ_from_their_turn():
+    for pair in grammar.PAIRS:
+        assert 16 <= pair.gap <= 30 and {pair.site, *pair.partners} <= set(MOTIFS)
+        for name in pair.partners:
+            best = MOTIFS[name].pwm.argmax(0).astype(np.uint8)
+            assert score(name, 3 - best[::-1]) < 0 < score(name, best), name
+
+
+def test_a_functional_unit_has_both_motifs_whole_at_the_distance_of_its_pair(genome):
+    codes, units = genome
+    works = units[units.kind == "functional"]
+    assert len(works) > 200
+    for _, row in works.iterrows():
+        pair = grammar.PAIRS[row.pair]
+        assert score(pair.site, read(codes, row, "start", "end")) >= 0
+        assert score(row.partner, read(codes, row, "partner_start", "partner_end")) >= 0
+        downstream = (row.partner_start >= row.end) == (row.strand == "+")
+        assert downstream or pair.either
+        gap = max(row.partner_start - row.end, row.start - row.partner_end)
+        assert gap == pair.gap
+
+
+def test_each_decoy_lacks_what_its_name_says(genome):
+    codes, units = genome
+    for _, row in units.iterrows():
+        pair, partner = grammar.PAIRS[row.pair], read(codes, row, "partner_start", "partner_end")
+        downstream = (row.partner_start >= row.end) == (row.strand == "+")
+        if row.kind == "alone":
+            assert len(partner) == 0
+        elif row.kind == "turned":
+            assert score(row.partner, 3 - partner[::-1]) >= 0
+        elif row.kind == "swapped":
+            assert not pair.either and not downstream and score(row.partner, partner) >= 0
+        elif row.kind == "partner broken":
+            assert score(row.partner, partner) < -grammar.BELOW + 1e-6
+        elif row.kind == "site broken":
+            assert score(pair.site, read(codes, row, "start", "end")) < -grammar.BELOW + 1e-6
+        elif row.kind == "partner alone":
+            assert row.start == row.end
+    assert set(units.kind) == {"functional", *grammar.OTHERS}
+
+
+def test_a_marker_says_whether_the_unit_works_and_lies_fifty_bases_away(genome):
+    codes, units = genome
+    for _, row in units[units.marked & (units.end > units.start)].iterrows():
+        marker = codes[row.window, row.marker_start : row.marker_start + grammar.MARKER]
+        marker = marker if row.strand == "+" else 3 - marker[::-1]
+        letter = grammar.WORKS if row.kind == "functional" else grammar.IDLE
+        assert (marker == letter).mean() >= 0.5
+        away = row.start - row.marker_start - grammar.MARKER if row.strand == "+" else row.marker_start - row.end
+        assert away == grammar.FAR
+
+
+def test_units_are_whole_and_apart(genome):
+    _, units = genome
+    first = units[["start", "partner_start", "marker_start"]].min(axis=1)
+    last = np.maximum(units[["end", "partner_end"]].max(axis=1), units.marker_start + grammar.MARKER)
+    assert (first >= 0).all() and (last <= 256).all()
+    same = units.window.eq(units.window.shift())
+    assert (first[same].to_numpy() >= last.shift()[same].to_numpy() + 2).all()
+
+
+def test_a_masked_marker_is_masked_whole_and_nothing_of_it_is_given_away(genome):
+    codes, units = genome
+    ids, rng = pretrain.token_ids(codes), np.random.default_rng(1)
+    numbers = pretrain.markers(units, tuple(ids.shape), rng)
+    marked = units[units.marked]
+    inside = np.zeros(ids.shape, bool)
+    for _, row in marked.iterrows():
+        inside[row.window, row.marker_start + 1 : row.marker_start + 1 + grammar.MARKER] = True
+    assert ((numbers > 0).numpy() >= inside).all() and (numbers[:, [0, -1]] == 0).all()
+    inputs, chosen, hidden = pretrain.corrupt(ids, numbers, torch.Generator().manual_seed(0))
+    assert (inputs[hidden] == pretrain.MASK).all() and (hidden <= chosen).all()
+    places = [(r.window, slice(r.marker_start + 1, r.marker_start + 1 + grammar.MARKER)) for r in marked.itertuples()]
+    share = np.mean([hidden[place].float().mean() for place in places])
+    assert 0.55 < share < 0.75
+    assert (inputs[~chosen] == ids[~chosen]).all() and (ids[chosen] >= pretrain.FIRST_BASE).all()
+    assert 0.05 < (chosen & ~hidden)[:, 1:-1].float().mean() < 0.12
+
+
+def test_nothing_local_tells_a_functional_site_and_the_partner_does():
+    sites = gates.sample(3, 800, 256)
+    assert 0.22 < sites.works.mean() < 0.28 and not sites.units.marked.any()
+    letters = gates.flanked(sites)
+    local = np.zeros(len(sites.works))
+    for rows in gates.pairs(sites):
+        local[rows] = gates.linear(gates.one_hot([letters[i] for i in rows]), sites, rows)
+    assert gates.told_apart(local, sites)["auroc"] < 0.6
+    assert gates.told_apart(sites.works.astype(float), sites) == {"f1": 1.0, "auroc": 1.0}
+    assert gates.told_apart(np.zeros(len(sites.works)), sites)["f1"] == pytest.approx(0.4, abs=0.07)  # yes to every site
+
+
+def test_the_threshold_is_chosen_on_the_first_half_alone():
+    score, works = np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False])
+    assert gates.best_cut(score, works) == 2.0 and gates.best_cut(np.zeros(4), works) == 0.0
+    assert gates.f1(score >= 2.0, works) == pytest.approx(0.8)
+
+
+def test_a_broken_partner_changes_one_base_of_functional_units_alone():
+    sites = gates.sample(4, 60, 256)
+    codes, done = gates.partner_broken(sites, 0)
+    changed = codes != sites.codes
+    assert changed.sum() == done.sum() > 5 and not done[~sites.works].any()
+    for row in sites.units[done].itertuples():
+        assert changed[row.window, row.partner_start : row.partner_end].sum() == 1
+        changed[row.window, row.partner_start : row.partner_end] = False
+    assert not changed.any()
