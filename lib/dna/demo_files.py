@@ -56,7 +56,7 @@ def write_vcf(
     header += ["\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples])]
     calls = np.array(["0/0", "0/1", "1/1"])[copies.sum(2)]
     lines = [
-        "\t".join([v.contig, str(v.pos + 1), _name(v), v.ref, v.alt, ".", "PASS", ".", "GT", *call])
+        "\t".join([v.contig, str(v.pos + 1), name_of(v), v.ref, v.alt, ".", "PASS", ".", "GT", *call])
         for v, call in zip(variants.itertuples(), calls, strict=True)
     ]
     path.write_text("\n".join([*header, *lines, ""]))
@@ -65,7 +65,7 @@ def write_vcf(
     path.unlink()
 
 
-def _name(variant) -> str:
+def name_of(variant) -> str:
     return f"{variant.contig}:{variant.pos + 1}:{variant.ref}>{variant.alt}"
 
 
@@ -92,7 +92,7 @@ def write_truth(
     columns += ["score", "planted", "element"]
     table[columns].to_csv(folder / "sites.csv", index=False)
     named = variants.assign(
-        id=[_name(v) for v in variants.itertuples()], frequency=variants.frequency.round(6)
+        id=[name_of(v) for v in variants.itertuples()], frequency=variants.frequency.round(6)
     )
     columns = ["contig", "pos", "ref", "alt", "id", "locus", "frequency"]
     columns += ["destroys_site", "score_drop", "causal", "beta"]

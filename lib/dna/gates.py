@@ -24,8 +24,6 @@ BOUNDS = {
     "supervised probe, F1": (0.80, True), "best latent of a random dictionary, F1": (0.55, False),
     "partner broken by one base, share of the probe's gap lost": (0.5, True),
 }  # fmt: skip
-#: Share of units that are functional where sites that work stand to lone decoys as one to three.
-ONE_TO_THREE = 0.19
 SIDE, WORD = 12, 8
 
 
@@ -43,7 +41,7 @@ class Sites:
 def sample(seed: int, n: int, length: int) -> Sites:
     """Sites of n fresh windows of `length` bases, none with a marker."""
     rng = np.random.default_rng(seed)
-    codes, units = grammar.windows(n, length, grammar.Grammar(rng, marked=0), ONE_TO_THREE, rng)
+    codes, units = grammar.windows(n, length, grammar.Grammar(rng, marked=0), grammar.ONE_TO_THREE, rng)
     units = units[units.kind.isin(("functional", *grammar.DECOYS))].reset_index(drop=True)
     return Sites(codes, units, (units.kind == "functional").to_numpy(), (units.window < n // 2).to_numpy())
 

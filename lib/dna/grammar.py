@@ -12,6 +12,7 @@ partner alone does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,7 +51,10 @@ PAIRS = (
 #: What a unit that is not functional is, and how often. The first four hold a whole site: lone decoys.
 OTHERS = {"alone": 0.19, "turned": 0.14, "partner broken": 0.29, "swapped": 0.09, "site broken": 0.19, "partner alone": 0.10}
 DECOYS = tuple(OTHERS)[:4]
-COLUMNS = ("start", "end", "partner_start", "partner_end", "marker_start", "strand", "pair", "partner", "kind", "marked")
+#: Share of functional units at which whole sites that work stand to lone decoys as one to three.
+ONE_TO_THREE = 0.19
+PLACES = ("start", "end", "partner_start", "partner_end", "marker_start")
+COLUMNS = (*PLACES, "strand", "pair", "partner", "kind", "marked")
 
 
 class Grammar:
@@ -150,28 +154,43 @@ def turned(codes: np.ndarray, mask: np.ndarray, row: dict) -> tuple[np.ndarray, 
     return 3 - codes[::-1], mask[::-1], out
 
 
-def plant(codes: np.ndarray, grammar: Grammar, functional: float, rng: np.random.Generator, lead: int = 40) -> list[dict]:
+def at_random(functional: float, rng: np.random.Generator) -> Iterator[tuple[int, bool]]:
+    """Pairs without end, and whether their unit is to be functional, as a share `functional` of them is."""
+    while True:
+        yield int(rng.integers(len(PAIRS))), rng.random() < functional
+
+
+def in_turn(rng: np.random.Generator) -> Iterator[tuple[int, bool]]:
+    """The same, each pair as often functional as not: all 2 x pairs in a random order, again and again."""
+    while True:
+        for number in rng.permutation(2 * len(PAIRS)):
+            yield int(number) // 2, bool(number % 2)
+
+
+def plant(codes: np.ndarray, grammar: Grammar, dealt: Iterator[tuple[int, bool]], rng: np.random.Generator, lead: int = 40) -> list[dict]:
     """Overwrite a stretch of background, in place, with units one after another, each of them whole inside it.
 
-    codes: [n]. functional: share of units that are. lead: bases, at most, before the first; 2 to 19 lie between two. Returns a
-    row of COLUMNS a unit, positions in `codes`.
+    codes: [n]. dealt: the pair of each unit, and whether it works. lead: bases, at most, before the first; 2 to 19 lie between
+    two. Returns a row of COLUMNS a unit, positions in `codes`.
     """
     at, rows = int(rng.integers(0, lead)), []
     kinds, shares = list(OTHERS), np.cumsum(list(OTHERS.values()))
-    while True:
-        kind = "functional" if rng.random() < functional else kinds[int(np.searchsorted(shares, rng.random() * shares[-1]))]
-        unit, mask, row = grammar.unit(kind, int(rng.integers(len(PAIRS))), rng)
+    for number, functional in dealt:
+        kind = "functional" if functional else kinds[int(np.searchsorted(shares, rng.random() * shares[-1]))]
+        unit, mask, row = grammar.unit(kind, number, rng)
         if rng.random() < 0.5:
             unit, mask, row = turned(unit, mask, row)
         if at + len(unit) > len(codes):
-            return rows
+            break
         codes[at : at + len(unit)][mask] = unit[mask]
-        rows.append(row | {name: row[name] + at for name in COLUMNS[:5]})
+        rows.append(row | {name: row[name] + at for name in PLACES})
         at += len(unit) + int(rng.integers(2, 20))
+    return rows
 
 
 def windows(n: int, length: int, grammar: Grammar, functional: float, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
     """n windows of units in human-like background. Returns codes [n, length] and a row a unit: window, and COLUMNS."""
     codes = planted.background(n * length, rng).reshape(n, length)
-    rows = [{"window": w} | row for w in range(n) for row in plant(codes[w], grammar, functional, rng)]
+    dealt = at_random(functional, rng)
+    rows = [{"window": w} | row for w in range(n) for row in plant(codes[w], grammar, dealt, rng)]
     return codes, pd.DataFrame(rows, columns=["window", *COLUMNS])
