@@ -41,6 +41,7 @@ background_path = "simulated:background.bed"  # BED: reference sequence on which
 vcf_path = "simulated:cohort.vcf.gz"   # genotypes, bgzip and tabix; phased or not
 external_vcf_path = "simulated:external.vcf.gz"  # genotypes of a second cohort, on which nothing is fitted; "" for none
 window_bp = 128                        # [8, 1e6] bases per window; at most the model's context
+pooled_over = "locus"                  # {locus, genome} what a person's activations are averaged over; genome shares a probe's weights
 overlap_bp = 0                         # [0, 1e6] bases that neighbouring windows of a locus share as context; each base is stored once
 max_background_windows = 0             # [0, 1e9] 0 keeps all, else a seeded random subset
 validation_contigs = ["sim7"]          # chromosomes on which runs, pairs and thresholds are chosen; one or more, none twice
@@ -169,7 +170,7 @@ for name, (called, part) in people.items():
     prefix = corpus.PREFIX[name]
     corpus.write_units(stage, name, part.units, door.records(part, own))
     write_cohort(stage.private_path(prefix + "cohort.h5"), called.samples, called.dosage, part.carriers)
-    corpus.write_readout(stage.private_path(prefix + "readout.h5"), door.readout(called.samples, part, loci))
+    corpus.write_readout(stage.private_path(prefix + "readout.h5"), door.readout(called.samples, part, pooled_over))
 stage.write_table("variants", genotypes.variants, private=True);
 
 # %% [markdown]
@@ -204,7 +205,7 @@ wanted = door.Arms(arms, arm_kinds, effect_scales, germline_limits, case_share, 
 targets, table = door.targets(wanted, genotypes, effects, known, seed)
 table.to_parquet(stage.private_path("targets.parquet"), index=False)
 if external_phenotype_path:
-    second = door.second_targets(given(external_phenotype_path), others.samples, targets, null_arms)
+    second = door.second_targets(given(external_phenotype_path), others.samples, targets, arms, bool(phenotype_path))
     second.to_parquet(stage.private_path("external_targets.parquet"), index=False)
 for target in targets:
     print(f"{target.name}: {table[target.name].sum()} cases, {(1 - table[target.name]).sum()} controls")

@@ -43,9 +43,13 @@ def records(part: UnitSet, own: pd.DataFrame | None = None) -> Records:
     )
 
 
-def readout(samples: list[str], part: UnitSet, loci: pd.DataFrame) -> Readout:
-    """From haplotype windows to people. Raises ValueError where carriers and genotypes name people in another order."""
-    weights, people, places = person_locus_map(part.carriers, part.units)
+def readout(samples: list[str], part: UnitSet, pooled_over: str = "locus") -> Readout:
+    """From haplotype windows to people, by locus, or over the whole "genome": then a probe has one weight a dimension for all loci.
+
+    Raises ValueError where carriers and genotypes name people in another order.
+    """
+    units = part.units if pooled_over == "locus" else part.units.assign(locus="all loci")
+    weights, people, places = person_locus_map(part.carriers, units)
     if people != samples:
         raise ValueError(f"carriers name {people[:3]}…, the genotypes {samples[:3]}…: wanted the same people in the same order")
     return Readout(weights, people, places)
@@ -137,18 +141,25 @@ def said_of(arms: Arms) -> dict[str, dict[str, bool]]:
 def _arm(arms: Arms, i: int, genotypes: Genotypes, present, stratum, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Phenotype and true score of an arm; None where it is not known, or constant."""
     if arms.phenotype_file:
-        y = read_phenotype(arms.phenotype_file, genotypes.samples)
-        return y, read_genetic(arms.genetic_file, genotypes.samples) if arms.genetic_file else None
+        y = read_phenotype(arms.phenotype_file, genotypes.samples, column(arms.names, arms.names[i], "phenotype"))
+        name = column(arms.names, arms.names[i], "genetic")
+        return y, read_genetic(arms.genetic_file, genotypes.samples, name) if arms.genetic_file else None
     groups = None if stratum is None else stratum.to_numpy()
     simulated = simulate_arm(genotypes.dosage, present, arms.kinds[i], arms.scales[i], arms.case_share, seed, groups)
     return simulated.phenotype.to_numpy(), simulated.genetic.to_numpy() if np.ptp(simulated.genetic) > 0 else None
 
 
-def second_targets(path: Path, samples: list[str], made: list[Target], null_arms: Sequence[str] = ()) -> pd.DataFrame:
-    """The one phenotype of the second cohort, under the name of every target; null arms have columns of their own there too."""
-    y = read_phenotype(path, samples)
-    table = pd.DataFrame({"subject": samples} | {target.name: y for target in made})
-    return table.assign(**{arm: read_phenotype(path, samples, arm) for arm in null_arms})
+def second_targets(path: Path, samples: list[str], made: list[Target], arms: list[str], of_table: bool) -> pd.DataFrame:
+    """Targets of the second cohort. of_table: the first's come from a table too, whose columns are then those here; else there is one
+    phenotype, which stands under the name of every arm. Null arms have columns of their own."""
+    names = {target.name: target.name for target in made}
+    names |= {arm: column(arms, arm, "phenotype") if of_table else "phenotype" for arm in arms}
+    return pd.DataFrame({"subject": samples} | {name: read_phenotype(path, samples, of) for name, of in names.items()})
+
+
+def column(arms: list[str], arm: str, alone: str) -> str:
+    """The column of a table that holds an arm: `alone` where there is one arm, else one of the arm's name."""
+    return alone if len(arms) == 1 else arm
 
 
 # ---- concepts -----------------------------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ class Pair:
 
 #: Sites may be palindromes, partners are not: a partner that is turned round is no partner.
 PAIRS = (
-    Pair("HNF1A", ("HNF4A",), 17), Pair("NFKB1", ("IRF8",), 29), Pair("STAT3", ("SPI1",), 20), Pair("BACH2", ("CTCF",), 26),
-    Pair("CEBPB", ("KLF5",), 18), Pair("SMAD3", ("CDX1",), 23), Pair("XBP1", ("TCF7L2",), 28, either=True),
+    Pair("HNF1A", ("HNF4A",), 17), Pair("NFKB1", ("IRF8",), 29), Pair("STAT3", ("SPI1", "IRF8"), 20), Pair("BACH2", ("CTCF",), 26),
+    Pair("CEBPB", ("KLF5",), 18), Pair("SMAD3", ("CDX1", "KLF5"), 23), Pair("XBP1", ("TCF7L2",), 28, either=True),
     Pair("RFX5", ("RXRA::VDR",), 21, either=True),
 )  # fmt: skip
 

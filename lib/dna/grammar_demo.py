@@ -25,7 +25,7 @@ Seed {seed}. Coordinates are 0-based, half-open. The grammar is that of lib/dna/
 units.csv      every planted unit: its site, partner and marker, its pair, what kind it is, whether it has a marker
 sites.csv      every site of the {n_motifs} motifs that scores at least the planting threshold, planted or by chance
 variants.csv   each variant of either cohort: the unit and motif it breaks, whether it is causal (the unit is functional), beta
-genetic.csv    per person and disease: genetic part and liability (log odds)
+genetic.csv    per person of the first cohort: the genetic part (log odds) of each disease, a column each
 elements.bed   promoters and enhancers: where units were planted
 annotation/    promoters, enhancers (by element)
 """
@@ -57,19 +57,19 @@ def simulate_grammar(
     demo_files.write_bed(out / "background.bed", regions[regions.kind == "background"])
     in_loci = units[units.locus.isin(loci.locus)]
     breaking = gv.dealt(gv.breaking_alleles(genome, in_loci), rng)
-    tables, scores = [], []
+    tables, genetic = [], None
     for name, prefix, n, own in zip(("SIM", "EXT"), ("", "external_"), (n_people, n_external), breaking, strict=True):
         if n:
             cohort = gv.people(own, gv.neutral(genome, loci, _motifs_of(in_loci), n_neutral, rng), len(units), n, rng)
             effects = Effects(units, cohort, effect_log_odds, n_nulls, rng)
             samples = [f"{name}{i + 1:05d}" for i in range(n)]
             demo_files.write_vcf(out / f"{prefix.rstrip('_') or 'cohort'}.vcf", cohort.variants, cohort.copies, samples, genome, seed)
-            phenotypes, liability = effects.diseases(case_share, rng)
+            phenotypes, scores = effects.diseases(case_share, rng)
+            genetic = scores.assign(sample=samples) if genetic is None else genetic
             phenotypes.assign(sample=samples).to_csv(out / f"{prefix}phenotype.csv", index=False, columns=["sample", *phenotypes])
             tables.append(effects.of_variants().assign(cohort=prefix.rstrip("_") or "cohort"))
-            scores.append(liability.assign(sample=np.tile(samples, len(DISEASES)), cohort=tables[-1].cohort.iat[0]))
     sites = grammar_genome.sites(genome, units, elements, motifs)
-    _write_truth(out / "truth", units, sites, elements, pd.concat(tables), pd.concat(scores), motifs)
+    _write_truth(out / "truth", units, sites, elements, pd.concat(tables), genetic, motifs)
     text = README.format(effect=effect_log_odds, seed=seed, n_motifs=len(motifs))
     (out / "truth" / "README.md").write_text(text)
     return out
@@ -84,18 +84,18 @@ class Effects:
         self.beta = effect * np.where(units.pair % 2, -1.0, 1.0)
 
     def diseases(self, case_share: float, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """0 or 1 of each person: a column a disease and null; and disease, genetic, liability of the diseases, one below another."""
-        columns, rows = {}, []
+        """0 or 1 of each person, a column a disease and null; and the genetic part (log odds), a column a disease."""
+        columns, genetic = {}, {}
         for name, pairs in DISEASES.items():
             own = self.beta * (self.works & self.units.pair.isin(pairs).to_numpy())
             made = simulate_phenotype(self.cohort.broken, own, case_share, int(rng.integers(2**31)))
             columns[name] = made.phenotype
-            rows.append(made[["genetic", "liability"]].assign(disease=name))
+            genetic[name] = made.genetic
         for null in NULLS:
             for number in range(1, self.n_nulls + 1):
                 dosage, beta = self.null(null)
                 columns[f"{null} {number:02d}"] = simulate_phenotype(dosage, beta, case_share, int(rng.integers(2**31))).phenotype
-        return pd.DataFrame(columns), pd.concat(rows, ignore_index=True)
+        return pd.DataFrame(columns), pd.DataFrame(genetic)
 
     def null(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Dosage [row, person] and log odds [row] of a disease that no functional pair causes."""
@@ -125,7 +125,7 @@ def _motifs_of(units: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([units[["contig", "start", "end"]], partners], ignore_index=True)
 
 
-def _write_truth(folder: Path, units, sites, elements, variants, scores, motifs) -> None:
+def _write_truth(folder: Path, units, sites, elements, variants, genetic, motifs) -> None:
     index = sites.motif.to_numpy()
     table = sites.assign(
         motif=np.array([m.name for m in motifs])[index], matrix_id=np.array([m.matrix_id for m in motifs])[index],
@@ -137,7 +137,7 @@ def _write_truth(folder: Path, units, sites, elements, variants, scores, motifs)
     named = variants.assign(frequency=variants.frequency.round(6), id=[demo_files.name_of(v) for v in variants.itertuples()])
     columns = ["contig", "pos", "ref", "alt", "id", "locus", "cohort", "frequency", "unit", "pair", "target"]
     named[[*columns, "destroys_site", "causal", "beta"]].to_csv(folder / "variants.csv", index=False)
-    scores[["cohort", "disease", "sample", "genetic", "liability"]].round(6).to_csv(folder / "genetic.csv", index=False)
+    genetic[["sample", *DISEASES]].round(6).to_csv(folder / "genetic.csv", index=False)
     demo_files.write_bed(folder / "elements.bed", elements)
     for kind in ("promoter", "enhancer"):
         demo_files.write_bed(folder / "annotation" / f"{kind}s.bed", elements[elements.kind == kind])

@@ -29,15 +29,16 @@ def read_phenotype(path: str | Path, samples: list[str], column: str = "phenotyp
     return phenotype
 
 
-def read_genetic(path: str | Path, samples: list[str]) -> np.ndarray:
+def read_genetic(path: str | Path, samples: list[str], column: str = "genetic") -> np.ndarray:
     """The true score of each VCF sample, in the VCF's order: [n_sample] float.
 
-    The table has columns sample and genetic, a number each, separated by tabs or commas (others are ignored).
+    The table has columns sample and genetic, or another column's name, a number each, separated by tabs or commas (others are ignored).
     Raises what `read_phenotype` raises, a number that is none or not finite in place of a phenotype that is not 0 or 1.
     """
-    table = read_rows(path, "genetic")
+    table = read_rows(path, column)
+    table["genetic"] = table[column]
     score = pd.to_numeric(table.genetic, errors="coerce").astype(float)
-    refuse_rows(path, table, ~np.isfinite(score), "genetic {genetic!r}, wanted a number")
+    refuse_rows(path, table, ~np.isfinite(score), column + " {genetic!r}, wanted a number")
     refuse_rows(path, table, ~table["sample"].isin(samples), "sample {sample!r} is not in the VCF")
     return in_order(path, table.assign(genetic=score), samples).genetic.to_numpy()
 

@@ -191,10 +191,6 @@ def check_arms(
         raise ValueError(f"null_arms has {clash[0]!r}, wanted other names than those of arms, without '/', that no table reads as missing")
     if null_arms and not phenotype_path:
         raise ValueError(f"null_arms are {list(null_arms)} with phenotype_path '', wanted a table with a column of each")
-    if phenotype_path and len(arms) != 1:
-        raise ValueError(
-            f"arms are {arms} with phenotype_path {phenotype_path!r}, wanted one arm for one table"
-        )
     if not phenotype_path and not match_published:
         raise ValueError(
             "phenotype_path is '' with match_published false, wanted a table of phenotypes, or match_published true: "

@@ -47,14 +47,20 @@ def test_what_is_a_windows_own_is_given_by_window(part):
 
 def test_the_readout_is_the_mean_over_haplotype_windows(part):
     """ann in A: units 0, 1 once each and unit 2 twice, of four; in B: units 3 and 4 twice each. bea in A: unit 0 twice."""
-    got = door.readout(SAMPLES, part, LOCI)
+    got = door.readout(SAMPLES, part)
     assert got.subjects == SAMPLES and got.parts == ["A", "B"]
     assert got.weights.toarray().tolist() == [[0.25, 0.25, 0.5, 0, 0], [0, 0, 0, 0.5, 0.5], [0.5, 0, 0.5, 0, 0], [0, 0, 0, 0.5, 0.5]]
 
 
+def test_a_readout_over_the_genome_has_one_part(part):
+    got = door.readout(SAMPLES, part, "genome")
+    wanted = np.array([[1, 1, 2, 2, 2], [2, 0, 2, 2, 2]]) / 8
+    assert got.parts == ["all loci"] and np.allclose(got.weights.toarray(), wanted)
+
+
 def test_people_in_another_order_than_the_genotypes_are_refused(part):
     with pytest.raises(ValueError, match=r"carriers name \['ann', 'bea'\]…, the genotypes \['bea', 'ann'\]…: wanted the same people"):
-        door.readout(SAMPLES[::-1], part, LOCI)
+        door.readout(SAMPLES[::-1], part)
 
 
 # Targets -------------------------------------------------------------------------------------------------
@@ -113,7 +119,7 @@ def test_simulated_arms_have_the_published_score_and_a_true_one_where_it_varies(
 
 def test_the_second_cohorts_one_phenotype_answers_every_target(tmp_path):
     (tmp_path / "y.csv").write_text("sample,phenotype\nQ1,0\nQ0,1\n")
-    table = door.second_targets(tmp_path / "y.csv", ["Q0", "Q1"], [Target("one"), Target("two")])
+    table = door.second_targets(tmp_path / "y.csv", ["Q0", "Q1"], [Target("one"), Target("two")], ["one", "two"], False)
     assert table.to_dict("list") == {"subject": ["Q0", "Q1"], "one": [1, 0], "two": [1, 0]}
 
 
@@ -124,7 +130,7 @@ def test_null_arms_are_further_columns_of_the_table_and_are_declared_null(tmp_pa
     made, table = door.targets(wanted, of, None, pd.DataFrame({"sample": of.samples}), 0)
     assert [(t.name, t.null, t.limit) for t in made] == [("one", False, 0.8), ("decoys", True, 1.0)]
     assert table.to_dict("list") == {"subject": of.samples, "one": [0, 0, 1, 1], "decoys": [1, 1, 0, 1]}
-    second = door.second_targets(tmp_path / "y.csv", of.samples, made, ["decoys"])
+    second = door.second_targets(tmp_path / "y.csv", of.samples, made, ["one"], True)
     assert second.to_dict("list") == table.to_dict("list")
     with pytest.raises(ValueError, match="neutral"):
         door.targets(wanted._replace(null_arms=["neutral"]), of, None, pd.DataFrame({"sample": of.samples}), 0)

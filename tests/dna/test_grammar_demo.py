@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.dna import grammar, grammar_demo, grammar_genome, planted, windows
+from lib.dna import door, grammar, grammar_demo, grammar_genome, planted, windows
 from lib.dna import grammar_variants as gv
 from lib.dna import motifs as mt
 from lib.dna.genotypes import read_genotypes
@@ -89,11 +89,10 @@ def test_a_unit_counts_once_a_haplotype_and_the_disease_follows_broken_functiona
     assert 0.1 < carried.any(0).mean() < 0.2
     units = pd.DataFrame({"kind": ["functional", "alone"], "pair": [0, 1], "partner": ["HNF4A", ""]})
     effects = grammar_demo.Effects(units, cohort, 4.0, 1, rng)
-    sick, liability = effects.diseases(0.5, rng)
-    of_first = liability[liability.disease == "pairs 1 to 4"].genetic.to_numpy()
-    assert np.corrcoef(of_first, cohort.broken[0])[0, 1] > 0.999
+    sick, genetic = effects.diseases(0.5, rng)
+    assert np.corrcoef(genetic["pairs 1 to 4"], cohort.broken[0])[0, 1] > 0.999
     assert sick["pairs 1 to 4"][cohort.broken[0] == 2].mean() > sick["pairs 1 to 4"][cohort.broken[0] == 0].mean()
-    assert not liability[liability.disease == "pairs 5 to 8"].genetic.any()
+    assert not genetic["pairs 5 to 8"].any()
 
 
 def test_null_diseases_are_of_decoys_of_neutral_variants_and_of_nothing(study):
@@ -101,6 +100,23 @@ def test_null_diseases_are_of_decoys_of_neutral_variants_and_of_nothing(study):
     names = [f"{kind} {i:02d}" for kind in grammar_demo.NULLS for i in (1, 2)]
     assert list(table) == ["sample", *grammar_demo.DISEASES, *names]
     assert (table.drop(columns="sample").sum() == 30).all()
+
+
+def test_each_disease_is_an_arm_of_the_door(study):
+    reference = Reference(study / "genome.fa")
+    genotypes = read_genotypes(study / "cohort.vcf.gz", reference, windows.read_bed(study / "loci.bed", reference))
+    names = list(grammar_demo.DISEASES)
+    arms = door.Arms(names, ["additive"] * 2, [1.0] * 2, [0.0] * 2, 0.5, "simulated:phenotype.csv", study / "phenotype.csv",
+                     study / "truth/genetic.csv", ["decoys 01"])  # fmt: skip
+    made, table = door.targets(arms, genotypes, None, pd.DataFrame({"sample": genotypes.samples}), 0)
+    given = pd.read_csv(study / "phenotype.csv")
+    assert [(target.name, target.null) for target in made] == [(names[0], False), (names[1], False), ("decoys 01", True)]
+    assert all((table[target.name] == given[target.name]).all() for target in made)
+    scores = [f"{name}/{door.TRUE_SCORE}" for name in names]
+    assert table[scores].corr().iloc[0, 1] < 0.9
+    samples = [f"EXT{i + 1:05d}" for i in range(50)]
+    second = door.second_targets(study / "external_phenotype.csv", samples, made, names, True)
+    assert (second[names[1]] == pd.read_csv(study / "external_phenotype.csv")[names[1]]).all()
 
 
 def test_sites_know_their_unit_and_whether_it_works(truth):

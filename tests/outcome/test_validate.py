@@ -144,7 +144,6 @@ REAL = {"arms": ["a"], "arm_kinds": ["null"], "effect_scales": [1.0], "germline_
     ({"effect_scales": [1.0] * 3}, "effect_scales has 3 values, wanted 2"),
     ({"germline_limits": []}, "germline_limits has 0 values, wanted 2"),
     ({"arms": ["a", "b/c"]}, "arms has 'b/c', wanted names without '/'"),
-    ({"phenotype_path": "y.csv"}, "with phenotype_path 'y.csv', wanted one arm"),
     ({"match_published": False}, "phenotype_path is '' with match_published false, wanted a table"),
     ({"germline_limits": [0.0, 0.0]}, "germline_limits has 0 for 'b', .* wanted an AUROC"),
     (REAL | {"germline_limits": [0.0]}, "germline_limits has 0 for 'a'"),
@@ -155,7 +154,10 @@ def test_arms_that_contradict_each_other_are_refused(change, message):
         phenotypes.check_arms(**(ARMS | change))
 
 
-@pytest.mark.parametrize("change", [{}, REAL, REAL | {"germline_limits": [0.0], "genetic_path": "truth.csv"}])
+SEVERAL = {"phenotype_path": "y.csv", "germline_limits": [0.7, 0.8]}
+
+
+@pytest.mark.parametrize("change", [{}, REAL, SEVERAL, REAL | {"germline_limits": [0.0], "genetic_path": "truth.csv"}])
 def test_arms_that_fit_are_taken(change):
     phenotypes.check_arms(**(ARMS | change))
 

@@ -12,6 +12,7 @@ from lib.dna import people as of_people
 from lib.dna import phenotypes as of_arms
 from lib.dna.checks.agreement import D
 from lib.dna.checks.data import Data
+from lib.dna.door import column
 
 
 def people(study: Study, data: Data) -> None:
@@ -56,12 +57,20 @@ def phenotypes(study: Study, data: Data) -> None:
             study.refusal(D, name, str(error))
     genotypes = data.genotypes()
     if study(D, "phenotype_path"):
-        y = data.read(D, "phenotype_path", lambda path: of_people.read_phenotype(path, genotypes.samples))
+        for name in _columns(study, "phenotype").values():
+            y = data.read(D, "phenotype_path", lambda path, name=name: of_people.read_phenotype(path, genotypes.samples, name))
     else:
         y = (np.arange(len(genotypes.samples)) < round(study(D, "case_share") * len(genotypes.samples))).astype(int)
     folds(study, y, data)
     if study(D, "genetic_path"):
-        data.read(D, "genetic_path", lambda path: of_people.read_genetic(path, genotypes.samples))
+        for name in _columns(study, "genetic").values():
+            data.read(D, "genetic_path", lambda path, name=name: of_people.read_genetic(path, genotypes.samples, name))
+
+
+def _columns(study: Study, alone: str) -> dict[str, str]:
+    """Arm -> its column in a table: `alone`, where there is one arm."""
+    arms = study(D, "arms")
+    return {arm: column(arms, arm, alone) for arm in arms}
 
 
 def folds(study: Study, y: np.ndarray, data: Data) -> None:
@@ -125,4 +134,6 @@ def second_cohort(study: Study, data: Data) -> None:
             study.fault(D, "external_vcf_path", f"{len(shared)} of its {len(others.samples)} samples are in vcf_path too",
                         "other people", file=study(D, "external_vcf_path"))
     if study(D, "external_phenotype_path"):
-        data.read(D, "external_phenotype_path", lambda path: of_people.read_phenotype(path, others.samples))
+        of_table = study(D, "phenotype_path")
+        for name in _columns(study, "phenotype").values() if of_table else ["phenotype"]:
+            data.read(D, "external_phenotype_path", lambda path, name=name: of_people.read_phenotype(path, others.samples, name))
