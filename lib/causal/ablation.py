@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from lib.acts import counterparts
 from lib.outcome import probe
 from lib.sae import convolution
 from lib.sae.model import SAE
@@ -23,32 +24,11 @@ from lib.stats import estimates
 MODES = ("reference", "zero", "mean", "resample")
 
 
-def align_to_reference(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> np.ndarray:
-    """For each token, the row of the reference unit's token over the same reference base. [token] int64.
-
-    tokens: the store's token table, rows in unit order. units: unit, window, is_reference. A token on bases that
-    the reference lacks (an insertion) takes the token over its anchor base.
-    """
-    unit, ref_start = np.asarray(tokens["unit"]), np.asarray(tokens["ref_start"])
-    n_units = int(unit.max()) + 1
-    first = np.searchsorted(unit, np.arange(n_units + 1))
-    reference = units[units["is_reference"]].set_index("window")["unit"]
-    reference_unit = reference.loc[units.set_index("unit")["window"].loc[np.arange(n_units)]].to_numpy()
-    out = np.empty(len(unit), dtype=np.int64)
-    for u in range(n_units):
-        rows = slice(first[u], first[u + 1])
-        r = reference_unit[u]
-        theirs = ref_start[first[r] : first[r + 1]]
-        place = np.searchsorted(theirs, ref_start[rows], side="right") - 1
-        out[rows] = first[r] + np.clip(place, 0, len(theirs) - 1)
-    return out
-
-
 @torch.inference_mode()
 def reference_change(sae: SAE, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, chunk: int = 16384) -> np.ndarray:
     """mean over a unit's tokens of f* - f, with f* the reference haplotype's: [unit, d_sae] float32.
 
-    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `align_to_reference`. Of a convolutional dictionary a
+    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `counterparts.aligned`. Of a convolutional dictionary a
     counterpart's code counts where one may stand in the unit itself.
     """
     n_units = int(unit.max()) + 1
@@ -113,9 +93,9 @@ def change_at(
 ) -> np.ndarray:  # fmt: skip
     """Mean of f* - f of each person, locus and latent: [person, locus, latent] float32, see `person_change`.
 
-    acts: [token, d_in] of the store's tokens; units and tokens as in `align_to_reference`; locus_map: [person x locus, unit].
+    acts: [token, d_in] of the store's tokens; units and tokens as in `counterparts.aligned`; locus_map: [person x locus, unit].
     """
-    reference = reference_change(sae, acts, tokens["unit"], align_to_reference(tokens, units))
+    reference = reference_change(sae, acts, tokens["unit"], counterparts.aligned(tokens, units))
     latents = pooled_latents(sae, acts, tokens["unit"]) if mode != "reference" else reference
     return person_change(reference, latents, locus_map, n_people, mode, seed)
 

@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lib.causal import ablation
+from lib.acts import counterparts
 from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import Encoded, TokenBatch
@@ -81,8 +81,8 @@ def tokens_of(tokens: dict[str, np.ndarray], part: pd.DataFrame) -> tuple[dict[s
 
 
 def reference_target(tokens: dict[str, np.ndarray], units: pd.DataFrame) -> Target:
-    """The reference haplotype's token over the same base; tables as in `ablation.align_to_reference`."""
-    return Target(ablation.align_to_reference(tokens, units))
+    """The reference haplotype's token over the same base; tables as in `counterparts.aligned`."""
+    return Target(counterparts.aligned(tokens, units))
 
 
 def resample_target(tokens: dict[str, np.ndarray], units: pd.DataFrame, seed: int) -> Target:

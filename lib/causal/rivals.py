@@ -40,7 +40,7 @@ class Rival:
 def shift(acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, chunk: int = 16384) -> np.ndarray:
     """Mean over a unit's tokens of x* - x, with x* the reference's at the same token: [unit, d_in] float32, exactly 0 where they agree.
 
-    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `ablation.align_to_reference`.
+    acts: [token, d_in]; unit: [token], sorted; counterpart: [token] from `counterparts.aligned`.
     """
     total = np.zeros((int(unit.max()) + 1, acts.shape[1]))
     for s in range(0, len(unit), chunk):

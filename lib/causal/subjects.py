@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.acts import store
+from lib.acts import counterparts, store
 from lib.acts.pool import read_pooled
 from lib.causal import ablation, rivals
 from lib.corpus.corpus import PREFIX, SUBJECTS, Corpus, Readout
@@ -39,7 +39,7 @@ class Subjects:
     def shifts(self, site: str) -> np.ndarray:
         """Activations of the reference less each subject's own, mean over a part: [subject, part, d], see `rivals.shift`."""
         tokens = self.acts.tokens
-        off = rivals.shift(self.acts.acts[site], tokens["unit"], ablation.align_to_reference(tokens, self.units))
+        off = rivals.shift(self.acts.acts[site], tokens["unit"], counterparts.aligned(tokens, self.units))
         return self.readout.features(off).reshape(len(self.readout.subjects), len(self.readout.parts), -1)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from lib.acts import counterparts
 from lib.causal import ablation
 from lib.corpus import corpus
 from lib.outcome import probe
@@ -54,7 +55,7 @@ def test_closed_form_equals_replacing_tokens_pooling_and_scoring(mode):
     locus_map, people, _ = corpus.person_locus_map(carriers, units)
     n = len(people)
     full = probe.cross_validate(corpus.features(locus_map, n, pooled(x, unit)), y, folds, [1.0], 0)
-    counterpart = ablation.align_to_reference(tokens, units)
+    counterpart = counterparts.aligned(tokens, units)
     reference = ablation.reference_change(sae, acts, unit, counterpart, chunk=11)
     latents = ablation.pooled_latents(sae, acts, unit, chunk=11)
     decoder = sae.W_dec.detach().numpy()
@@ -114,7 +115,7 @@ def test_target_equal_to_the_latents_changes_nothing():
 
 def test_reference_units_do_not_change_in_mode_reference():
     units, tokens, acts, *_ = cohort()
-    change = ablation.reference_change(random_sae(), acts, tokens["unit"], ablation.align_to_reference(tokens, units), 8)
+    change = ablation.reference_change(random_sae(), acts, tokens["unit"], counterparts.aligned(tokens, units), 8)
     assert (change[[0, 3]] == 0).all() and (np.abs(change[[1, 2, 4, 5]]).max(1) > 0).all()
 
 
@@ -144,7 +145,7 @@ def test_alignment_across_an_insertion_and_a_deletion_by_hand():
         (4, [20, 25, 31, 37]),  # shifted by an edit: 25 lies in 20-26, 31 in 26-32, 37 past the last start
     ]
     unit = np.repeat([u for u, _ in rows], [len(p) for _, p in rows])
-    got = ablation.align_to_reference(
+    got = counterparts.aligned(
         {"unit": unit, "ref_start": np.concatenate([p for _, p in rows])}, units
     )
     assert got.tolist() == [0, 1, 2, 3, 0, 1, 1, 1, 2, 3, 0, 3, 12, 13, 14, 12, 12, 13, 14]

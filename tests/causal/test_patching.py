@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lib.acts import counterparts
 from lib.causal import ablation, patching
 from lib.models import adapter as door
 from tests import helpers
@@ -134,7 +135,7 @@ def test_a_probe_of_the_sae_site_gives_the_closed_form(demo, sae, cohort, mode):
     clean, tokens, units, targets = cohort
     w = direction(n=6)
     actual = patching.exact_change(demo, sae, clean, A, w, np.arange(D_SAE), targets[mode])
-    acts, counterpart = clean.acts.numpy(), ablation.align_to_reference(tokens, units)
+    acts, counterpart = clean.acts.numpy(), counterparts.aligned(tokens, units)
     pooled = -ablation.pooled_latents(sae, acts, tokens["unit"])
     if mode == "reference":
         pooled += ablation.pooled_latents(sae, acts[counterpart], tokens["unit"])

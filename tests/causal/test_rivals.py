@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.acts.counterparts import aligned
 from lib.causal import rivals, rule, sets
-from lib.causal.ablation import align_to_reference
 from lib.stats import estimates
 from tests.causal.test_rule import LATENTS, SETTINGS, N, Y, fitted, noise, signal
 
@@ -16,7 +16,7 @@ def test_a_shift_is_the_mean_difference_from_the_reference_by_hand():
     unit, start = np.array([0, 0, 1, 1, 1]), np.array([5, 6, 5, 6, 6])  # the last is an insertion
     units = pd.DataFrame({"unit": [0, 1], "window": [0, 0], "is_reference": [True, False]})
     acts = np.array([[1.0, 2], [3, 4], [1, 2], [5, 4], [3, 7]], dtype=np.float16)
-    counterpart = align_to_reference({"unit": unit, "ref_start": start}, units)
+    counterpart = aligned({"unit": unit, "ref_start": start}, units)
     for chunk in (2, 3, 100):
         got = rivals.shift(acts, unit, counterpart, chunk)
         np.testing.assert_allclose(got, [[0, 0], [(0 - 2 + 0) / 3, (0 + 0 - 3) / 3]], atol=1e-6)

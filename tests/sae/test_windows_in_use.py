@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from lib.acts import counterparts
 from lib.annotate import catalogue, reread
 from lib.causal import ablation, across, attribution, patching, replication, steering
 from lib.dna import logos
@@ -152,7 +153,7 @@ def test_patching_at_the_sae_site_is_the_closed_form(demo, in_model, cohort, mod
     acts, unit = clean.acts.numpy(), tokens["unit"]
     moved = -ablation.pooled_latents(in_model, acts, unit)
     if mode == "reference":
-        moved = ablation.reference_change(in_model, acts, unit, ablation.align_to_reference(tokens, units))
+        moved = ablation.reference_change(in_model, acts, unit, counterparts.aligned(tokens, units))
     if mode != "resample":
         np.testing.assert_allclose(exact, moved * (w @ in_model.directions.detach().numpy().T), atol=1e-4)
     assert np.abs(exact).max() > 0.01

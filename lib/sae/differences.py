@@ -1,0 +1,55 @@
+"""Does a dictionary keep what an edit changes? Explained variance of differences from the counterpart, token by token.
+
+A dictionary may rebuild almost all of an activation and lose the small part by which an allele moves it; ablation sees no more of
+an allele than what the dictionary keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lib.sae.model import SAE
+from lib.sae.parts import parts
+
+#: What rebuilds acts[rows]: (acts, rows) -> [row, d_in].
+Rebuild = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def rebuilt_by(sae: SAE, unit: np.ndarray) -> Rebuild:
+    """A dictionary as a `Rebuild`. unit: [token] of the store."""
+
+    @torch.inference_mode()
+    def rebuild(acts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        out = np.empty((len(rows), acts.shape[1]), np.float32)
+        for place, given, pick in parts(sae, acts, rows, unit):
+            out[place] = sae(*given)[0][pick].numpy()
+        return out
+
+    return rebuild
+
+
+def of_differences(
+    rebuild: Rebuild, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, units: np.ndarray, at_once: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared error of x - x* rebuilt, and its squared length, summed over the tokens of each of `units`: [unit], [unit] float64.
+
+    x*: the counterpart's activation, of `counterparts.aligned`; the difference is rebuilt as the difference of what is rebuilt.
+    1 - the sum of the first over that of the second is the explained variance of differences, about zero and not about a mean.
+    acts: [token, d_in]; unit, counterpart: [token]; units: of these only, in this order.
+    """
+    first = np.searchsorted(unit, np.append(units, 0)[:-1])
+    last = np.searchsorted(unit, units, side="right")
+    error, length = np.zeros(len(units)), np.zeros(len(units))
+    for s in range(0, len(units), at_once):
+        some = range(s, min(s + at_once, len(units)))
+        rows = np.concatenate([np.arange(first[i], last[i]) for i in some])
+        place = np.repeat(list(some), [last[i] - first[i] for i in some])
+        other = counterpart[rows]
+        true = np.asarray(acts[rows], np.float64) - acts[other]
+        made = rebuild(acts, rows).astype(np.float64) - rebuild(acts, other)
+        error += np.bincount(place, ((true - made) ** 2).sum(1), len(units))
+        length += np.bincount(place, (true**2).sum(1), len(units))
+    return error, length

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from lib.sae.differences import of_differences, rebuilt_by
+from lib.sae.model import SAE, SAEConfig
+
+
+@pytest.fixture
+def stored():
+    """Units 0 (reference), 1 and 2 of four tokens each; unit 2 is the reference but for one token."""
+    rng = np.random.default_rng(0)
+    acts = rng.normal(size=(12, 6)).astype(np.float32)
+    acts[8:] = acts[:4]
+    acts[9] += 1.0
+    return acts, np.repeat([0, 1, 2], 4), np.tile(np.arange(4), 3)
+
+
+def test_what_rebuilds_all_loses_nothing_and_what_rebuilds_the_mean_loses_every_difference(stored):
+    acts, unit, counterpart = stored
+    error, length = of_differences(lambda a, rows: a[rows], acts, unit, counterpart, np.array([2, 1]))
+    assert np.allclose(error, 0) and length[0] == pytest.approx(6.0, rel=1e-5)
+    assert length[1] == pytest.approx(((acts[4:8] - acts[:4]) ** 2).sum(), rel=1e-5)
+    error, length = of_differences(lambda a, rows: np.ones((len(rows), 6), np.float32), acts, unit, counterpart, np.array([1, 2]))
+    assert np.allclose(error, length)
+
+
+def test_one_axis_is_worth_its_share_of_the_difference_whatever_it_explains_of_the_activations(stored):
+    acts, unit, counterpart = stored
+
+    def first_axis(a, rows):
+        out = np.zeros((len(rows), 6), np.float32)
+        out[:, 0] = a[rows, 0]
+        return out
+
+    error, length = of_differences(first_axis, acts, unit, counterpart, np.array([2]))
+    assert 1 - error[0] / length[0] == pytest.approx(1 / 6, rel=1e-4)
+
+
+@pytest.mark.parametrize("config", [SAEConfig("topk", 6, 16, 3), SAEConfig("convolutional", 6, 16, 3, window=3)])
+def test_a_dictionary_rebuilds_rows_in_any_order_as_it_does_whole_units(stored, config):
+    acts, unit, _ = stored
+    sae = SAE(config, seed=1).eval()
+    with torch.inference_mode():
+        whole = np.concatenate([sae(torch.from_numpy(acts[unit == u]))[0].numpy() for u in range(3)])
+    rows = np.array([11, 0, 5, 5, 8])
+    assert np.allclose(rebuilt_by(sae, unit)(acts, rows), whole[rows], atol=1e-6)
+    few, many = (of_differences(rebuilt_by(sae, unit), acts, unit, np.tile(np.arange(4), 3), np.array([1, 2]), n) for n in (1, 9))
+    assert np.allclose(few, many)
