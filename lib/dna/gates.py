@@ -1,7 +1,7 @@
 """Gates before any dictionary: does the model know which sites work, and does nothing local give it away?
 
-All of them tell functional sites from lone decoys (`grammar.DECOYS`), three to one, pair by pair, on fresh simulated windows: the
-first half fits and chooses, the second is scored. Saying yes to every site has F1 0.4.
+All of them tell functional sites from lone decoys (`grammar.DECOYS`), three to one, pair by pair, on fresh simulated windows: a
+third of them fits what is fitted, a third chooses (thresholds, latents, layers), a third is scored. Yes to every site has F1 0.4.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from lib.annotate import contrasts
 from lib.dna import grammar, planted
 from lib.models import sequence as sq
 from lib.models.adapter import Adapter
@@ -22,7 +23,7 @@ from lib.models.adapter import Adapter
 BOUNDS = {
     "one-hot +-12, F1": (0.50, False), "one-hot +-12, AUROC": (0.60, False), "best 8-mer, F1": (0.45, False),
     "supervised probe, F1": (0.80, True), "best latent of a random dictionary, F1": (0.55, False),
-    "partner broken by one base, share of the probe's gap lost": (0.5, True),
+    "partner broken by one base, share of calls lost": (0.5, True),
 }  # fmt: skip
 SIDE, WORD = 12, 8
 
@@ -30,12 +31,12 @@ SIDE, WORD = 12, 8
 @dataclass(frozen=True)
 class Sites:
     """Sites of fresh windows. codes [window, base]; units: rows of grammar.COLUMNS with window, those of whole sites; works:
-    [site] bool; fitted: [site] bool, in the half that fits and chooses."""
+    [site] bool; part: [site], "fit", "validation" or "test", by window."""
 
     codes: np.ndarray
     units: pd.DataFrame
     works: np.ndarray
-    fitted: np.ndarray
+    part: np.ndarray
 
 
 def sample(seed: int, n: int, length: int) -> Sites:
@@ -43,7 +44,8 @@ def sample(seed: int, n: int, length: int) -> Sites:
     rng = np.random.default_rng(seed)
     codes, units = grammar.windows(n, length, grammar.Grammar(rng, marked=0), grammar.ONE_TO_THREE, rng)
     units = units[units.kind.isin(("functional", *grammar.DECOYS))].reset_index(drop=True)
-    return Sites(codes, units, (units.kind == "functional").to_numpy(), (units.window < n // 2).to_numpy())
+    part = np.array(["fit", "validation", "test"])[3 * units.window.to_numpy() // n]
+    return Sites(codes, units, (units.kind == "functional").to_numpy(), part)
 
 
 def pairs(sites: Sites) -> list[np.ndarray]:
@@ -51,27 +53,22 @@ def pairs(sites: Sites) -> list[np.ndarray]:
     return [np.flatnonzero(sites.units.pair == number) for number in range(len(grammar.PAIRS))]
 
 
-def told_apart(score: np.ndarray, sites: Sites) -> dict[str, float]:
-    """f1 and auroc on the second half, means over pairs; thresholds are best on the first. score: [site]."""
-    f1s, aurocs = [], []
-    for rows in pairs(sites):
-        fit, test = rows[sites.fitted[rows]], rows[~sites.fitted[rows]]
-        f1s.append(f1(score[test] >= best_cut(score[fit], sites.works[fit]), sites.works[test]))
-        aurocs.append(roc_auc_score(sites.works[test], score[test]))
-    return {"f1": float(np.mean(f1s)), "auroc": float(np.mean(aurocs))}
+def instances(sites: Sites) -> dict[str, pd.DataFrame]:
+    """Validation and test as `contrasts.told_apart` asks for them: pairs are groups, windows units."""
+    table = pd.DataFrame({"group": sites.units.pair, "positive": sites.works, "unit": sites.units.window})
+    return {part: table[sites.part == part].reset_index(drop=True) for part in contrasts.PARTS}
 
 
-def best_cut(score: np.ndarray, works: np.ndarray) -> float:
-    """The threshold of largest F1."""
-    order = np.argsort(-score, kind="stable")
-    hits = np.cumsum(works[order])
-    value = 2 * hits / (np.arange(1, len(order) + 1) + works.sum())
-    last = np.r_[np.diff(score[order]) != 0, True]  # equal scores are taken together
-    return float(score[order][np.flatnonzero(last)[value[last].argmax()]])
+def parted(scores: np.ndarray, sites: Sites) -> dict[str, np.ndarray]:
+    """Scores [site] or [site, score] of validation and test: [.., score]."""
+    scores = scores.reshape(len(scores), -1)
+    return {part: scores[sites.part == part] for part in contrasts.PARTS}
 
 
-def f1(yes: np.ndarray, works: np.ndarray) -> float:
-    return float(2 * (yes & works).sum() / max(yes.sum() + works.sum(), 1))
+def auroc(score: np.ndarray, sites: Sites) -> float:
+    """Mean over pairs, on test. score: [site]."""
+    rows = [of_pair[sites.part[of_pair] == "test"] for of_pair in pairs(sites)]
+    return float(np.mean([roc_auc_score(sites.works[test], score[test]) for test in rows]))
 
 
 # ---- what stands beside the model -------------------------------------------------------------------------------------
@@ -93,9 +90,9 @@ def one_hot(letters: list[np.ndarray]) -> np.ndarray:
 
 
 def linear(X: np.ndarray, sites: Sites, rows: np.ndarray, C: float = 0.02) -> np.ndarray:
-    """Score of each row under a logistic regression fitted on the sites `rows` of one pair that lie in the first half: [len(X)].
+    """Score of each row under a logistic regression fitted on the sites `rows` of one pair that are to fit: [len(X)].
     X: [len(rows) or more, d], the sites' own rows first."""
-    fit = np.flatnonzero(sites.fitted[rows])
+    fit = np.flatnonzero(sites.part[rows] == "fit")
     centre, spread = X[fit].mean(0), X[fit].std(0) + 1e-6
     Z = (X - centre) / spread
     return LogisticRegression(C=C, max_iter=500).fit(Z[fit], sites.works[rows][fit]).decision_function(Z)
@@ -112,8 +109,8 @@ def words(letters: list[np.ndarray], k: int = WORD) -> list[set[int]]:
 
 
 def present(inside: list[set[int]], sites: Sites, rows: np.ndarray) -> np.ndarray:
-    """Whether each site of one pair holds the word that tells best on the first half: [len(rows)] 0 or 1."""
-    fit = sites.fitted[rows]
+    """Whether each site of one pair holds the word that tells best outside test: [len(rows)] 0 or 1."""
+    fit = sites.part[rows] != "test"
     works = sites.works[rows]
     total: dict[int, list[int]] = {}
     for has, yes in zip([w for w, f in zip(inside, fit) if f], works[fit], strict=True):
@@ -157,45 +154,32 @@ def partner_broken(sites: Sites, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return codes, done
 
 
-def probed(adapter: Adapter, sites: Sites, seed: int) -> pd.DataFrame:
-    """A linear probe a pair on the mean over the site's tokens, layer by layer, averaged over pairs: layer, f1, auroc, and lost,
-    the share of its gap between functional sites and decoys that functional ones lose when their partner is broken by one base."""
-    layers = [site.name for site in adapter.sites() if site.name.startswith("resid_post")]
-    plain = site_means(adapter, sites.codes, sites.units, layers)
-    codes, changed = partner_broken(sites, seed)
-    broken = site_means(adapter, codes, sites.units, layers)
-    rows = []
-    for layer in layers:
-        scores, lost = np.zeros(len(sites.works)), []
-        for of_pair in pairs(sites):
-            both = linear(np.concatenate([plain[layer][of_pair], broken[layer][of_pair]]), sites, of_pair)
-            scores[of_pair], after = np.split(both, 2)
-            test = ~sites.fitted[of_pair]
-            decoys, hit = test & ~sites.works[of_pair], test & changed[of_pair]
-            if hit.any():
-                before = scores[of_pair][hit].mean()
-                lost.append((before - after[hit].mean()) / (before - scores[of_pair][decoys].mean()))
-        told = told_apart(scores, sites)
-        rows.append((layer, told["f1"], told["auroc"], float(np.mean(lost))))
-    return pd.DataFrame(rows, columns=["layer", "f1", "auroc", "lost"])
+def probed(adapter: Adapter, sites: Sites, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+    """A linear probe a pair and layer, on the mean over a site's tokens: scores [site, layer], and layer, auroc, lost.
 
-
-def told_by_random_dictionary(adapter: Adapter, sites: Sites, layer: str, seed: int, k: int = 8, width: int = 4) -> np.ndarray:
-    """Largest activation over each site of the latent of a random dictionary that tells its pair best on the first half: [site].
-
-    width: latents, in multiples of d; k: active a token, the largest of the centred activation's products with random directions.
+    lost: how much less often a functional site is called so when its partner is broken by one base, in shares of how much less
+    often decoys are; a mean over pairs.
     """
-    d = adapter.site(layer).dim
-    rows = np.random.default_rng(seed).standard_normal((width * d, d)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    most = site_peaks(adapter, sites, layer, torch.from_numpy(rows), k)
-    out = np.zeros(len(sites.works))
-    for of_pair in pairs(sites):
-        fit = of_pair[sites.fitted[of_pair]]
-        works = sites.works[fit]
-        scores = [f1(most[fit, j] >= best_cut(most[fit, j], works), works) for j in range(len(rows))]
-        out[of_pair] = most[of_pair, int(np.argmax(scores))]
-    return out
+    layers = [site.name for site in adapter.sites() if site.name.startswith("resid_post")]
+    codes, changed = partner_broken(sites, seed)
+    plain, broken = (site_means(adapter, letters, sites.units, layers) for letters in (sites.codes, codes))
+    scores, rows = np.zeros((len(sites.works), len(layers))), []
+    for j, layer in enumerate(layers):
+        lost = [_lost(plain[layer][rows_], broken[layer][rows_], changed, sites, rows_, scores[:, j]) for rows_ in pairs(sites)]
+        rows.append((layer, auroc(scores[:, j], sites), float(np.nanmean(lost))))
+    return scores, pd.DataFrame(rows, columns=["layer", "auroc", "lost"])
+
+
+def _lost(plain, broken, changed: np.ndarray, sites: Sites, rows: np.ndarray, scores: np.ndarray) -> float:
+    """Fit the probe of one pair, write its scores, and say what breaking the partner takes (NaN where nothing can be broken)."""
+    scores[rows], after = np.split(linear(np.concatenate([plain, broken]), sites, rows), 2)
+    told, test = sites.part[rows] == "validation", sites.part[rows] == "test"
+    hit, decoys = test & changed[rows], test & ~sites.works[rows]
+    if not hit.any():
+        return np.nan
+    cut = contrasts.best_cuts(scores[rows][told, None], sites.works[rows][told])[0][0]
+    before, now, never = ((x >= cut).mean() for x in (scores[rows][hit], after[hit], scores[rows][decoys]))
+    return float((before - now) / (before - never)) if before > never else np.nan
 
 
 @torch.inference_mode()
@@ -218,30 +202,35 @@ def site_peaks(adapter: Adapter, sites: Sites, layer: str, rows: torch.Tensor, k
 # ---- the gates --------------------------------------------------------------------------------------------------------
 
 
-def scores(adapter: Adapter, sites: Sites, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """What each method says of each site, name -> [site], and the table of `probed`."""
+def gates(adapter: Adapter, seed: int, n: int, length: int, n_boot: int = 1000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All gates on n fresh windows. First table: gate, value, low, high, bound, from_below, passed, a row for each of BOUNDS;
+    second: the probe by layer. A gate is passed by its value; low and high are of draws over windows, NaN where not drawn.
+
+    The probe's layer is each pair's best on validation; the random dictionary, and what breaking takes, are of the best for all.
+    """
+    sites = sample(seed, n, length)
     letters = flanked(sites)
     local, word = np.zeros(len(sites.works)), np.zeros(len(sites.works))
     for of_pair in pairs(sites):
         own = [letters[i] for i in of_pair]
         local[of_pair] = linear(one_hot(own), sites, of_pair)
         word[of_pair] = present(words(own), sites, of_pair)
-    layers = probed(adapter, sites, seed)
-    best = str(layers.layer[layers.f1.idxmax()])
-    return {"one-hot +-12": local, "best 8-mer": word, "random dictionary": told_by_random_dictionary(adapter, sites, best, seed)}, layers
+    probe, layers = probed(adapter, sites, seed)
+    told = sites.part == "validation"
+    best = int(contrasts.best_cuts(probe[told], sites.works[told])[1].argmax())
+    chance = site_peaks(adapter, sites, layers.layer[best], random_directions(adapter.site(layers.layer[best]).dim, seed), 8)
+    scores = {"supervised probe": probe, "one-hot +-12": local, "best 8-mer": word, "random dictionary": chance}
+    means = contrasts.told_apart({name: parted(x, sites) for name, x in scores.items()}, instances(sites), n_boot, seed)[1]
+    told = means.set_index("method")[["f1", "low", "high"]]
+    values = [told.loc["one-hot +-12"], (auroc(local, sites), np.nan, np.nan), told.loc["best 8-mer"], told.loc["supervised probe"],
+              told.loc["random dictionary"], (layers.lost[best], np.nan, np.nan)]  # fmt: skip
+    rows = []
+    for (gate, (bound, from_below)), (value, low, high) in zip(BOUNDS.items(), values, strict=True):
+        rows.append((gate, float(value), low, high, bound, from_below, bool(value >= bound if from_below else value <= bound)))
+    return pd.DataFrame(rows, columns=["gate", "value", "low", "high", "bound", "from_below", "passed"]), layers
 
 
-def gates(adapter: Adapter, seed: int, n: int, length: int) -> pd.DataFrame:
-    """All gates on n fresh windows: gate, value, bound, from_below, passed; a row for each of BOUNDS.
-
-    The probe and what breaking the partner takes are of the layer of largest F1 of the probe.
-    """
-    sites = sample(seed, n, length)
-    said, layers = scores(adapter, sites, seed)
-    told = {name: told_apart(score, sites) for name, score in said.items()}
-    best = layers.loc[layers.f1.idxmax()]
-    local, word, chance = (told[name] for name in ("one-hot +-12", "best 8-mer", "random dictionary"))
-    values, rows = [local["f1"], local["auroc"], word["f1"], best.f1, chance["f1"], best.lost], []
-    for (gate, (bound, from_below)), value in zip(BOUNDS.items(), values, strict=True):
-        rows.append((gate, float(value), bound, from_below, bool(value >= bound if from_below else value <= bound)))
-    return pd.DataFrame(rows, columns=["gate", "value", "bound", "from_below", "passed"])
+def random_directions(d: int, seed: int, width: int = 4) -> torch.Tensor:
+    """width * d random unit directions: [latent, d]."""
+    rows = np.random.default_rng(seed).standard_normal((width * d, d)).astype(np.float32)
+    return torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True))

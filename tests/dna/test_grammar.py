@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.annotate import contrasts
 from lib.dna import gates, grammar, planted
 from lib.dna import motifs as mt
 from lib.dna import pretrain_grammar as pretrain
@@ -114,15 +115,10 @@ def test_nothing_local_tells_a_functional_site_and_the_partner_does():
     local = np.zeros(len(sites.works))
     for rows in gates.pairs(sites):
         local[rows] = gates.linear(gates.one_hot([letters[i] for i in rows]), sites, rows)
-    assert gates.told_apart(local, sites)["auroc"] < 0.6
-    assert gates.told_apart(sites.works.astype(float), sites) == {"f1": 1.0, "auroc": 1.0}
-    assert gates.told_apart(np.zeros(len(sites.works)), sites)["f1"] == pytest.approx(0.4, abs=0.07)  # yes to every site
-
-
-def test_the_threshold_is_chosen_on_the_first_half_alone():
-    score, works = np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False])
-    assert gates.best_cut(score, works) == 2.0 and gates.best_cut(np.zeros(4), works) == 0.0
-    assert gates.f1(score >= 2.0, works) == pytest.approx(0.8)
+    assert gates.auroc(local, sites) < 0.6
+    knows = {"partner": gates.parted(sites.works.astype(float), sites), "local": gates.parted(local, sites)}
+    _, means = contrasts.told_apart(knows, gates.instances(sites), 50, 0)
+    assert means.f1.iat[0] == 1.0 and means.f1.iat[1] < 0.5 and means.gain_low.iat[1] > 0.3
 
 
 def test_a_broken_partner_changes_one_base_of_functional_units_alone():
