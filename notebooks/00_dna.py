@@ -214,13 +214,13 @@ for target in targets:
 # ## Concepts
 #
 # All 1,019 JASPAR 2026 vertebrate profiles are scanned on the held-out chromosomes, not only the planted ones: the annotation
-# is not told the answer. Each strand is a concept of its own. Homopolymers, simple repeats, CpG islands and repeated sequence are
-# read from the sequence itself; the other intervals come from the files named in the parameters.
+# is not told the answer. Each strand is a concept of its own. Homopolymers, simple repeats, CpG islands, repeated sequence and what the
+# file has in lower case are read from the sequence itself; the other intervals come from the files named in the parameters.
 
 # %%
 counted = Counter()
 starts = windows.read_bed(given(promoter_path), genome, "promoter", False, counted) if promoter_path else None
-repeats = door.repeats(plain)
+repeats = door.repeats(plain, genome)
 files = door.Annotation(  # of labelled variants, a VCF gives intervals too
     given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given("" if label_column else variant_path),
     given(gwas_path))

@@ -27,7 +27,7 @@
 # Reads 00, 01 and 03; background units only. Leaves:
 #
 # - the catalogue: `features.csv` and the same as `features.parquet` (one row a latent, columns described in `columns.md`),
-#   `top_windows.csv`, `cards.csv`, `decoder_map.csv`, `precision_recall.csv`
+#   `top_windows.csv`, `cards.csv`, `precision_recall.csv`; how much of each latent's firing lies in repeats: `repeats.csv`
 # - every pair read on test: `associations.csv`; the best latent of each concept, by method: `best_latents.csv`; what was
 #   looked for: `concepts.csv`
 # - beside the rivals: `ladder.csv`; layer by layer: `layer_ladder.csv`, `layer_concepts.csv`; in other seeds:
@@ -40,6 +40,7 @@ n_shifts = 1000                      # [10, 1e6] circular shifts for the null
 pair_floor = 0.3                     # [0, 1] pairs with a lower F1 on validation are not read; they count as tests
 f1_floor = 0.5                       # [0, 1] a claimed pair has test F1 above this, and q below 0.05
 n_boot = 1000                        # [10, 1e6] bootstrap resamples, over units or families
+repeat_cut = 0.5                     # [0, 1] a latent with this share of its firing in repeats, and more than background, is called by them
 n_layer_concepts = 16                # [1, 1000] concepts of a kind shown layer by layer
 n_cards = 6                          # [0, 100] latents for feature cards
 card_windows = 5                     # [1, 100] top reference units on each card
@@ -51,7 +52,7 @@ import pandas as pd
 
 from lib.acts import store
 from lib.annotate import catalogue as catalogue_
-from lib.annotate import composition, concepts, search
+from lib.annotate import composition, concepts, outside, search
 from lib.annotate import ladder as ladder_
 from lib.annotate import shown as shown_
 from lib.annotate.catalogue import nearest, stacked, variance_share, write_catalogue
@@ -118,17 +119,34 @@ strata = {part: strata_of({name: coded[name] for name in kind.MATCHED_ON}) for p
 print(f"{len(np.unique(strata['test']))} strata of {len(tokens['test']):,} test tokens")
 
 # %% [markdown]
+# ## What recurs
+#
+# A repeat holds the same words everywhere (of DNA: an Alu, a run of A), so that a latent that reads it fits whatever profile has one
+# of them. The first kind of concepts is therefore read on tokens outside repeats alone, by the latents and by every rival, and a
+# concept counts there if it has enough instances; with repeats in, it is counted beside, in the columns `…_everywhere` of `ladder.csv`.
+
+# %%
+named = next(iter(corpus.concept_kinds), "")  # the kind that names latents
+recurs = {part: kind.repeated(corpus, tokens[part], texts) for part in search.PARTS}
+free = {part: recurs[part] == "" for part in search.PARTS}
+whole = {part: concepts.of_kind(laid[part], named) for part in search.PARTS}
+views = {named: outside.view(whole, free, min_instances)} if named in kinds and not all(map(np.all, free.values())) else {}
+for name, seen in views.items():
+    print(f"{name}: {len(seen.laid['test'].table)} of {len(whole['test'].table)} concepts have {min_instances} instances outside repeats")
+pd.Series(recurs["test"][~free["test"]], dtype=object).value_counts().div(len(recurs["test"])).rename("share of test tokens").to_frame()
+
+# %% [markdown]
 # ## Association, with the null ladder
 #
 # The same procedure, blind to which is which. *Random dictionary*: unit directions, the same number active. *Random twin*: the
 # same architecture with random weights and a dictionary trained on it. *Raw neurons* and *PCA*: both signs of each axis. *Words* (of DNA:
 # k-mers): the surface at the token. *Rate-matched*: each latent's own track, its units dealt out anew. *Label shuffle*: the SAE against
-# concepts permuted within strata. *Shuffled sequence*: the SAE on shuffled units.
+# concepts whose instances are moved whole inside chromosome and stratum. *Shuffled sequence*: the SAE on shuffled units.
 
 # %%
 model = adapter.load(corpus.model_path(), expect=identity)
 twin = adapter.load(corpus.model_path(), random_init=True, seed=seed)
-ground = search.Ground(split, tokens, laid, strata, texts, kind.shuffled, n_shifts, pair_floor, f1_floor, seed)
+ground = search.Ground(split, tokens, laid, strata, texts, kind.shuffled, n_shifts, pair_floor, f1_floor, seed, views)
 training = io.stage_path(study, "03_sae_training", "chosen.json").parent
 
 def methods_at(where):
@@ -149,15 +167,17 @@ settings = {"f1_floor": f1_floor, "pair_floor": pair_floor, "methods": list(meth
 stage.write_json("settings.json", settings);  # for figures and later stages
 
 # %%
-ladder = ladder_.ladder(read, best)
+everywhere = search.search(methods, ground._replace(views={}), list(views)) if views else (read[:0], best[:0])
+ladder = ladder_.beside(ladder_.ladder(read, best), ladder_.ladder(*everywhere))
 stage.write_table("ladder", ladder)
 ladder.round(3)
 
 # %% [markdown]
 # **Reading.** A row a kind of concept and method. `found`: concepts whose latent or rival, chosen on validation, is claimed on test;
 # `profiles_found`: the same, both orientations of a concept counted once (of DNA: both strands); `latents_claimed`: how many latents or
-# rivals have any claimed pair. The SAE says something by its height above the other rows. *Label shuffle* and *rate-matched* say what the
-# same search claims by composition or by firing rate alone.
+# rivals have any claimed pair; `…_everywhere`: the same with repeats in, where the row is read outside them. The SAE says something by
+# its height above the other rows. *Label shuffle* and *rate-matched* say what the same search claims by composition or by firing rate
+# alone.
 
 # %% [markdown]
 # ## Layer by layer
@@ -179,7 +199,7 @@ for where in [name for name in acts.acts if name in at_layer]:
     for name in kinds:
         of_sae, shown = best_at.method == "SAE", best_at.concept.isin(shown_concepts(best, name, n_layer_concepts))
         null = best_at[~of_sae & shown].groupby("concept").f1.max()
-        part = search.f1_intervals(best_at[of_sae & shown], latents_at["test"], laid["test"], tokens["test"].unit.to_numpy(), n_boot, seed)
+        part = search.f1_intervals(best_at[of_sae & shown], *ground.tested(latents_at["test"], name), n_boot, seed)
         cells.append(part.assign(site=where, best_null=part.concept.map(null)))
 columns = ["site", "kind", "concept", "family", "latent", "f1", "low", "high", "claimed", "best_null"]
 layer_ladder, cells = pd.concat(by_layer, ignore_index=True), pd.concat(cells)[columns] if cells else pd.DataFrame(columns=columns)
@@ -223,6 +243,13 @@ by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sor
 # the one whose interval reaches lowest: that claim holds only if latents beat every one.
 
 # %%
+of_own = ladder[ladder.method == "SAE"].set_index("kind")
+beside = {
+    name: f"; outside repeats: {of_own.families_found[name]:.0f} families found, {of_own.families_found_everywhere[name]:.0f} with them"
+    for name in views
+}
+
+# %%
 for name in corpus.concept_kinds:
     gains = ladder_.gains(best[best.kind == name], [m for m in methods if m != "SAE"], n_boot, seed)
     strongest = min(gains, key=lambda rival: gains[rival].low)
@@ -232,14 +259,13 @@ for name in corpus.concept_kinds:
             *e,
             0.0 if rival else strongest,
             e.low > 0 and e.n >= 10,
-            "bootstrap over families; one SAE seed, the others in seed_ladder.csv",
+            "bootstrap over families; one SAE seed, the others in seed_ladder.csv" + beside.get(name, ""),
             of=f"{name} families",
             rule="the interval of the paired difference lies above 0, with at least 10 families",
             stopped=stopped,
             because="" if e.n else f"no {name} has {min_instances} instances on validation and on test",
         )
-sae_ladder = ladder[ladder.method == "SAE"].set_index("kind")
-stage.headline(**{f"{k} found": int(v) for k, v in sae_ladder.profiles_found.items()})
+stage.headline(**{f"{k} found": int(v) for k, v in of_own.profiles_found.items()})
 
 # %% [markdown]
 # ## How much of a latent is composition?
@@ -271,23 +297,36 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 # writes `catalogue.csv`, the same columns with *faithful* and the fall of AUROC without the latent.
 
 # %%
-catalogue = catalogue_.catalogue(read[read.method == "SAE"], io.read_table(study, "03_sae_training", "latents"), share,
-                               variance_share(sae, own["test"], x, split["test"], acts.tokens["unit"]), nearest(sae.W_dec),
-                               kind.SYMMETRY)
+of_sae = read[read.method == "SAE"]
+in_repeats = outside.shares(own["test"], outside.limits(best_concepts(of_sae), own["test"].shape[1]), recurs["test"],
+                            tokens["test"].unit.to_numpy(), repeat_cut)
+stage.write_table("repeats", in_repeats)
+explained = variance_share(sae, own["test"], x, split["test"], acts.tokens["unit"])
+catalogue = catalogue_.catalogue(of_sae, io.read_table(study, "03_sae_training", "latents"), share, explained, nearest(sae.W_dec),
+                                 kind.SYMMETRY)
+catalogue = outside.renamed(catalogue, in_repeats, named)
 write_catalogue(stage, catalogue, kind.COLUMNS)
-cards = shown_.cards(catalogue, next(iter(corpus.concept_kinds)), own["test"], tokens["test"], units, texts, n_cards, card_windows,
-                     words["letter"])
+stage.headline(**{"latents of repeats": int(in_repeats.of_repeats.sum())})
+called = catalogue[catalogue.kind == outside.KIND].groupby("family")
+called.agg(latents=("latent", "size"), repeat_share=("repeat_share", "median")).assign(background=in_repeats.background[0]).round(3)
+
+# %% [markdown]
+# **Reading.** Latents that are called by a repeat: where they fire, `repeat_cut` or more of the test tokens lie in one, and the lower end
+# of that share (95 % Wilson, over units) is above the `background`, the share of all test tokens. What they would have been called is in
+# `matched`; they are not claimed. Latents whose best concept is of another kind keep it, their share beside it.
+
+# %%
+cards = shown_.cards(catalogue, named, own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"])
 stage.write_table("cards", cards)
 ranked = catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable")
 claims_of = ranked.drop_duplicates("family").head(n_cards)
 curves = []
 for method in ("SAE", "random dictionary"):
     pairs_shown = claims_of if method == "SAE" else best[(best.method == method) & best.concept.isin(claims_of.concept)]
-    curves.append(search.precision_recall(pairs_shown, methods[method]["test"], laid["test"]).assign(method=method))
+    for name in dict.fromkeys([named, *pairs_shown.kind]):
+        latents_on, known, _ = ground.tested(methods[method]["test"], name)
+        curves.append(search.precision_recall(pairs_shown[pairs_shown.kind == name], latents_on, known).assign(method=method))
 stage.write_table("precision_recall", pd.concat(curves, ignore_index=True))
-plane = search.decoder_map(sae.W_dec.detach().numpy(), seed)
-of_latent = catalogue[["latent", "density", "kind", "concept", "family", "plausible"]]
-stage.write_table("decoder_map", of_latent.assign(x=plane[:, 0], y=plane[:, 1]))
 stage.write_table("top_windows", top_windows(own["test"], tokens["test"], units, 10))
 catalogue.head(12)
 

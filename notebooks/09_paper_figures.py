@@ -16,12 +16,13 @@
 # %% [markdown]
 # # 09 · What do we claim?
 #
-# Eleven figures and one table of claims, drawn from the tables that the earlier notebooks left, by the functions of
+# Ten figures and one table of claims, drawn from the tables that the earlier notebooks left, by the functions of
 # `lib/figures`, most of which drew them there. Nothing is computed here but layout, and Wilson intervals of counts that a table
 # holds: every number has a row in a CSV beside its figure, and every claim its interval, n and null.
 #
 # The label under every figure says what was simulated and what came from files, as the front door wrote it down. What an alarm
-# of 02 or a no-go of 03 stops, the figures say in red. A table that holds nothing leaves a panel that says why.
+# of 02 or a no-go of 03 stops, the figures say in red. A table that holds nothing leaves a panel that says why. There is no figure 9: on
+# a map of decoder rows, neighbours shared a family no more often than with families dealt out anew.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -152,25 +153,14 @@ style.save(stage, "fig7_layer_concepts", figure, label, cells, stop=no_go);
 
 # %% [markdown]
 # ## Figure 8 · Feature cards
-# Latents with the best match, one per family, on reference units only, drawn as the kind draws them (of DNA: a logo of the top windows
-# aligned at their peak, and the JASPAR profile that the match names). Plausible is not faithful.
+# Latents with the best match on validation, one per family, then latents of repeats, on reference units only, drawn as the kind draws
+# them (of DNA: a logo of n top windows aligned at their peak, and a JASPAR profile of the family). Plausible is not faithful.
 
 # %%
 windows, features = (io.read_table(study, "04_annotation", name) for name in ("cards", "features"))
 named = features.set_index("latent").loc[list(dict.fromkeys(windows.latent))]
 if hasattr(corpus.module, "cards"):
     style.save(stage, "fig8_feature_cards", corpus.module.cards(windows, named), f"{label}; reference units only", windows, stop=no_go)
-
-# %% [markdown]
-# ## Figure 9 · Decoder directions
-# A plane on which decoder rows with a high cosine lie near each other (UMAP); far distances mean nothing. Colour: family
-# of the best claimed concept.
-
-# %%
-plane = io.read_table(study, "04_annotation", "decoder_map")
-figure, ax = style.axes(1, 1, height=2.8)
-annotation.decoder_map(plane, ax)
-style.save(stage, "fig9_decoder_map", figure, label, plane, stop=no_go);
 
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs

@@ -68,7 +68,7 @@ def test_every_stage_leaves_a_manifest_and_an_executed_notebook(undisturbed: Pat
     for stage in STAGES:
         assert (undisturbed / "outputs/smoke" / stage / "manifest.json").is_file()
         assert '"execution_count": 1' in (undisturbed / "outputs/smoke" / stage / f"{stage}.ipynb").read_text()
-    assert len(list((undisturbed / "figures/smoke").glob("fig*.pdf"))) == 11
+    assert len(list((undisturbed / "figures/smoke").glob("fig*.pdf"))) == 10
 
 
 def test_no_executed_notebook_shows_where_it_ran(undisturbed: Path) -> None:

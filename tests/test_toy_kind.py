@@ -153,7 +153,7 @@ def test_the_block_that_reads_the_run_falls_until_a_refit_reads_the_error_and_th
     again = table(tree, "07_replication/claims.csv").set_index("claim").verdict
     assert again.filter(like="necessary closures cost").tolist() == ["could not be tested"]
     drawn = {file.name for file in (tree / "figures/dice").glob("fig*.png")}
-    assert len(drawn) == 10 and not any("feature_cards" in name for name in drawn)  # dice draw no cards
+    assert len(drawn) == 9 and not any("feature_cards" in name for name in drawn)  # dice draw no cards
 
 
 def test_explanations_put_in_its_letters_and_its_shuffles(tree):

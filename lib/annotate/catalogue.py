@@ -96,6 +96,9 @@ COLUMNS = {
     "p": "one-sided p against circular shifts",
     "q": "Benjamini-Hochberg over all pairs of latents and concepts of the kind",
     "q_latent": "the same over latents, after Simes over a latent's concepts",
+    "repeat_share": "share of the test tokens on which it fires above its threshold that lie in repeats, as the kind names them",
+    "matched": "the concept whose numbers these are; a latent of repeats is called by its repeat and not claimed, and this is what it "
+               "would have been called",
     "token_identity": "share of its variance that the token's own name explains, held out",
     "confounders": "share of its variance that the confounders of the kind explain, held out",
     "explained_by_identity": "token_identity above 0.5",

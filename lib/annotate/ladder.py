@@ -108,6 +108,12 @@ def ladder(read: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(whole, int))[columns]
 
 
+def beside(table: pd.DataFrame, everywhere: pd.DataFrame) -> pd.DataFrame:
+    """A ladder with the counts of another under the same names and _everywhere: NaN for kinds and methods that it lacks."""
+    counts = ["concepts", "found", "profiles_found", "families_found", "latents_claimed"]
+    return table.merge(everywhere[["kind", "method", *counts]], on=["kind", "method"], how="left", suffixes=("", "_everywhere"))
+
+
 def shares(table: pd.DataFrame) -> pd.DataFrame:
     """A ladder with the share of its concepts that are found: value, and its 95 % Wilson interval as low and high."""
     low, high = proportion_confint(table["found"], table["concepts"], method="wilson")

@@ -6,23 +6,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from lib.annotate.concepts import Concepts
 
 
-def shuffle_labels(concepts: Concepts, strata: np.ndarray, seed: int = 0) -> Concepts:
-    """Concepts whose tokens are permuted within strata: what a leak in the pipeline would still find.
+def shuffle_labels(concepts: Concepts, strata: np.ndarray, block: np.ndarray, seed: int = 0) -> Concepts:
+    """Concepts whose instances are moved whole, each to another place of its block and stratum: what a leak would still find.
 
-    One permutation serves all concepts, so that their overlaps stay; an instance keeps its number of tokens and
-    their strata, but not their adjacency. strata: [token].
+    An instance keeps its tokens' number and neighbourhood, as a latent's runs do: scattered, it would be met by many more of them, and
+    recall would rise without any association. Its middle token goes to one of the same stratum, moved inward where the block ends;
+    one permutation serves all concepts, so that instances with one middle stay together. strata, block: [token], blocks contiguous.
     """
-    rng = np.random.default_rng(seed)
-    order = np.argsort(strata, kind="stable")
-    mixed = np.lexsort((rng.random(len(strata)), strata))
-    source = np.empty(len(strata), dtype=int)
-    source[order] = mixed  # new row order[i] takes the labels of old row mixed[i], of the same stratum
-    return replace(concepts, tokens=concepts.tokens.tocsr()[source].tocsc(), instances=concepts.instances[:, source].tocsr())
+    code, rng = pd.factorize(block)[0], np.random.default_rng(seed)
+    within = code * (strata.max() + 1) + strata
+    to = np.empty(len(within), dtype=int)
+    to[np.argsort(within, kind="stable")] = np.lexsort((rng.random(len(within)), within))
+    edge = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1], [True]]))
+    instances = concepts.instances.tocsr().sorted_indices()
+    count = np.diff(instances.indptr)
+    first, last = instances.indices[instances.indptr[:-1]], instances.indices[instances.indptr[1:] - 1]
+    middle = instances.indices[instances.indptr[:-1] + count // 2]
+    at = np.searchsorted(edge, middle, side="right")
+    by = np.clip(to[middle] - middle, edge[at - 1] - first, edge[at] - 1 - last)
+    moved = sparse.csr_matrix((instances.data, instances.indices + np.repeat(by, count), instances.indptr), shape=instances.shape)
+    shape = len(by), len(concepts.table)
+    tokens = (moved.T @ sparse.csr_matrix((np.ones(len(by), np.float32), (np.arange(len(by)), concepts.concept_of)), shape)).tocsc()
+    tokens.data[:] = 1
+    return replace(concepts, table=concepts.table.assign(n_tokens=np.diff(tokens.indptr)), tokens=tokens, instances=moved)
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,10 @@ class Directions:
     @property
     def shape(self) -> tuple[int, int]:
         return len(self.rows), 2 * (self.acts.shape[1] if self.axes is None else self.axes.shape[1])
+
+    def at(self, keep: np.ndarray) -> Directions:
+        """The same on some of the tokens. keep: [token] bool."""
+        return replace(self, rows=self.rows[keep])
 
     def __iter__(self) -> Iterator[sparse.csr_matrix]:
         half = self.shape[1] // 2

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib.annotate import association, ladder, pairs, reread, rivals, shifts
+from lib.annotate import association, ladder, outside, pairs, reread, rivals, shifts
 from lib.annotate.concepts import Concepts, of_kind
 from lib.models.adapter import Adapter
 from lib.sae import evaluate
@@ -22,7 +23,7 @@ Parts = dict[str, association.Latents]
 class Ground(NamedTuple):
     """What does not depend on the layer. Dictionaries by part: split (rows of the store), tokens, laid (concepts),
     strata ([token]); texts: [unit]; shuffled: the kind's null of a sequence, (texts, tokens, seed) -> texts; n_shifts, pair_floor,
-    f1_floor, seed as in 04_annotation."""
+    f1_floor, seed as in 04_annotation; views: kinds of concepts that are read on part of the tokens alone."""
 
     split: dict[str, np.ndarray]
     tokens: dict[str, pd.DataFrame]
@@ -34,6 +35,18 @@ class Ground(NamedTuple):
     pair_floor: float
     f1_floor: float
     seed: int
+    views: Mapping[str, outside.View] = MappingProxyType({})
+
+    def on(self, kind: str, part: str) -> tuple[Concepts, np.ndarray]:
+        """The concepts of a kind, and the tokens of the part on which they are read: [token] bool."""
+        if kind in self.views:
+            return self.views[kind].laid[part], self.views[kind].keep[part]
+        return of_kind(self.laid[part], kind), np.ones(len(self.tokens[part]), dtype=bool)
+
+    def tested(self, latents: sparse.csr_matrix, kind: str) -> tuple[sparse.csr_matrix, Concepts, np.ndarray]:
+        """Latents of the test tokens on which a kind is read, its concepts there, and the unit of each."""
+        known, keep = self.on(kind, "test")
+        return latents[np.flatnonzero(keep)], known, self.tokens["test"]["unit"].to_numpy()[keep]
 
 
 def latents_and_rivals(
@@ -64,29 +77,34 @@ def latents_and_rivals(
     }
 
 
-def search(methods: dict[str, Parts], ground: Ground) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pairs read on test, and the validation-best unit of each concept, for every method and kind of concept.
+def search(methods: dict[str, Parts], ground: Ground, kinds: list[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs read on test, and the validation-best unit of each concept, for every method and kind of concept (all that are laid).
 
     Columns as in `association.read_pairs` and `ladder.best_pairs`, with method, kind and claimed (see
     `association.claimed`, and F1 above the floor).
     """
-    contig, unit = (ground.tokens["test"][name].to_numpy() for name in ("contig", "unit"))
-    drawn = shifts.draw(contig, shifts.least_offset(ground.tokens["test"]), ground.n_shifts, ground.seed)
-    read, best = [], []
-    kinds = list(ground.laid["test"].table["kind"].unique()) or ["no concept"]  # of none no pair, but the columns
+    kinds = kinds or list(ground.laid["test"].table["kind"].unique()) or ["no concept"]  # of none no pair, but the columns
+    grounds, read, best = {kind: _of_kind(ground, kind) for kind in kinds}, [], []
     for method, latents in methods.items():
-        for kind in kinds:
-            known = {part: of_kind(ground.laid[part], kind) for part in PARTS}
+        for kind, (known, keep, strata, contig, drawn, unit) in grounds.items():
             if method == "label shuffle":
-                known = {part: rivals.shuffle_labels(known[part], ground.strata[part], ground.seed) for part in PARTS}
-            screened = association.screen(latents["validation"], known["validation"])
-            reading = association.read_pairs(
-                latents["test"], known["test"], screened, drawn, ground.strata["test"], unit, ground.pair_floor
-            )
+                known = {part: rivals.shuffle_labels(known[part], strata[part], contig[part], ground.seed) for part in PARTS}
+            own = {part: outside.rows_of(latents[part], keep[part]) for part in PARTS} if kind in ground.views else latents
+            screened = association.screen(own["validation"], known["validation"])
+            reading = association.read_pairs(own["test"], known["test"], screened, drawn, strata["test"], unit, ground.pair_floor)
             read.append(reading.pairs.assign(method=method, kind=kind, n_tests=reading.n_tests))
-            best.append(ladder.best_pairs(reading, screened, latents["test"], known["test"]).assign(method=method, kind=kind))
+            best.append(ladder.best_pairs(reading, screened, own["test"], known["test"]).assign(method=method, kind=kind))
     joined = [pd.concat(tables, ignore_index=True) for tables in (read, best)]
     return tuple(table.assign(claimed=association.claimed(table) & (table["f1"] > ground.f1_floor)) for table in joined)
+
+
+def _of_kind(ground: Ground, kind: str) -> tuple[dict, dict, dict, dict, shifts.Shifts, np.ndarray]:
+    """Concepts, tokens, strata and contigs of a kind by part; shifts and units of its test tokens."""
+    known, keep = ({part: ground.on(kind, part)[i] for part in PARTS} for i in range(2))
+    tokens = {part: ground.tokens[part][keep[part]] for part in PARTS}
+    strata, contig = {part: ground.strata[part][keep[part]] for part in PARTS}, {part: tokens[part]["contig"].to_numpy() for part in PARTS}
+    drawn = shifts.draw(contig["test"], shifts.least_offset(tokens["test"]), ground.n_shifts, ground.seed)
+    return known, keep, strata, contig, drawn, tokens["test"]["unit"].to_numpy()
 
 
 # ---- what figures need of single pairs --------------------------------------------------------------------------
@@ -141,11 +159,3 @@ def precision_recall(best: pd.DataFrame, latents: sparse.csr_matrix, concepts: C
             on = (value >= cut) & (value > 0)
             rows.append((pair.latent, pair.concept, kept, inside[on].mean(), ((peak >= cut) & (peak > 0)).mean()))
     return pd.DataFrame(rows, columns=["latent", "concept", "level", "precision", "recall"])
-
-
-def decoder_map(W_dec: np.ndarray, seed: int) -> np.ndarray:
-    """Decoder rows laid on a plane by UMAP of their cosines: [latent, 2]. Distances far apart mean nothing."""
-    import umap
-
-    n = min(15, len(W_dec) - 1)
-    return umap.UMAP(n_neighbors=n, min_dist=0.1, metric="cosine", random_state=seed, n_jobs=1).fit_transform(W_dec)

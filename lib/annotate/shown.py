@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from lib.annotate import outside
+
 
 def top_windows(latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.DataFrame, n: int) -> pd.DataFrame:
     """The n windows of each latent's largest activations: latent, rank, contig, start, end, peak, activation.
@@ -36,13 +38,20 @@ def cards(
     catalogue: pd.DataFrame, kind: str, latents: sparse.csr_matrix, tokens: pd.DataFrame, units: pd.DataFrame, texts: list[str],
     n_cards: int, n_windows: int, letter: str = "base",
 ) -> pd.DataFrame:  # fmt: skip
-    """Top reference units of the most plausible latents of a kind of concepts, no two of one family: one row a letter.
+    """Top reference units of the latents that best match a kind of concepts, no two of one family: one row a letter.
+
+    Validation chooses: the highest F1 there among pairs with q below 0.05. Where fewer than n_cards are left, those of
+    repeats follow, the most in repeats first (of these a name each, too).
 
     latents: CSR [token, d_sae], rows as in `tokens` (background units only: the reference, nobody's genome).
     letter: the field's word for one. Returns latent, concept, family, rank, contig, position, a column of that word, activation.
     """
-    plausible = catalogue[(catalogue["kind"] == kind) & (catalogue["q"] < 0.05)]
-    picked = plausible.sort_values("f1", ascending=False).drop_duplicates("family").head(n_cards)
+    matched = catalogue[(catalogue["kind"] == kind) & (catalogue["q"] < 0.05)]
+    of_repeats = catalogue[catalogue["kind"] == outside.KIND]
+    picked = pd.concat([
+        matched.sort_values("f1_validation", ascending=False, kind="stable"),
+        of_repeats.sort_values("repeat_share", ascending=False, kind="stable"),
+    ]).drop_duplicates("family").head(n_cards)  # fmt: skip
     columns = latents.tocsc()
     unit = tokens["unit"].to_numpy()
     frames = []

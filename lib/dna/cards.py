@@ -1,4 +1,4 @@
-"""Figure 8: what a latent reads, as a logo of its top windows beside the profile that names it."""
+"""Figure 8: what a latent reads, as a logo of its top windows beside a profile of the family that names it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from lib.annotate import outside
 from lib.dna import motifs
 from lib.figures import style
 
@@ -35,8 +36,23 @@ def profile_bits(concept: str) -> pd.DataFrame:
     return pd.DataFrame((pwm * information).T, columns=list("ACGT"))
 
 
+def said(feature: pd.Series) -> str:
+    """What stands beside a latent's name: of a family its test F1 and q, of a repeat how much of its firing lies in repeats."""
+    if feature["kind"] == outside.KIND:
+        return f"; {feature['repeat_share']:.0%} in repeats"
+    return f"; F1 {feature['f1']:.2f}, q {feature['q']:.2g}"
+
+
+def profile(feature: pd.Series, ax: plt.Axes) -> plt.Axes:
+    """A profile of the family that names the latent, under the family's name: which member binds cannot be told. Of a repeat its name."""
+    if feature["kind"] == outside.KIND:
+        style.untested(ax, feature["family"])
+        return ax
+    return logo(profile_bits(feature["concept"]), ax, feature["family"])
+
+
 def track(windows: pd.DataFrame, ax: plt.Axes, feature: pd.Series | None = None) -> plt.Axes:
-    """Activation of one latent along the 80 bases around the peak of its top window. feature: its row of the catalogue (f1, q)."""
+    """Activation of one latent along the 80 bases around the peak of its top window. feature: its row of the catalogue."""
     top = windows[windows["rank"] == 0].reset_index(drop=True)
     if top.empty:
         style.untested(ax, NO_CARD)
@@ -47,7 +63,7 @@ def track(windows: pd.DataFrame, ax: plt.Axes, feature: pd.Series | None = None)
     ax.set(ylabel="activation", xlim=(part["position"].iloc[0], part["position"].iloc[-1]))
     ax.ticklabel_format(axis="x", useOffset=False, style="plain")
     ax.locator_params(axis="x", nbins=3)
-    match = "" if feature is None else f"; F1 {feature['f1']:.2f}, q {feature['q']:.2g}"
+    match = "" if feature is None else said(feature)
     ax.set_title(f"latent {top['latent'][0]}  {top['contig'][0]}{match}")
     return ax
 

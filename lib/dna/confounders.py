@@ -26,18 +26,18 @@ def simple_repeats(codes: np.ndarray, shortest: int = 12, longest_period: int = 
             inside[start:end] = True
     for start, end in homopolymers(codes, shortest):
         inside[start:end] = False
-    return _segments(inside)
+    return segments(inside)
 
 
 def _runs_of_period(codes: np.ndarray, period: int, shortest: int) -> np.ndarray:
     """Stretches in which every base equals the one `period` before it. [n, 2]"""
     same = (codes[period:] == codes[:-period]) & (codes[period:] < 4) & (codes[:-period] < 4)
-    runs = _segments(same)
+    runs = segments(same)
     runs[:, 1] += period
     return runs[runs[:, 1] - runs[:, 0] >= shortest]
 
 
-def _segments(inside: np.ndarray) -> np.ndarray:
+def segments(inside: np.ndarray) -> np.ndarray:
     edge = np.diff(np.concatenate([[0], inside.astype(np.int8), [0]]))
     return np.stack([np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)], axis=1)
 
@@ -54,7 +54,7 @@ def cpg_islands(codes: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(rule)
     np.add.at(inside, starts, 1)
     np.add.at(inside, starts + ISLAND_BP, -1)
-    return _segments(np.cumsum(inside)[:-1] > 0)
+    return segments(np.cumsum(inside)[:-1] > 0)
 
 
 def _window_sum(x: np.ndarray, width: int) -> np.ndarray:
@@ -94,12 +94,12 @@ class KmerCounts:
     def repeats(self, codes: np.ndarray, least: int = 5, shortest: int = 30, join: int = 20) -> np.ndarray:
         """Stretches covered by k-mers that occur at least `least` times, gaps up to `join` bases closed: [n, 2]."""
         inside = np.zeros(len(codes), dtype=bool)
-        for start, end in _segments(self.at(codes) >= least):
+        for start, end in segments(self.at(codes) >= least):
             inside[start : end + self.k - 1] = True
-        for start, end in _segments(~inside):
+        for start, end in segments(~inside):
             if end - start <= join and start > 0 and end < len(codes):
                 inside[start:end] = True
-        runs = _segments(inside)
+        runs = segments(inside)
         return runs[runs[:, 1] - runs[:, 0] >= shortest]
 
 
@@ -133,7 +133,7 @@ def of_tokens(tokens: pd.DataFrame, texts: list[str], repeats: pd.DataFrame, sit
         middle = (tokens["start"].to_numpy()[rows] + tokens["end"].to_numpy()[rows]) // 2
         gc[rows], cpg[rows] = _composition(codes, np.maximum(middle - around, 0), np.minimum(middle + around, len(codes)))
         position[rows] = middle / len(codes)
-    table = pd.DataFrame({"gc": gc, "cpg": cpg, "position": position, "repeat": _class_of(tokens, repeats)})
+    table = pd.DataFrame({"gc": gc, "cpg": cpg, "position": position, "repeat": class_of(tokens, repeats)})
     return table.assign(log_tss=0.0 if sites is None else _log_distance(tokens, sites))
 
 
@@ -146,7 +146,7 @@ def _composition(codes: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[
     return (n_c + n_g) / length, n_cg * length / np.maximum(n_c * n_g, 1)
 
 
-def _class_of(tokens: pd.DataFrame, repeats: pd.DataFrame) -> np.ndarray:
+def class_of(tokens: pd.DataFrame, repeats: pd.DataFrame) -> np.ndarray:
     """Name of the last of the repeats that touches each token's middle, "" for none."""
     name = np.full(len(tokens), "", dtype=object)
     middle = (tokens["ref_start"].to_numpy() + tokens["ref_end"].to_numpy()) // 2

@@ -13,6 +13,7 @@ import pandas as pd
 from lib.annotate.concepts import disjoint_units
 from lib.corpus.corpus import Readout, Records, Target, person_locus_map
 from lib.dna import confounders, motifs, tracks
+from lib.dna import repeats as repeats_
 from lib.dna.genotypes import Genotypes
 from lib.dna.haplotypes import UnitSet
 from lib.dna.intervals import (
@@ -176,9 +177,10 @@ class Annotation(NamedTuple):
     gwas: Path | None
 
 
-def repeats(part: UnitSet) -> pd.DataFrame:
-    """Repeats and CpG islands, read from the sequences themselves: contig, start, end, concept, family."""
-    return confounders.sequence_concepts(part.units, part.sequences, confounders.KmerCounts(codes_of(part.sequences)))
+def repeats(part: UnitSet, genome: Reference) -> pd.DataFrame:
+    """Repeats and CpG islands, read from the sequences themselves, lower case first: contig, start, end, concept, family."""
+    own = confounders.sequence_concepts(part.units, part.sequences, confounders.KmerCounts(codes_of(part.sequences)))
+    return pd.concat([repeats_.soft_masked(part.units, genome), own], ignore_index=True)
 
 
 def intervals(files: Annotation, repeats: pd.DataFrame, genome: Reference, units: pd.DataFrame, counted: Counter) -> pd.DataFrame:

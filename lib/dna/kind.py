@@ -17,6 +17,7 @@ from lib.dna import alarms as alarms_
 from lib.dna import ancestry, confounders, door, intervals, kmers, motifs, strands
 from lib.dna import cards as cards_
 from lib.dna import knowledge as knowledge_
+from lib.dna import repeats as repeats_
 from lib.dna.people import read_cohort
 from lib.figures import labels, style
 from lib.models import language, shuffle
@@ -32,6 +33,8 @@ COLUMNS = {  # of the catalogue, where DNA says more than every kind
     "kind": "kind of its best concept (motif or interval); empty, as all up to plausible, when no pair reached the floor on validation",
     "concept": "concept of the highest F1 on validation chromosomes; a motif as JASPAR id, name and strand",
     "family": "motif family, which is what we report: the member that binds cannot be read from sequence",
+    "repeat_share": "share of the test tokens on which it fires that lie in repeats or low complexity (16-mers that recur, RepeatMasker, "
+                    "lower case, runs of one base, tandem repeats); of motifs every other number is read outside them",
     "f1_validation": "F1 that chose the pair; every number below is from test chromosomes",
     "odds_ratio": "odds ratio adjusted for GC, CpG, repeats and distance to a start site (Mantel-Haenszel)",
     "confounders": "share of its variance that composition, repeats, place and distance to a start site explain, held out",
@@ -129,6 +132,13 @@ def words(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> sparse.csr_
     return kmers.kmer_latents(tokens, texts, corpus.settings["word_k"])
 
 
+def repeated(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> np.ndarray:
+    """The repeat or stretch of low complexity on each token, "" for none: what a latent that fires there is called."""
+    intervals = corpus.concepts()
+    named = repeats_.named(pd.read_parquet(corpus.path("repeats.parquet")), intervals[intervals["kind"] == "interval"])
+    return repeats_.of_tokens(tokens, texts, named)
+
+
 shuffled = shuffle.shuffled_texts      # the null of sequence: dinucleotides kept
 symmetry = strands.strand_agreement    # of a latent on both strands
 
@@ -145,7 +155,7 @@ def sites(corpus: Corpus, windows: pd.DataFrame, texts: list[str]) -> tuple[pd.D
 
 
 def cards(windows: pd.DataFrame, features: pd.DataFrame) -> plt.Figure:
-    """Figure 8: a row a latent: its track, a logo of its top windows, and the profile that names it.
+    """Figure 8: a row a latent: its track, a logo of its top windows, and a profile of the family that names it.
 
     windows: cards.csv of 04; features: its latents' rows of the catalogue, by latent.
     """
@@ -153,8 +163,8 @@ def cards(windows: pd.DataFrame, features: pd.DataFrame) -> plt.Figure:
     for i, (latent, feature) in enumerate(features.iterrows()):
         own = windows[windows.latent == latent]
         cards_.track(own, axes[i][0], feature)
-        cards_.logo(cards_.window_bits(own), axes[i][1], "" if i else "top windows, bits", flank=10)
-        cards_.logo(cards_.profile_bits(feature.concept), axes[i][2], feature.concept)
+        cards_.logo(cards_.window_bits(own), axes[i][1], f"top windows, bits (n = {own['rank'].nunique()})", flank=10)
+        cards_.profile(feature, axes[i][2])
     if features.empty:
         cards_.track(windows, axes[0][0])
         axes[0][1].axis("off"), axes[0][2].axis("off")

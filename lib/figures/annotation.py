@@ -1,4 +1,4 @@
-"""Figures 5 to 7 and 9: what latents respond to."""
+"""Figures 5 to 7: what latents respond to."""
 
 from __future__ import annotations
 
@@ -101,24 +101,4 @@ def layer_concepts(cells: pd.DataFrame, ax: plt.Axes, kind: str) -> plt.Axes:
     ax.set_xticks(range(len(sites)), [site.removeprefix("resid_post.") for site in sites])
     ax.set_yticks(range(len(rows)), [name.replace("site ", "") for name in rows], fontsize=5)
     ax.spines[:].set_visible(False)
-    return ax
-
-
-def decoder_map(plane: pd.DataFrame, ax: plt.Axes, n_families: int = 8) -> plt.Axes:
-    """Decoder directions laid on a plane by UMAP, the commonest claimed families coloured. plane: x, y, plausible, family."""
-    ax.set(xticks=[], yticks=[], xlabel="UMAP 1 (cosine)", ylabel="UMAP 2")
-    if plane.empty:
-        style.untested(ax, "the dictionary has no latent")
-        return ax
-    known = plane[plane["plausible"].astype(bool)]
-    common = known["family"].value_counts(sort=True).head(n_families).index
-    ax.scatter(plane["x"], plane["y"], s=4, color="0.85", lw=0, label="no claim", rasterized=True)
-    other = known[~known["family"].isin(common)]
-    ax.scatter(other["x"], other["y"], s=6, color="0.5", lw=0, label="other claims")
-    lent = ("topk", "gated", "batchtopk", "jumprelu", "PCA", "standard", "matryoshka", "random twin")
-    palette = [style.COLOURS[method] for method in lent]
-    for family, colour in zip(common, palette, strict=False):
-        part = known[known["family"] == family]
-        ax.scatter(part["x"], part["y"], s=11, color=colour, lw=0, label=f"{family} ({len(part)})")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="best claimed family", title_fontsize=6.5, markerscale=1.5)
     return ax

@@ -325,16 +325,23 @@ def test_top_windows_are_ordered_by_their_largest_activation():
         shown.top_windows(latents, tokens, units.assign(is_reference=[True, False, True]), 2)
 
 
-def test_cards_are_of_the_best_motif_of_each_family_base_by_base():
+def test_cards_are_of_the_motif_that_validation_chose_of_each_family_base_by_base():
     units, tokens, latents = background()
     tokens = tokens.assign(start=np.tile(range(0, 10, 2), 3), end=np.tile(range(2, 12, 2), 3))
     known = pd.DataFrame({"latent": [1, 0, 0], "kind": "motif", "concept": ["A +", "B +", "C +"], "family": ["f", "f", "g"],
-                          "q": [0.01, 0.01, 0.2], "f1": [0.9, 0.8, 0.7]})  # fmt: skip
+                          "q": [0.01, 0.01, 0.2], "f1_validation": [0.9, 0.8, 0.7], "f1": [0.1, 0.9, 0.9],
+                          "repeat_share": [0.1, 0.2, 0.3]})  # fmt: skip
     table = shown.cards(known, "motif", latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2)
     assert set(table["latent"]) == {1} and "".join(table["base"]) == "CCCCCCCCCC" + "ACGTACGTAC"  # the rest: same family, or q too large
     assert table.loc[table["rank"] == 0, "activation"].tolist() == [0, 0, 5, 5, 0, 0, 0, 0, 0, 0]
     assert table.loc[table["rank"] == 1, "position"].tolist() == list(range(10))
     assert shown.cards(known.assign(q=1.0), "motif", latents, tokens, units, [""] * 3, 3, 2).empty
+    spoilt = known.assign(f1=known["f1"].to_numpy()[::-1])  # the test's F1 chooses nothing
+    assert shown.cards(spoilt, "motif", latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2).equals(table)
+    last = pd.DataFrame({"latent": [1], "kind": ["repeat"], "concept": ["repeat: Alu"], "family": ["repeat: Alu"], "repeat_share": [0.9]})
+    both = pd.concat([last, known.assign(latent=1)], ignore_index=True)
+    table = shown.cards(both, "motif", latents, tokens, units, ["ACGTACGTAC", "CCCCCCCCCC", "GGGGGGGGGG"], 3, 2)
+    assert table["family"].unique().tolist() == ["f", "repeat: Alu"]  # after what has a motif
 
 
 def test_tracks_of_plausible_latents(genome, tmp_path):

@@ -133,17 +133,3 @@ def test_precision_counts_tokens_and_recall_instances():
     assert got["concept"].tolist() == ["c1"] * 7  # a latent that never fires has no curve
     assert got["recall"].is_monotonic_increasing
     np.testing.assert_allclose(got[["level", "precision", "recall"]].iloc[[0, -1]], [[1 / 7, 1, 1 / 4], [1, 4 / 7, 3 / 4]])
-
-
-def test_directions_of_two_bundles_lie_apart_on_the_map():
-    rng = np.random.default_rng(0)
-    bundle = np.repeat([0, 1], [20, 40])
-    rows = np.eye(8)[bundle] * 3 + 0.3 * rng.standard_normal((60, 8))
-    rows *= 10 ** rng.uniform(-2, 1, 60)[:, None]  # lengths say nothing: short ones of both bundles are close together
-    plane = search.decoder_map(rows, seed=0)
-    assert plane.shape == (60, 2)
-    distance = np.linalg.norm(plane[:, None] - plane[None], axis=2) + np.diag(np.full(60, np.inf))
-    assert (bundle[distance.argmin(1)] == bundle).all()
-    centres = np.stack([plane[bundle == b].mean(0) for b in (0, 1)])
-    spread = max(np.linalg.norm(plane[bundle == b] - centres[b], axis=1).mean() for b in (0, 1))
-    assert np.linalg.norm(centres[0] - centres[1]) > 3 * spread

@@ -38,6 +38,9 @@ def words(corpus, tokens, texts):
     code = [6 * int(texts[unit][max(end - 2, 0)]) + int(texts[unit][end - 1]) - 7 for unit, end in zip(tokens["unit"], tokens["end"])]
     return sparse.csr_matrix((np.ones(len(code), np.float32), (np.arange(len(code)), code)), shape=(len(code), 36))
 
+def repeated(corpus, tokens, texts):
+    return np.full(len(tokens), "", dtype=object)
+
 def shuffled(texts, tokens, seed):
     rng, units = np.random.default_rng(seed), set(tokens["unit"])
     return ["".join(rng.permutation(list(text))) if unit in units else text for unit, text in enumerate(texts)]

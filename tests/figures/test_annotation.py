@@ -1,4 +1,4 @@
-"""Figures 5 to 7 and 9: concepts beside their nulls, shares claimed, layers, the plane of decoder rows."""
+"""Figures 5 to 7: concepts beside their nulls, shares claimed, layers."""
 
 import numpy as np
 import pandas as pd
@@ -61,22 +61,11 @@ def test_a_layer_without_a_concept_leaves_its_cell_open():
     assert [t.get_text() for t in ax.texts] == ["0.50", ".40–.60"]
 
 
-def test_the_map_colours_the_commonest_families():
-    plane = pd.DataFrame({"x": range(5), "y": range(5), "plausible": [True, True, True, True, False],
-                          "family": ["f", "f", "g", "h", np.nan]})  # fmt: skip
-    ax = drawn(annotation.decoder_map, plane, n_families=2)
-    assert named(ax)[:3] == ["no claim", "other claims", "f (2)"] and len(named(ax)) == 4
-    assert [len(dots.get_offsets()) for dots in ax.collections] == [5, 1, 2, 1]
-    none = drawn(annotation.decoder_map, plane.assign(plausible=False, family=np.nan))
-    assert named(none) == ["no claim", "other claims"]
-
-
 @pytest.mark.parametrize("draw, table, rest, why", [
     (annotation.concepts, BEST, ("", 0.5), annotation.NO_CONCEPT), (annotation.claimed_share, LADDER, ("",), annotation.NO_CONCEPT),
     (annotation.layer_concepts, CELLS, ("",), annotation.NO_CONCEPT),
     (annotation.precision_recall, pd.DataFrame(columns=["method", "latent", "concept", "recall", "precision"]), (),
      "no latent is claimed for a concept"),
-    (annotation.decoder_map, pd.DataFrame(columns=["x", "y", "plausible", "family"]), (), "the dictionary has no latent"),
 ])  # fmt: skip
 def test_an_empty_table_says_why(draw, table, rest, why):
     assert says_why(drawn(draw, table.iloc[:0], *rest), why)
