@@ -242,7 +242,7 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in (
     "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "loci_path",
-    "background_path", "window_bp", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
+    "background_path", "window_bp", "fimo_p", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
 simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}
 about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(

@@ -161,6 +161,22 @@ own = methods["SAE"]
 surface = {kind.WORDS: {part: kind.words(corpus, tokens[part], texts) for part in search.PARTS}}  # the same at every layer
 read, best = (pd.concat(tables, ignore_index=True) for tables in zip(search.search(methods, ground), search.search(surface, ground)))
 methods |= surface
+
+# %% [markdown]
+# *Decoy concepts* (of DNA: one profile a family with its columns shuffled, as many of its best hits as the real one has): the SAE against
+# places that keep composition, information and repeats, but not the word. As many as families, to save time, under the real names.
+
+# %%
+decoys = pd.DataFrame()
+if named in kinds:
+    one_each = ground.on(named, "validation")[0].table.sort_values("n_instances", ascending=False, kind="stable").drop_duplicates("family")
+    held_out = units[units.unit.isin(pd.concat(tokens.values()).unit)]
+    decoys = kind.decoys(corpus, held_out, texts, one_each.concept.tolist(), seed)
+if len(decoys):
+    of_decoys = search.search({search.DECOYS: own}, search.of_decoys(ground, named, decoys, min_instances), [named])
+    read, best = (pd.concat(tables, ignore_index=True) for tables in zip((read, best), of_decoys))
+
+# %%
 stage.write_table("associations", read.drop(columns="concept_row"))
 stage.write_table("best_latents", best)
 settings = {"f1_floor": f1_floor, "pair_floor": pair_floor, "methods": list(methods)}
@@ -217,6 +233,12 @@ layer_ladder.pivot_table(index=["kind", "method"], columns="site", values="profi
 # The same search on dictionaries that differ by their seed alone: what is found has to be more than one training's luck.
 
 # %%
+def of_repeats(latents, rows):
+    """How much of each latent's firing above its threshold lies in repeats. rows: its pairs."""
+    limits = outside.limits(best_concepts(rows), latents["test"].shape[1])
+    return outside.shares(latents["test"], limits, recurs["test"], tokens["test"].unit.to_numpy(), repeat_cut)
+
+# %%
 again = {
     name: format.load(training / folder, site, model.identity) for name, folder in chosen["seeds"].items() if folder != chosen["folder"]
 }
@@ -226,9 +248,11 @@ seed_read, seed_best = search.search(again, ground) if again else (read[:0], bes
 first = next(iter(chosen["seeds"]))
 by_seed = pd.concat([ladder[ladder.method == "SAE"].assign(method=first), ladder_.ladder(seed_read, seed_best)], ignore_index=True)
 stage.write_table("seed_ladder", by_seed.rename(columns={"method": "seed"}))
-seed_names = pd.concat(
-    [best_concepts(rows).assign(seed=name) for name, rows in seed_read.groupby("method")] or [best_concepts(seed_read).assign(seed="")]
-)
+names = [
+    outside.renamed(best_concepts(rows), of_repeats(again[other], rows), named).assign(seed=other)
+    for other, rows in seed_read.groupby("method")
+]
+seed_names = pd.concat(names or [best_concepts(seed_read).assign(seed="")])
 stage.write_table("seed_latents", seed_names[["seed", "latent", "concept", "kind", "family", "f1_validation", "f1", "q", "claimed"]])
 by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sort=False)
 
@@ -251,7 +275,8 @@ beside = {
 
 # %%
 for name in corpus.concept_kinds:
-    gains = ladder_.gains(best[best.kind == name], [m for m in methods if m != "SAE"], n_boot, seed)
+    of_name = best[best.kind == name]
+    gains = ladder_.gains(of_name, [m for m in (*methods, *{*of_name.method} - {*methods}) if m != "SAE"], n_boot, seed)
     strongest = min(gains, key=lambda rival: gains[rival].low)
     for rival, e in [*gains.items(), (None, gains[strongest])]:
         stage.claim(
@@ -298,13 +323,12 @@ share.describe().loc[["mean", "50%", "max"]].round(3)
 
 # %%
 of_sae = read[read.method == "SAE"]
-in_repeats = outside.shares(own["test"], outside.limits(best_concepts(of_sae), own["test"].shape[1]), recurs["test"],
-                            tokens["test"].unit.to_numpy(), repeat_cut)
+in_repeats = of_repeats(own, of_sae)
 stage.write_table("repeats", in_repeats)
 explained = variance_share(sae, own["test"], x, split["test"], acts.tokens["unit"])
 catalogue = catalogue_.catalogue(of_sae, io.read_table(study, "03_sae_training", "latents"), share, explained, nearest(sae.W_dec),
                                  kind.SYMMETRY)
-catalogue = outside.renamed(catalogue, in_repeats, named)
+catalogue = outside.renamed(catalogue, in_repeats, named, "plausible")
 write_catalogue(stage, catalogue, kind.COLUMNS)
 stage.headline(**{"latents of repeats": int(in_repeats.of_repeats.sum())})
 called = catalogue[catalogue.kind == outside.KIND].groupby("family")
@@ -312,13 +336,13 @@ called.agg(latents=("latent", "size"), repeat_share=("repeat_share", "median")).
 
 # %% [markdown]
 # **Reading.** Latents that are called by a repeat: where they fire, `repeat_cut` or more of the test tokens lie in one, and the lower end
-# of that share (95 % Wilson, over units) is above the `background`, the share of all test tokens. What they would have been called is in
-# `matched`; they are not claimed. Latents whose best concept is of another kind keep it, their share beside it.
+# of that share (95 % Wilson, over units) is above the `background`, the share of all test tokens. The concept that they match best is in
+# `matched`; one of the first kind is not claimed for them.
 
 # %%
 cards = shown_.cards(catalogue, named, own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"])
 stage.write_table("cards", cards)
-ranked = catalogue[catalogue.plausible].sort_values("f1_validation", ascending=False, kind="stable")
+ranked = catalogue[catalogue.plausible & (catalogue.kind != outside.KIND)].sort_values("f1_validation", ascending=False, kind="stable")
 claims_of = ranked.drop_duplicates("family").head(n_cards)
 curves = []
 for method in ("SAE", "random dictionary"):

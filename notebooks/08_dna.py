@@ -52,7 +52,7 @@ import numpy as np
 import pandas as pd
 
 from lib.acts import store
-from lib.annotate import concepts
+from lib.annotate import concepts, outside
 from lib.causal import ablation, kept, necessity
 from lib.causal import sets as latent_sets
 from lib.corpus import corpus as corpora
@@ -88,12 +88,14 @@ planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
 # %% [markdown]
 # ## The logo is earned
 #
-# For a few latents, chosen on validation: saturation mutagenesis of the latent itself around its peak in its top test windows, the same on
-# shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom may name it. Then motif in,
-# motif out. The truth has no part in this.
+# For a few latents, chosen on validation and not of repeats: saturation mutagenesis of the latent itself around its peak in its top
+# test windows, the same on shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom
+# may name it. Then motif in, motif out. The truth has no part in this.
 
 # %%
-picked = finalists.pick_finalists(read, n_finalists)
+features = io.read_table(study, "04_annotation", "features")
+of_repeats = features.latent[features.kind == outside.KIND]
+picked = finalists.pick_finalists(read[~read.latent.isin(of_repeats)], n_finalists)
 follows = "finalists fire on their motif put into matched backgrounds (BH over finalists)"
 rule = "every finalist's q is below 0.05"
 if n_finalists and picked.empty:
@@ -111,7 +113,7 @@ elif n_finalists:
     print(earned.table.round(3).T.to_string())
 
 # %%
-tracks.write_tracks(stage, io.read_table(study, "04_annotation", "features"), latents, tokens, genome, n_tracks);
+tracks.write_tracks(stage, features, latents, tokens, genome, n_tracks);
 
 # %% [markdown]
 # ## Planted truth

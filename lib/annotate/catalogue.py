@@ -97,13 +97,13 @@ COLUMNS = {
     "q": "Benjamini-Hochberg over all pairs of latents and concepts of the kind",
     "q_latent": "the same over latents, after Simes over a latent's concepts",
     "repeat_share": "share of the test tokens on which it fires above its threshold that lie in repeats, as the kind names them",
-    "matched": "the concept whose numbers these are; a latent of repeats is called by its repeat and not claimed, and this is what it "
-               "would have been called",
+    "matched": "the concept whose numbers these are, which is another than `concept` where a latent is called by its repeat",
     "token_identity": "share of its variance that the token's own name explains, held out",
     "confounders": "share of its variance that the confounders of the kind explain, held out",
     "explained_by_identity": "token_identity above 0.5",
     "neighbours": "latents with the nearest decoder rows, and the cosines",
-    "plausible": "the pair is claimed: q and q_latent below 0.05, adjusted odds ratio with its interval above 1, F1 above the floor",
+    "plausible": "the pair is claimed: q and q_latent below 0.05, adjusted odds ratio with its interval above 1, F1 above the floor; "
+                 "of a latent of repeats only if it is of no kind that names latents",
     "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the "
                 "fall of AUROC",
 }  # fmt: skip

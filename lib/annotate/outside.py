@@ -86,15 +86,15 @@ def limits(read: pd.DataFrame, n_latents: int) -> np.ndarray:
     return out
 
 
-def renamed(table: pd.DataFrame, of: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The catalogue, with repeat_share, and latents of repeats called by their repeat where they had a name of `kind`, or none.
+def renamed(table: pd.DataFrame, of: pd.DataFrame, kind: str, claim: str = "claimed") -> pd.DataFrame:
+    """Best pairs, one row a latent, with repeat_share, and latents of repeats called by their repeat.
 
-    Their numbers stay those of the pair, which `matched` names; it is claimed no longer. of: of `shares`.
+    Their numbers stay those of the pair, which `matched` names; one of `kind`, which names latents, is claimed no longer. of: of `shares`;
+    claim: the column of claims.
     """
     of = of.set_index("latent").reindex(table["latent"])
-    table = table.assign(repeat_share=of["share"].to_numpy(), matched=table["concept"])
-    at = of["of_repeats"].eq(True).to_numpy() & (table["kind"].eq(kind) | table["kind"].isna()).to_numpy()
-    called = of["repeat"].to_numpy()[at]
+    at, called = of["of_repeats"].eq(True).to_numpy(), of["repeat"].to_numpy()
     text = table[["kind", "concept", "family"]].astype(object)
-    text.loc[at, "kind"], text.loc[at, "concept"], text.loc[at, "family"] = KIND, called, called
-    return table.assign(**{name: text[name] for name in text}, plausible=table["plausible"].astype(bool) & ~at)
+    text.loc[at, "kind"], text.loc[at, "concept"], text.loc[at, "family"] = KIND, called[at], called[at]
+    beside = {claim: table[claim].astype(bool) & ~(at & table["kind"].eq(kind)), "matched": table["concept"]}
+    return table.assign(repeat_share=of["share"].to_numpy(), **beside, **{name: text[name] for name in text})

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from lib.annotate import association, ladder, outside, pairs, reread, rivals, shifts
-from lib.annotate.concepts import Concepts, of_kind
+from lib.annotate.concepts import Concepts, lay, of_kind, shared
 from lib.models.adapter import Adapter
 from lib.sae import evaluate
 from lib.sae.model import SAE, random_dictionary
@@ -47,6 +47,18 @@ class Ground(NamedTuple):
         """Latents of the test tokens on which a kind is read, its concepts there, and the unit of each."""
         known, keep = self.on(kind, "test")
         return latents[np.flatnonzero(keep)], known, self.tokens["test"]["unit"].to_numpy()[keep]
+
+
+#: The SAE's latents against concepts that keep all but what they say.
+DECOYS = "decoy concepts"
+
+
+def of_decoys(ground: Ground, kind: str, places: pd.DataFrame, min_instances: int) -> Ground:
+    """The same ground with other places (contig, start, end, concept, family) of one kind, and no other kind."""
+    laid = {part: lay(ground.tokens[part], places, kind, DECOYS, min_instances) for part in PARTS}
+    laid["validation"], laid["test"] = shared(laid["validation"], laid["test"])
+    views = {kind: outside.view(laid, ground.views[kind].keep, min_instances)} if kind in ground.views else {}
+    return ground._replace(laid=laid, views=views)
 
 
 def latents_and_rivals(

@@ -17,12 +17,14 @@ from lib.models import sequence as sq
 from lib.stage import compiled, lines
 
 
-def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif, ...], p_value: float = 1e-4) -> pd.DataFrame:
+def motif_hits(
+    windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif, ...], p_value: float = 1e-4, most: dict[str, int] | None = None
+) -> pd.DataFrame:
     """FIMO hits (memelite) on both strands, each strand a concept of its own: a model reads one strand, and the two of a
     motif that is not its own reverse complement are different words.
 
     windows: contig, start, end, one row per sequence. Returns contig, start, end, concept (matrix id, name and strand),
-    family; one row per hit, whole inside its window.
+    family; one row per hit, whole inside its window. most: concept -> how many hits to keep at most, the best ones; None keeps all.
     """
     import memelite
 
@@ -40,6 +42,10 @@ def motif_hits(windows: pd.DataFrame, sequences: list[str], motifs: tuple[Motif,
         row, start = hits["sequence_name"].to_numpy(int), hits["start"].to_numpy(int)
         width = names[name].width
         whole = start + width <= length[row]  # a short sequence is padded, and a flat motif would hit the padding
+        if most is not None:
+            called = (f"{name} " + hits["strand"].astype(object)).where(whole)
+            rank = hits["score"].groupby(called).rank(ascending=False, method="first")
+            whole &= (rank <= called.map(most).fillna(0)).to_numpy()
         row, start, strand = row[whole], start[whole], hits["strand"].to_numpy()[whole]
         parts.append(pd.DataFrame({"contig": contig[row], "start": offset[row] + start,
                                    "end": offset[row] + start + width, "concept": f"{name} " + pd.Series(strand, dtype=object),

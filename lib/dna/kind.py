@@ -30,7 +30,8 @@ WORDS = "k-mer"         # the surface rival of latents
 SYMMETRY = "reverse_complement"  # column of composition.csv
 MATCHED_ON = ("gc", "cpg", "repeat", "log_tss")  # confounders that make strata
 COLUMNS = {  # of the catalogue, where DNA says more than every kind
-    "kind": "kind of its best concept (motif or interval); empty, as all up to plausible, when no pair reached the floor on validation",
+    "kind": "kind of its best concept (motif or interval), or repeat; empty, as most up to plausible, when no pair reached the floor on "
+            "validation",
     "concept": "concept of the highest F1 on validation chromosomes; a motif as JASPAR id, name and strand",
     "family": "motif family, which is what we report: the member that binds cannot be read from sequence",
     "repeat_share": "share of the test tokens on which it fires that lie in repeats or low complexity (16-mers that recur, RepeatMasker, "
@@ -134,9 +135,19 @@ def words(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> sparse.csr_
 
 def repeated(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> np.ndarray:
     """The repeat or stretch of low complexity on each token, "" for none: what a latent that fires there is called."""
-    intervals = corpus.concepts()
-    named = repeats_.named(pd.read_parquet(corpus.path("repeats.parquet")), intervals[intervals["kind"] == "interval"])
+    known = corpus.concepts()
+    named = repeats_.named(pd.read_parquet(corpus.path("repeats.parquet")), known[known["kind"] == "interval"])
     return repeats_.of_tokens(tokens, texts, named)
+
+
+def decoys(corpus: Corpus, windows: pd.DataFrame, texts: list[str], names: list[str], seed: int) -> pd.DataFrame:
+    """Places of the named profiles with their columns shuffled, on both strands, as `corpus.concepts` under the real names: composition,
+    information and the sequence's repeats stay, the word goes. Of each as many as the real one's hits, the best at ten times its p, since
+    a word that nothing planted is rarer. windows: units; texts: [unit]."""
+    known = motifs.motifs_by_id(list(dict.fromkeys(name.split()[0] for name in names)))
+    made = tuple(motifs.columns_shuffled(motif, np.random.default_rng([seed, i])) for i, motif in enumerate(known))
+    real = corpus.concepts().query("kind == 'motif'")["concept"].value_counts().to_dict()
+    return intervals.motif_hits(windows, [texts[unit] for unit in windows["unit"]], made, 10 * corpus.settings["fimo_p"], real)
 
 
 shuffled = shuffle.shuffled_texts      # the null of sequence: dinucleotides kept

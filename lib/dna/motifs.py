@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -60,6 +60,19 @@ def motifs_by_id(matrix_ids: list[str], release: str = RELEASE) -> list[Motif]:
     if missing:
         raise KeyError(f"{release} has no profile {', '.join(missing)}")
     return [_motif(records[m]) for m in matrix_ids]
+
+
+def columns_shuffled(motif: Motif, rng: np.random.Generator, tries: int = 20) -> Motif:
+    """The profile with its columns in another order: the same composition and information, another word.
+
+    Of so many orders the one least like the profile and its reverse complement, by the mean over columns of the chance that a base
+    drawn from each is the same.
+    """
+    def alike(pwm: np.ndarray) -> float:
+        return max((pwm * own).sum(0).mean() for own in (motif.pwm, motif.reverse_complement()))
+
+    orders = [motif.pwm[:, rng.permutation(motif.width)] for _ in range(tries)]
+    return replace(motif, pwm=min(orders, key=alike))
 
 
 def log_odds(pwm: np.ndarray) -> np.ndarray:

@@ -40,10 +40,11 @@ def test_a_latent_of_repeats_is_called_by_them_and_not_claimed():
                           "family": ["a", "b", "exon", np.nan], "plausible": [True, True, True, False]})  # fmt: skip
     of = pd.DataFrame({"latent": range(4), "repeat": ["Alu", "", "Alu", "Alu"], "share": [0.9, 0.1, 0.9, 0.8],
                        "of_repeats": [True, False, True, True]})  # fmt: skip
-    got = outside.renamed(table, of, "motif")
-    assert got["kind"].tolist() == ["repeat", "motif", "interval", "repeat"]
-    assert got["concept"].tolist() == ["Alu", "B -", "exon", "Alu"] and got["family"].tolist() == ["Alu", "b", "exon", "Alu"]
-    assert got["plausible"].tolist() == [False, True, True, False] and got["repeat_share"].tolist() == [0.9, 0.1, 0.9, 0.8]
+    got = outside.renamed(table, of, "motif", "plausible")
+    assert got["kind"].tolist() == ["repeat", "motif", "repeat", "repeat"]
+    assert got["concept"].tolist() == ["Alu", "B -", "Alu", "Alu"] and got["family"].tolist() == ["Alu", "b", "Alu", "Alu"]
+    assert got["plausible"].tolist() == [False, True, True, False]  # that of an interval stays: `matched` says of which
+    assert got["repeat_share"].tolist() == [0.9, 0.1, 0.9, 0.8]
     assert got["matched"].fillna("").tolist() == ["A +", "B -", "exon", ""]
 
 
@@ -99,3 +100,20 @@ def test_a_latent_of_repeats_is_claimed_with_them_and_not_outside():
     assert table.loc["label shuffle", ["latents_claimed", "latents_claimed_everywhere"]].tolist() == [0, 0]
     columns, known, unit = ground.tested(latents["test"], "motif")
     assert columns.shape[0] == len(unit) == known.tokens.shape[0] == keep["test"].sum()
+
+
+def test_decoys_are_found_by_the_same_rule_and_are_not():
+    parts = dict(zip(search.PARTS, (part(0), part(1))))
+    latents, laid, tokens, strata, keep = ({name: p[i] for name, p in parts.items()} for i in range(5))
+    views = {"motif": outside.View(dict.fromkeys(search.PARTS, keep["test"]), {})}
+    on_test = dict.fromkeys(search.PARTS, tokens["test"])
+    ground = search.Ground({}, on_test, laid, strata, [], shuffle.shuffled_texts, 200, 0.05, 0.5, 0, views)
+    start = np.arange(70, 12_000, 400)
+    dealt = pd.DataFrame({"contig": "c", "start": start, "end": start + 6, "concept": "c0", "family": "f"})
+    rows = [row.indices for row in laid["test"].instances[laid["test"].concept_of == 0]]
+    true = pd.DataFrame({"start": [2 * r.min() for r in rows], "end": [2 * r.max() + 2 for r in rows]})
+    true = true.assign(contig="c", concept="c0", family="f")
+    for places, n_found in ((dealt, 0), (true, 1)):  # the true places are found again, those of a decoy are not
+        others = search.of_decoys(ground, "motif", places, 5)
+        read, best = search.search({search.DECOYS: dict.fromkeys(search.PARTS, latents["test"])}, others, ["motif"])
+        assert ladder.ladder(read, best)["found"].tolist() == [n_found] and best["concept"].tolist() == ["c0"]

@@ -41,6 +41,9 @@ def words(corpus, tokens, texts):
 def repeated(corpus, tokens, texts):
     return np.full(len(tokens), "", dtype=object)
 
+def decoys(corpus, windows, texts, names, seed):
+    return corpus.concepts()[:0]
+
 def shuffled(texts, tokens, seed):
     rng, units = np.random.default_rng(seed), set(tokens["unit"])
     return ["".join(rng.permutation(list(text))) if unit in units else text for unit, text in enumerate(texts)]

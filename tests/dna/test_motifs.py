@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.dna import intervals
+from lib.dna import intervals, motifs
 from lib.dna.motifs import Motif
 
 SITE = "GATTACAGGC"  # not its own reverse complement
@@ -65,3 +65,24 @@ def test_a_palindrome_counts_once_a_strand():
         [10, 22, "MA0000.1 TOY +"],
         [10, 22, "MA0000.1 TOY -"],
     ]
+
+
+def test_shuffled_columns_keep_composition_and_information_and_lose_the_word():
+    real = next(m for m in motifs.vertebrate_motifs() if m.name == "NFKB1")
+    got = motifs.columns_shuffled(real, np.random.default_rng(0))
+    assert sorted(map(tuple, got.pwm.T)) == sorted(map(tuple, real.pwm.T)) and (got.matrix_id, got.family) == (real.matrix_id, real.family)
+    assert got.information.sum() == pytest.approx(real.information.sum())
+    assert motifs.score_threshold(got.pwm) == pytest.approx(motifs.score_threshold(real.pwm), abs=0.1)  # as rare by chance
+    best = real.pwm.argmax(0), real.reverse_complement().argmax(0)
+    assert all((got.pwm.argmax(0) == word).mean() < 0.6 for word in best)
+    assert (motifs.columns_shuffled(real, np.random.default_rng(0)).pwm == got.pwm).all()
+
+
+def test_the_best_hits_are_kept():
+    """Of three sites on the plus strand the one with an error is left out; none is kept of a concept that is not named."""
+    texts = ["TTTTT" + SITE + "TTTTT" + SITE + "TTTTT" + SITE[:-1] + "A" + "TTTTT"]
+    windows = pd.DataFrame({"contig": ["c"], "start": [100], "end": [100 + len(texts[0])]})
+    every = intervals.motif_hits(windows, texts, (motif(SITE),), 1e-3)
+    assert (every["concept"] == "MA0000.1 TOY +").sum() == 3
+    best = intervals.motif_hits(windows, texts, (motif(SITE),), 1e-3, {"MA0000.1 TOY +": 2})
+    assert best["start"].tolist() == [105, 120] and intervals.motif_hits(windows, texts, (motif(SITE),), 1e-3, {}).empty
