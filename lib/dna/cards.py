@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from lib.annotate import outside
 from lib.dna import motifs
 from lib.figures import style
 
+NAME = 22  # characters of a family's name that fit a line above its profile
 NO_CARD = "no latent matches a motif at q < 0.05"
 
 
@@ -46,9 +49,9 @@ def said(feature: pd.Series) -> str:
 def profile(feature: pd.Series, ax: plt.Axes) -> plt.Axes:
     """A profile of the family that names the latent, under the family's name: which member binds cannot be told. Of a repeat its name."""
     if feature["kind"] == outside.KIND:
-        style.untested(ax, feature["family"])
+        style.untested(ax, textwrap.fill(feature["family"], NAME))
         return ax
-    return logo(profile_bits(feature["concept"]), ax, feature["family"])
+    return logo(profile_bits(feature["concept"]), ax, textwrap.fill(feature["family"], NAME))
 
 
 def track(windows: pd.DataFrame, ax: plt.Axes, feature: pd.Series | None = None) -> plt.Axes:

@@ -43,7 +43,7 @@ def test_the_track_of_the_top_window():
 def test_a_card_names_a_family_or_a_repeat_and_no_factor():
     feature = pd.Series({"kind": "motif", "concept": "MA0105.4 NFKB1 -", "family": "NF-kappaB-related factors", "f1": 0.9, "q": 1e-4})
     ax = drawn(cards.profile, feature)
-    assert says(ax, "NF-kappaB-related factors") and not says(ax, "NFKB1") and len(ax.patches)
+    assert ax.get_title("left") == "NF-kappaB-related\nfactors" and not says(ax, "NFKB1") and len(ax.patches)
     alu = pd.Series({"kind": "repeat", "concept": "repeat: Alu", "family": "repeat: Alu", "repeat_share": 0.96})
     assert says(drawn(cards.track, WINDOWS, alu), "latent 7  c; 96% in repeats") and says_why(drawn(cards.profile, alu), "repeat: Alu")
     features = pd.DataFrame([feature, alu]).assign(latent=[7, 8]).set_index("latent")
