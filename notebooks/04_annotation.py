@@ -183,8 +183,8 @@ settings = {"f1_floor": f1_floor, "pair_floor": pair_floor, "methods": list(meth
 stage.write_json("settings.json", settings);  # for figures and later stages
 
 # %%
-everywhere = search.search(methods, ground._replace(views={}), list(views)) if views else (read[:0], best[:0])
-ladder = ladder_.beside(ladder_.ladder(read, best), ladder_.ladder(*everywhere))
+everywhere = ladder_.ladder(*search.search(methods, ground._replace(views={}), list(views)) if views else (read[:0], best[:0]))
+ladder = ladder_.beside(ladder_.ladder(read, best), everywhere)
 stage.write_table("ladder", ladder)
 ladder.round(3)
 
@@ -267,9 +267,9 @@ by_seed.pivot_table(index="kind", columns="method", values="profiles_found", sor
 # the one whose interval reaches lowest: that claim holds only if latents beat every one.
 
 # %%
-of_own = ladder[ladder.method == "SAE"].set_index("kind")
+of_own, with_repeats = (table[table.method == "SAE"].set_index("kind") for table in (ladder, everywhere))
 beside = {
-    name: f"; outside repeats: {of_own.families_found[name]:.0f} families found, {of_own.families_found_everywhere[name]:.0f} with them"
+    name: f"; outside repeats: {of_own.families_found.get(name, 0)} families found, {with_repeats.families_found.get(name, 0)} with them"
     for name in views
 }
 
