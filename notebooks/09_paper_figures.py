@@ -103,7 +103,8 @@ style.save(stage, "fig4_density", figure, label, latents);
 
 # %% [markdown]
 # ## Figure 5 · Concepts found, against the same search over nulls
-# Test F1 of the latent or rival chosen on validation, per concept, ranked; every rival and null was searched alike.
+# Test F1 of the latent or rival chosen on validation, per concept, ranked; every rival and null was searched alike, the first kind of
+# concepts outside repeats. Decoy concepts are fewer, one a family.
 
 # %%
 best = io.read_table(study, "04_annotation", "best_latents")
@@ -120,8 +121,9 @@ style.save(stage, "fig5_concepts", figure, label, best[columns], stop=no_go);
 # %% [markdown]
 # ## Figure 6 · The trained dictionary against its nulls
 # At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts for which the latent or
-# rival chosen on validation is claimed, bars Wilson 95 %. Words and raw neurons are rivals, not only nulls. Right: precision and
-# recall of the best pairs on test units as the threshold falls.
+# rival chosen on validation is claimed, bars Wilson 95 %. Words and raw neurons are rivals, not only nulls. The first kind is
+# read outside repeats (with them in: `…_everywhere` in the CSV); shares of decoy concepts are of one a family. Right: precision and recall
+# of the best pairs on test units as the threshold falls.
 
 # %%
 ladder = ladder_.shares(io.read_table(study, "04_annotation", "ladder"))

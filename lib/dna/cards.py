@@ -40,16 +40,17 @@ def profile_bits(concept: str) -> pd.DataFrame:
 
 
 def said(feature: pd.Series) -> str:
-    """What stands beside a latent's name: of a family its test F1 and q, of a repeat how much of its firing lies in repeats."""
+    """What stands beside a latent: of a family its test F1, and q where that is claimed; of a repeat how much of its firing is there."""
     if feature["kind"] == outside.KIND:
         return f"; {feature['repeat_share']:.0%} in repeats"
-    return f"; F1 {feature['f1']:.2f}, q {feature['q']:.2g}"
+    return f"; F1 {feature['f1']:.2f}, " + (f"q {feature['q']:.2g}" if feature["plausible"] else "not claimed")
 
 
 def profile(feature: pd.Series, ax: plt.Axes) -> plt.Axes:
     """A profile of the family that names the latent, under the family's name: which member binds cannot be told. Of a repeat its name."""
     if feature["kind"] == outside.KIND:
-        style.untested(ax, textwrap.fill(feature["family"], NAME))
+        ax.axis("off")
+        ax.text(0.5, 0.5, textwrap.fill(feature["family"], NAME), ha="center", va="center", fontsize=6, transform=ax.transAxes)
         return ax
     return logo(profile_bits(feature["concept"]), ax, textwrap.fill(feature["family"], NAME))
 

@@ -34,18 +34,21 @@ def test_a_profile_is_read_on_the_strand_that_the_latent_reads():
 
 
 def test_the_track_of_the_top_window():
-    ax = drawn(cards.track, WINDOWS, pd.Series({"kind": "motif", "f1": 0.9, "q": 1e-4}))
+    ax = drawn(cards.track, WINDOWS, pd.Series({"kind": "motif", "f1": 0.9, "q": 1e-4, "plausible": True}))
     assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == 3.0 and ax.get_xlim() == (10, 13)
     assert says(ax, "latent 7  c; F1 0.90, q 0.0001", "activation")
     assert says(drawn(cards.track, WINDOWS), "latent 7  c")
+    weak = pd.Series({"kind": "motif", "f1": 0.24, "q": 1e-9, "plausible": False})
+    assert says(drawn(cards.track, WINDOWS, weak), "latent 7  c; F1 0.24, not claimed")
 
 
 def test_a_card_names_a_family_or_a_repeat_and_no_factor():
-    feature = pd.Series({"kind": "motif", "concept": "MA0105.4 NFKB1 -", "family": "NF-kappaB-related factors", "f1": 0.9, "q": 1e-4})
+    feature = pd.Series({"kind": "motif", "concept": "MA0105.4 NFKB1 -", "family": "NF-kappaB-related factors", "f1": 0.9, "q": 1e-4,
+                         "plausible": True})  # fmt: skip
     ax = drawn(cards.profile, feature)
     assert ax.get_title("left") == "NF-kappaB-related\nfactors" and not says(ax, "NFKB1") and len(ax.patches)
-    alu = pd.Series({"kind": "repeat", "concept": "repeat: Alu", "family": "repeat: Alu", "repeat_share": 0.96})
-    assert says(drawn(cards.track, WINDOWS, alu), "latent 7  c; 96% in repeats") and says_why(drawn(cards.profile, alu), "repeat: Alu")
+    alu = pd.Series({"kind": "repeat", "concept": "repeat: Alu", "family": "repeat: Alu", "repeat_share": 0.96, "plausible": False})
+    assert says(drawn(cards.track, WINDOWS, alu), "latent 7  c; 96% in repeats") and says(drawn(cards.profile, alu), "repeat: Alu")
     features = pd.DataFrame([feature, alu]).assign(latent=[7, 8]).set_index("latent")
     figure = kind.cards(pd.concat([WINDOWS, WINDOWS.assign(latent=8)]), features)
     titles = [ax.get_title("left") + ax.get_title() for ax in figure.axes]
