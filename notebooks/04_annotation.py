@@ -246,7 +246,8 @@ again = {name: {part: evaluate.latents_of(other, x, split[part], acts.tokens["un
          for name, other in again.items()}
 seed_read, seed_best = search.search(again, ground) if again else (read[:0], best[:0])
 first = next(iter(chosen["seeds"]))
-by_seed = pd.concat([ladder[ladder.method == "SAE"].assign(method=first), ladder_.ladder(seed_read, seed_best)], ignore_index=True)
+own_ladder = ladder[ladder.method == "SAE"].assign(method=first)
+by_seed = pd.concat([own_ladder, ladder_.ladder(seed_read, seed_best)], ignore_index=True, join="inner")
 stage.write_table("seed_ladder", by_seed.rename(columns={"method": "seed"}))
 names = [
     outside.renamed(best_concepts(rows), of_repeats(again[other], rows), named).assign(seed=other)
