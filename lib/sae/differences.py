@@ -31,6 +31,17 @@ def rebuilt_by(sae: SAE, unit: np.ndarray) -> Rebuild:
     return rebuild
 
 
+def rebuilt_by_word(word: np.ndarray, acts: np.ndarray, rows: np.ndarray, train_word: np.ndarray, chunk: int = 16384) -> Rebuild:
+    """The rival that knows words alone: each token is the mean activation of its word, of acts[rows] that train; of a word that none
+    of them has, the mean of all. word: [token] int of the store that is rebuilt, from 0; train_word: [row] int."""
+    n = int(max(word.max(initial=0), train_word.max(initial=0))) + 1
+    total, count = np.zeros((n, acts.shape[1])), np.bincount(train_word, minlength=n)
+    for s in range(0, len(rows), chunk):
+        np.add.at(total, train_word[s : s + chunk], np.asarray(acts[rows[s : s + chunk]], np.float64))
+    table = np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], total.sum(0) / max(len(rows), 1)).astype(np.float32)
+    return lambda _, some: table[word[some]]
+
+
 def of_differences(
     rebuild: Rebuild, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, units: np.ndarray, at_once: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:

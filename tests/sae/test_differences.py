@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.sae.differences import of_differences, rebuilt_by
+from lib.sae.differences import of_differences, rebuilt_by, rebuilt_by_word
 from lib.sae.model import SAE, SAEConfig
 
 
@@ -47,3 +47,11 @@ def test_a_dictionary_rebuilds_rows_in_any_order_as_it_does_whole_units(stored, 
     assert np.allclose(rebuilt_by(sae, unit)(acts, rows), whole[rows], atol=1e-6)
     few, many = (of_differences(rebuilt_by(sae, unit), acts, unit, np.tile(np.arange(4), 3), np.array([1, 2]), n) for n in (1, 9))
     assert np.allclose(few, many)
+
+
+def test_a_table_of_words_gives_means_of_what_trains_and_of_all_for_a_word_that_is_new():
+    acts = np.array([[1.0, 0], [3, 0], [0, 5], [7, 7]], np.float32)
+    table = rebuilt_by_word(np.array([0, 1, 2, 1]), acts, np.array([0, 1, 2]), np.array([0, 0, 1]))
+    assert np.allclose(table(acts, np.array([0, 1, 3, 2])), [[2, 0], [0, 5], [0, 5], [4 / 3, 5 / 3]])
+    split = rebuilt_by_word(np.array([0, 1, 2, 1]), acts, np.array([0, 1, 2]), np.array([0, 0, 1]), chunk=1)
+    assert np.allclose(split(acts, np.arange(4)), table(acts, np.arange(4)))
