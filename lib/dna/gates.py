@@ -40,12 +40,16 @@ class Sites:
 
 
 def sample(seed: int, n: int, length: int) -> Sites:
-    """Sites of n fresh windows of `length` bases, none with a marker."""
+    """Sites of n fresh windows of `length` bases, none with a marker. Raises ValueError where a pair lacks sites of both sorts in a part."""
     rng = np.random.default_rng(seed)
     codes, units = grammar.windows(n, length, grammar.Grammar(rng, marked=0), grammar.ONE_TO_THREE, rng)
     units = units[units.kind.isin(("functional", *grammar.DECOYS))].reset_index(drop=True)
     part = np.array(["fit", "validation", "test"])[3 * units.window.to_numpy() // n]
-    return Sites(codes, units, (units.kind == "functional").to_numpy(), part)
+    works = (units.kind == "functional").to_numpy()
+    both = pd.DataFrame({"pair": units.pair, "part": part, "works": works}).groupby(["pair", "part"]).works.nunique()
+    if (both < 2).any() or len(both) < 3 * len(grammar.PAIRS):
+        raise ValueError(f"{n} windows are too few for sites that work and decoys of every pair in each third: wanted some hundred")
+    return Sites(codes, units, works, part)
 
 
 def pairs(sites: Sites) -> list[np.ndarray]:
@@ -118,6 +122,17 @@ def present(inside: list[set[int]], sites: Sites, rows: np.ndarray) -> np.ndarra
             total.setdefault(word, [0, 0])[int(yes)] += 1
     best = max(total, key=lambda word: 2 * total[word][1] / (sum(total[word]) + works[fit].sum()))
     return np.array([best in has for has in inside], dtype=float)
+
+
+def local(sites: Sites) -> dict[str, np.ndarray]:
+    """What letters within SIDE bases say of each site: a linear model of them, and the best word. Name -> [site]."""
+    letters = flanked(sites)
+    linear_, word = np.zeros(len(sites.works)), np.zeros(len(sites.works))
+    for of_pair in pairs(sites):
+        own = [letters[i] for i in of_pair]
+        linear_[of_pair] = linear(one_hot(own), sites, of_pair)
+        word[of_pair] = present(words(own), sites, of_pair)
+    return {"one-hot +-12": linear_, "best 8-mer": word}
 
 
 # ---- what the model says ----------------------------------------------------------------------------------------------
@@ -202,32 +217,34 @@ def site_peaks(adapter: Adapter, sites: Sites, layer: str, rows: torch.Tensor, k
 # ---- the gates --------------------------------------------------------------------------------------------------------
 
 
-def gates(adapter: Adapter, seed: int, n: int, length: int, n_boot: int = 1000) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All gates on n fresh windows. First table: gate, value, low, high, bound, from_below, passed, a row for each of BOUNDS;
-    second: the probe by layer. A gate is passed by its value; low and high are of draws over windows, NaN where not drawn.
+def gates(adapter: Adapter, seed: int, n: int, length: int, n_local: int = 20_000, n_boot: int = 1000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All gates on fresh windows, n for the model and n_local for letters alone, which need no model and many sites to be fitted on.
 
-    The probe's layer is each pair's best on validation; the random dictionary, and what breaking takes, are of the best for all.
+    First table: gate, value, low, high, bound, from_below, passed, a row for each of BOUNDS; second: the probe by layer. A gate is
+    passed by its value; low and high are of draws over windows, NaN where not drawn. The probe's layer is each pair's best on
+    validation; the random dictionary, and what breaking takes, are of the layer whose probe tells all sites best there.
     """
-    sites = sample(seed, n, length)
-    letters = flanked(sites)
-    local, word = np.zeros(len(sites.works)), np.zeros(len(sites.works))
-    for of_pair in pairs(sites):
-        own = [letters[i] for i in of_pair]
-        local[of_pair] = linear(one_hot(own), sites, of_pair)
-        word[of_pair] = present(words(own), sites, of_pair)
+    sites, wide = sample(seed, n, length), sample(seed + 1, n_local, length)
     probe, layers = probed(adapter, sites, seed)
-    told = sites.part == "validation"
-    best = int(contrasts.best_cuts(probe[told], sites.works[told])[1].argmax())
-    chance = site_peaks(adapter, sites, layers.layer[best], random_directions(adapter.site(layers.layer[best]).dim, seed), 8)
-    scores = {"supervised probe": probe, "one-hot +-12": local, "best 8-mer": word, "random dictionary": chance}
-    means = contrasts.told_apart({name: parted(x, sites) for name, x in scores.items()}, instances(sites), n_boot, seed)[1]
-    told = means.set_index("method")[["f1", "low", "high"]]
-    values = [told.loc["one-hot +-12"], (auroc(local, sites), np.nan, np.nan), told.loc["best 8-mer"], told.loc["supervised probe"],
-              told.loc["random dictionary"], (layers.lost[best], np.nan, np.nan)]  # fmt: skip
+    validation = sites.part == "validation"
+    best = int(contrasts.best_cuts(probe[validation], sites.works[validation])[1].argmax())
+    layer = layers.layer[best]
+    chance = site_peaks(adapter, sites, layer, random_directions(adapter.site(layer).dim, seed), 8)
+    letters = local(wide)
+    of_model = _told({"supervised probe": probe, "random dictionary": chance}, sites, n_boot, seed)
+    told = pd.concat([of_model, _told(letters, wide, n_boot, seed)])
+    values = [told.loc["one-hot +-12"], (auroc(letters["one-hot +-12"], wide), np.nan, np.nan), told.loc["best 8-mer"],
+              told.loc["supervised probe"], told.loc["random dictionary"], (layers.lost[best], np.nan, np.nan)]  # fmt: skip
     rows = []
     for (gate, (bound, from_below)), (value, low, high) in zip(BOUNDS.items(), values, strict=True):
         rows.append((gate, float(value), low, high, bound, from_below, bool(value >= bound if from_below else value <= bound)))
     return pd.DataFrame(rows, columns=["gate", "value", "low", "high", "bound", "from_below", "passed"]), layers
+
+
+def _told(scores: dict[str, np.ndarray], sites: Sites, n_boot: int, seed: int) -> pd.DataFrame:
+    """f1, low, high of each method, by its name. scores: method -> [site] or [site, score]."""
+    means = contrasts.told_apart({name: parted(x, sites) for name, x in scores.items()}, instances(sites), n_boot, seed)[1]
+    return means.set_index("method")[["f1", "low", "high"]]
 
 
 def random_directions(d: int, seed: int, width: int = 4) -> torch.Tensor:

@@ -91,13 +91,13 @@ class Grammar:
 
     def _written(self, kind, number, name, site, partner, upstream, rng) -> tuple[np.ndarray, np.ndarray, dict]:
         gap, width, at = PAIRS[number].gap, len(site), MARKER + FAR
+        length = at + width + gap + len(partner)  # the same for every kind: what follows a site must not say what it is
         end, partner = at + width * (kind != "partner alone"), partner[: len(partner) * (kind != "alone")]
         partner_at = at - gap - len(partner) if upstream else at + width + gap * (kind != "alone")
         marked = bool(rng.random() < self.marked)
         pieces = [(0, run(WORKS if kind == "functional" else IDLE, MARKER, rng))] * marked
         pieces += [(at, site[: end - at]), (partner_at, partner)]
-        codes = np.zeros(max(at + width, partner_at + len(partner)), dtype=np.uint8)
-        mask = np.zeros(len(codes), dtype=bool)
+        codes, mask = np.zeros(length, dtype=np.uint8), np.zeros(length, dtype=bool)
         for start, piece in pieces:
             codes[start : start + len(piece)], mask[start : start + len(piece)] = piece, True
         row = (at, end, partner_at, partner_at + len(partner), 0, "+", number, name, kind, marked)  # what is not there is an empty interval

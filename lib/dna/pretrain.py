@@ -25,32 +25,46 @@ CLS, PAD, EOS, FIRST_BASE, MASK = 0, 1, 2, 4, 9
 CONTEXT = 128  # bases a window; rotary positions leave room for the inserted bases of a haplotype
 
 
-def config(width: int = 128, layers: int = 4, heads: int = 4) -> EsmConfig:
+def config(width: int = 128, layers: int = 4, heads: int = 4, context: int = CONTEXT) -> EsmConfig:
     return EsmConfig(
         vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, max_position_embeddings=CONTEXT + 32, position_embedding_type="rotary",
+        intermediate_size=4 * width, max_position_embeddings=context + 32, position_embedding_type="rotary",
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, token_dropout=False,
         emb_layer_norm_before=False, pad_token_id=PAD, mask_token_id=MASK, tie_word_embeddings=True,
     )  # fmt: skip
 
 
+def token_ids(codes: np.ndarray) -> np.ndarray:
+    """Windows as token ids with <cls> and <eos>: [n, base] -> [n, base + 2] int64."""
+    return np.pad(codes.astype(np.int64) + FIRST_BASE, ((0, 0), (1, 1)), constant_values=((0, 0), (CLS, EOS)))
+
+
 def windows(codes: np.ndarray) -> np.ndarray:
-    """Cut codes into windows of token ids with <cls> and <eos>: [n, CONTEXT + 2]."""
+    """Cut codes into windows of CONTEXT bases, as token ids: [n, CONTEXT + 2]."""
     n = len(codes) // CONTEXT
-    ids = np.empty((n, CONTEXT + 2), dtype=np.int64)
-    ids[:, 0], ids[:, -1] = CLS, EOS
-    ids[:, 1:-1] = codes[: n * CONTEXT].reshape(n, CONTEXT).astype(np.int64) + FIRST_BASE
-    return ids
+    return token_ids(codes[: n * CONTEXT].reshape(n, CONTEXT))
 
 
 def corrupt(ids: torch.Tensor, share: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """BERT masking: of the chosen bases 80 % become <mask>, 10 % a random base, 10 % stay. Returns ids, chosen."""
-    draw = torch.rand(ids.shape, generator=generator)
-    chosen = (draw < share) & (ids >= FIRST_BASE)
-    how = torch.rand(ids.shape, generator=generator)
+    """BERT masking of a share of the bases, each by itself. Returns ids, chosen."""
+    chosen = (torch.rand(ids.shape, generator=generator) < share) & (ids >= FIRST_BASE)
+    return masked(ids, chosen, torch.rand(ids.shape, generator=generator), generator), chosen
+
+
+def masked(ids: torch.Tensor, chosen: torch.Tensor, how: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Of the chosen bases 80 % become <mask>, 10 % stay, 10 % a random base, as `how` in [0, 1) says of each."""
     random_base = torch.randint(FIRST_BASE, FIRST_BASE + 4, ids.shape, generator=generator)
-    out = torch.where(chosen & (how < 0.8), torch.full_like(ids, MASK), ids)
-    return torch.where(chosen & (how >= 0.9), random_base, out), chosen
+    out = torch.where(chosen & (how < 0.8), MASK, ids)
+    return torch.where(chosen & (how >= 0.9), random_base, out)
+
+
+def tokenizer_in(folder: Path) -> EsmTokenizer:
+    """The tokenizer, written into a folder that is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    tokenizer = EsmTokenizer(str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def masked_loss(model: EsmForMaskedLM, hidden: torch.Tensor, chosen: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -83,10 +97,7 @@ def train(
     trunk = torch.compile(model.esm, dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
     steps = tokens // (batch * CONTEXT)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    tokenizer = EsmTokenizer(str(out / "vocab.txt"))
-    tokenizer.save_pretrained(out)
+    tokenizer = tokenizer_in(out)
     log = (out / "training.csv").open("w")
     log.write("tokens,seconds,train_loss,site,background,markov_site\n")
     motifs = planted.gut_immune_motifs()

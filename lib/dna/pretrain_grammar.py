@@ -1,13 +1,15 @@
 """Train the demo's DNA language model: an ESM masked model (Nucleotide Transformer's class) on simulated sequence with a grammar.
 
-The model is told nothing but sequence. `python -m lib.dna.pretrain_grammar` trains it (hours on two cores; `--init` goes on from a folder).
-Spans of 1 to 6 bases are masked anywhere, and markers as a whole: half of a masked marker would give away the rest. Threads and
-compiled kernels round differently between machines, so a new model is equal in its gates, not in its bytes.
+The model sees nothing but sequence; where masks fall it is helped. Spans of 1 to 6 bases are masked anywhere, and markers, whose
+places the simulation knows, as a whole: half of a masked marker would give away the rest. `python -m lib.dna.pretrain_grammar`
+trains it (hours on two cores; `--init` goes on from a folder). Threads and compiled kernels round differently between machines,
+so a new model is equal in its gates, not in its bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -15,31 +17,20 @@ import numpy as np
 import torch
 from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 
-from lib.dna import gates, grammar
+from lib.dna import gates, grammar, pretrain
 from lib.models.adapter import Adapter
 from lib.models.families import NATIVE
 from lib.models.wrap import wrap
 
-VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", "A", "C", "G", "T", "N", "<mask>"]
-CLS, PAD, EOS, FIRST_BASE, MASK = 0, 1, 2, 4, 9
 CONTEXT = 256  # bases a window; rotary positions leave room for the inserted bases of a haplotype
 CHUNK = 1024   # windows simulated at a time
 #: Half of the units of the genome that is trained on are functional.
 FUNCTIONAL = 0.5
 
 
-def config(width: int = 128, layers: int = 6, heads: int = 4) -> EsmConfig:
-    return EsmConfig(
-        vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, max_position_embeddings=CONTEXT + 34, position_embedding_type="rotary",
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, token_dropout=False,
-        emb_layer_norm_before=False, pad_token_id=PAD, mask_token_id=MASK, tie_word_embeddings=True,
-    )  # fmt: skip
-
-
-def token_ids(codes: np.ndarray) -> torch.Tensor:
-    """Windows as token ids with <cls> and <eos>: [n, base] -> [n, base + 2]."""
-    return torch.from_numpy(np.pad(codes.astype(np.int64) + FIRST_BASE, ((0, 0), (1, 1)), constant_values=((0, 0), (CLS, EOS))))
+def config() -> EsmConfig:
+    """Six blocks, since a motif, its partner and the marker are found one after another."""
+    return pretrain.config(layers=6, context=CONTEXT)
 
 
 def markers(units, shape: tuple[int, int], rng: np.random.Generator, most: int = 3) -> torch.Tensor:
@@ -58,8 +49,7 @@ def corrupt(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs, the positions to predict, and those of them in a whole marker.
 
-    Spans of 1 to 6 bases cover about `share` of them: 80 % become <mask>, 10 % a random base, 10 % stay. Of the markers a share
-    `whole` is masked, all of it.
+    Spans of 1 to 6 bases cover about `share` of them, masked as by `pretrain.masked`. Of the markers a share `whole` is masked, all of it.
     """
     n, length = ids.shape
     place = torch.arange(length)[None]
@@ -69,16 +59,14 @@ def corrupt(
         chosen |= (place >= start) & (place < start + size)
     hidden = torch.rand((n, int(numbers.max()) + 1), generator=generator) < whole
     inside = hidden.gather(1, numbers.long()) & (numbers > 0)
-    chosen = (chosen | inside) & (ids >= FIRST_BASE)
+    chosen = (chosen | inside) & (ids >= pretrain.FIRST_BASE)
     inside &= chosen
     how = torch.rand(ids.shape, generator=generator).masked_fill(inside, 0)
-    random_base = torch.randint(FIRST_BASE, FIRST_BASE + 4, ids.shape, generator=generator)
-    out = torch.where(chosen & (how < 0.8), MASK, ids)
-    return torch.where(chosen & (how >= 0.9), random_base, out), chosen, inside
+    return pretrain.masked(ids, chosen, how, generator), chosen, inside
 
 
 def optimisers(model: EsmForMaskedLM, lr: float, matrix_lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the encoder, which learns this in a fraction of the steps, AdamW for all else."""
+    """Muon for the matrices of the encoder, AdamW for all else."""
     matrices = [p for p in model.esm.encoder.parameters() if p.ndim == 2]
     known = set(map(id, matrices))
     rest = [p for p in model.parameters() if id(p) not in known]
@@ -104,7 +92,7 @@ class Windows:
     def next(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self.cursor + batch > len(self.ids):
             codes, units = grammar.windows(CHUNK, CONTEXT, self.grammar, FUNCTIONAL, self.rng)
-            self.ids, self.cursor = token_ids(codes), 0
+            self.ids, self.cursor = torch.from_numpy(pretrain.token_ids(codes)), 0
             self.numbers = markers(units, tuple(self.ids.shape), self.rng)
         rows = slice(self.cursor, self.cursor + batch)
         self.cursor += batch
@@ -126,10 +114,7 @@ def train(
     model = EsmForMaskedLM(config()) if init is None else EsmForMaskedLM.from_pretrained(init, dtype=torch.float32)
     trunk, steppers = torch.compile(model.train().esm, dynamic=False), optimisers(model, lr, matrix_lr)
     rates, steps = (matrix_lr, lr), tokens // (batch * CONTEXT)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    tokenizer = EsmTokenizer(str(out / "vocab.txt"))
-    tokenizer.save_pretrained(out)
+    tokenizer = pretrain.tokenizer_in(out)
     log, started, running = (out / "training.csv").open("w"), time.time(), []
     log.write("tokens,seconds,loss,marker_loss,probe_auroc,partner_broken\n")
     for step in range(steps):
@@ -157,8 +142,6 @@ def train(
 
 def save(model: EsmForMaskedLM, out: Path) -> None:
     """The weights in bfloat16, half the bytes; whoever loads them computes in float32."""
-    import copy
-
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
 
 
