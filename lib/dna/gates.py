@@ -40,7 +40,7 @@ class Sites:
 
 
 def sample(seed: int, n: int, length: int) -> Sites:
-    """Sites of n fresh windows of `length` bases, none with a marker. Raises ValueError where a pair lacks sites of both sorts in a part."""
+    """Sites of n fresh windows of `length` bases, none with a marker. Raises ValueError where a third lacks sites of both sorts."""
     rng = np.random.default_rng(seed)
     codes, units = grammar.windows(n, length, grammar.Grammar(rng, marked=0), grammar.ONE_TO_THREE, rng)
     units = units[units.kind.isin(("functional", *grammar.DECOYS))].reset_index(drop=True)

@@ -16,7 +16,7 @@ from lib.sae.model import SAE, SAEConfig, random_dictionary
 from lib.sae.stack import Run, Stack
 from lib.sae.train import TrainConfig, train
 from tests.sae.test_sae_data import write_store
-from tests.sae.test_sae_losses import check
+from tests.sae.test_sae_losses import check, same_by_both_codes
 
 D, LATENTS, WINDOW, CROP = 4, 12, 3, 8
 IDENTITY = {"class": "EsmForMaskedLM", "weights_sha256": "a" * 64}
@@ -185,15 +185,7 @@ def test_auxk_reaches_dead_latents_and_no_other(sparse, monkeypatch):
 
 
 def test_sparse_and_dense_codes_are_the_same_loss(monkeypatch):
-    x, by_code = tokens(4 * CROP), {}
-    for sparse in (True, False):
-        stack = make(monkeypatch, sparse, auxk=1 / 32)
-        stack.silent[:, ::3] = 1e9
-        loss, seen = stack(x, 0.7, 1e6)
-        loss.sum().backward()
-        by_code[sparse] = [loss.detach(), *seen.values(), *(p.grad for p in stack.parameters())]
-    for a, b in zip(*by_code.values(), strict=True):
-        torch.testing.assert_close(a, b)
+    same_by_both_codes(lambda sparse: make(monkeypatch, sparse, auxk=1 / 32), tokens(4 * CROP))
 
 
 def test_an_exported_member_is_what_was_trained(monkeypatch):
