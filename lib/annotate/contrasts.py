@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib.stats.estimates import Estimate
-
 PARTS = ("validation", "test")
 
 
@@ -111,5 +109,5 @@ def _drawn(said: np.ndarray, test: pd.DataFrame, groups: list, weights: np.ndarr
 
 
 def _estimate(values: np.ndarray) -> tuple[float, float, float]:
-    e = Estimate(float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist(), len(values))
-    return e.value, e.low, e.high
+    """Value, low and high. values: [1 + draw], the first as it is."""
+    return float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist()

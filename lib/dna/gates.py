@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from lib.annotate import contrasts
-from lib.dna import grammar, planted
+from lib.dna import grammar, kmers, planted
 from lib.models import sequence as sq
 from lib.models.adapter import Adapter
+from lib.stats import estimates
 
 #: What each gate has to reach: its bound, and whether from below. All are F1 or AUROC but the last, a share.
 BOUNDS = {
@@ -72,7 +72,7 @@ def parted(scores: np.ndarray, sites: Sites) -> dict[str, np.ndarray]:
 def auroc(score: np.ndarray, sites: Sites) -> float:
     """Mean over pairs, on test. score: [site]."""
     rows = [of_pair[sites.part[of_pair] == "test"] for of_pair in pairs(sites)]
-    return float(np.mean([roc_auc_score(sites.works[test], score[test]) for test in rows]))
+    return float(np.mean([estimates.auroc(sites.works[test], score[test]) for test in rows]))
 
 
 # ---- what stands beside the model -------------------------------------------------------------------------------------
@@ -104,12 +104,8 @@ def linear(X: np.ndarray, sites: Sites, rows: np.ndarray, C: float = 0.02) -> np
 
 def words(letters: list[np.ndarray], k: int = WORD) -> list[set[int]]:
     """The k-mers in each site's letters, as numbers."""
-    power = 4 ** np.arange(k)
-    out = []
-    for row in letters:
-        view = np.lib.stride_tricks.sliding_window_view(row.astype(np.int64), k)
-        out.append(set((view[(view >= 0).all(1)] @ power).tolist()))
-    return out
+    codes = [kmers.kmer_codes(np.where(row < 0, 4, row), k) for row in letters]
+    return [set(row[row >= 0].tolist()) for row in codes]
 
 
 def present(inside: list[set[int]], sites: Sites, rows: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ def kmer_latents(tokens: pd.DataFrame, texts: list[str], k: int, covering: bool 
     """
     row, code = [], []
     for unit, in_unit in tokens.reset_index(drop=True).groupby("unit", sort=False):
-        at = _kmer_codes(sq.encode(texts[unit]), k)  # by first base
+        at = kmer_codes(sq.encode(texts[unit]), k)  # by first base
         low = np.maximum(in_unit["start"].to_numpy() - k + 1, 0)
         high = np.minimum(in_unit["end"].to_numpy() - (0 if covering else k - 1), len(at))
         count = np.maximum(high - low, 0)
@@ -31,7 +31,7 @@ def kmer_latents(tokens: pd.DataFrame, texts: list[str], k: int, covering: bool 
     return latents
 
 
-def _kmer_codes(codes: np.ndarray, k: int) -> np.ndarray:
+def kmer_codes(codes: np.ndarray, k: int) -> np.ndarray:
     """Number of the k-mer that starts at each base, -1 where a letter is not A C G T. codes: [base], 4 = other."""
     if len(codes) < k:
         return np.empty(0, dtype=int)
