@@ -115,8 +115,7 @@ lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
 
 model: $(READY)  ## train the demo model again
-	$(BIN)/python -m lib.dna.pretrain --out outputs/pretrain --tokens 19456000 --decay 0 --seed 0
-	$(BIN)/python -m lib.dna.pretrain --init outputs/pretrain --out params/demo/model --tokens 10000000 --decay 1 --seed 1
+	$(BIN)/python -m lib.dna.pretrain --out params/demo/model
 
 check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file: the conformance suite on a model
 	$(if $(MODEL),,$(error give MODEL=, a folder or a hub id with REVISION=))

@@ -32,32 +32,33 @@
 study = "demo"
 model_path = "params/demo/model"       # folder with config.json, model.safetensors and tokenizer files
 simulate = True                        # simulate the data first (files named "simulated:…"); False reads your own
-simulate_people = 300                  # [4, 1e6] people in the simulated cohort
-simulate_external = 500                # [4, 1e6] people in the simulated second cohort
-simulate_background_bp = 48000         # [128, 1e8] bases per simulated background region, one region on each of 8 contigs
+simulate_people = 2000                 # [4, 1e6] people in the simulated cohort
+simulate_external = 1000               # [4, 1e6] people in the simulated second cohort, who have other breaking alleles
+simulate_background_bp = 65536         # [256, 1e8] bases per simulated background region, one on each of 8 contigs; a multiple of 256
+simulate_nulls = 1                     # [0, 1000] further diseases of each sort that no functional pair causes: decoys, neutral, nothing
 genome_path = "simulated:genome.fa"    # FASTA with .fai; bgzip (.gz) needs .gzi too
 loci_path = "simulated:loci.bed"       # BED: the loci whose haplotypes are read
 background_path = "simulated:background.bed"  # BED: reference sequence on which dictionaries are trained
 vcf_path = "simulated:cohort.vcf.gz"   # genotypes, bgzip and tabix; phased or not
 external_vcf_path = "simulated:external.vcf.gz"  # genotypes of a second cohort, on which nothing is fitted; "" for none
-window_bp = 128                        # [8, 1e6] bases per window; at most the model's context
-pooled_over = "locus"                  # {locus, genome} what a person's activations are averaged over; genome shares a probe's weights
+window_bp = 256                        # [8, 1e6] bases per window; at most the model's context
+pooled_over = "genome"                 # {locus, genome} what a person's activations are averaged over; genome shares a probe's weights
 overlap_bp = 0                         # [0, 1e6] bases that neighbouring windows of a locus share as context; each base is stored once
 max_background_windows = 0             # [0, 1e9] 0 keeps all, else a seeded random subset
 validation_contigs = ["sim7"]          # chromosomes on which runs, pairs and thresholds are chosen; one or more, none twice
 test_contigs = ["sim8"]                # chromosomes read once; one or more, none twice
 phenotype_path = "simulated:phenotype.csv"  # table with sample, phenotype (0/1); "" simulates from published effects
 external_phenotype_path = "simulated:external_phenotype.csv"  # of the second cohort: the frozen probe's test; "" for none
-genetic_path = "simulated:truth/liability.csv"  # table with sample, genetic: the true score, "" when unknown
+genetic_path = "simulated:truth/genetic.csv"  # table with sample and true scores: genetic, or a column an arm; "" when unknown
 people_path = ""                       # table with sample and any of population, family, site, sex; "" when nothing is known
-null_arms = []                         # further columns of phenotype_path, and of the external one, that nothing named causes; none twice
-arms = ["simulated, enlarged"]         # names of the phenotype arms, as they appear in every table and figure; one or more, none twice
-arm_kinds = ["additive"]               # {additive, nod2, structure, null} how an arm is simulated (no phenotype_path); as many as arms
-effect_scales = [1.0]                  # [0, 100] published log odds are multiplied by this (only when simulating); as many as arms
-germline_limits = [0.0]                # [0, 1] AUROC too good for germline; 0 compares with the true genetic score; as many as arms
+null_arms = ["decoys 01", "neutral 01", "nothing 01"]  # more columns of the phenotypes, which nothing named causes; none twice
+arms = ["pairs 1 to 4", "pairs 5 to 8"]  # names of the phenotype arms, as they appear in every table and figure; one or more, none twice
+arm_kinds = ["additive", "additive"]   # {additive, nod2, structure, null} how an arm is simulated (no phenotype_path); as many as arms
+effect_scales = [1.0, 1.0]             # [0, 100] published log odds are multiplied by this (only when simulating); as many as arms
+germline_limits = [0.0, 0.0]           # [0, 1] AUROC too good for germline; 0 compares with the true genetic score; as many as arms
 case_share = 0.5                       # (0, 1) share of people who are cases (only when simulating): a cohort, not a population
 match_published = False                # match published effects to the variants, for simulating and for the polygenic score
-exon_path = "simulated:truth/annotation/exons.bed"  # BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
+exon_path = ""                         # BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
 promoter_path = "simulated:truth/annotation/promoters.bed"  # BED of promoters, or of start sites to widen; "" for none
 promoter_flank_bp = 0                  # [0, 1e5] bases added on both sides of a promoter row
 interval_paths = []                    # more BED, bigBed or RepeatMasker .out files; a row's name is its concept; none twice
@@ -68,7 +69,8 @@ truth_path = "simulated:truth/sites.csv"  # planted sites, for scoring only; "" 
 truth_variants_path = "simulated:truth/variants.csv"  # causal variants and the motif each destroys; "" on real data
 fimo_p = 0.0001                        # (0, 0.01] FIMO p-value of a motif hit
 hit_p = 1e-6                           # (0, 0.01] FIMO hits that serve as sites for explanations where no truth is planted
-knowledge_bp = 49152                   # [1024, 1e9] bases of fresh sequence for the knowledge check of simulated studies
+gate_windows = 2000                    # [300, 1e6] fresh windows on which a model of simulated sequence is asked what it knows
+letter_windows = 12000                 # [300, 1e7] and those for letters alone, which learn from more
 kmer_k = 4                             # [1, 6] k-mer baseline of people: frequencies of 4**k words per locus
 composition_k = 1                      # [1, 4] composition-matched layers: what 4**k word frequencies of a locus explain is taken away
 word_k = 6                             # [1, 8] width of the k-mer rivals of latents
@@ -95,17 +97,19 @@ check_arms(arms, arm_kinds, effect_scales, germline_limits, phenotype_path, gene
 # %% [markdown]
 # ## The data
 #
-# With `simulate` the inputs are made here, from a seed: a **simulated** genome with human-like composition, motif
-# sites of 16 gut and immune factors planted in the promoters and enhancers of 15 loci named after IBD genes, and a
-# **simulated** cohort whose disease is driven, by **enlarged** effects, by variants that destroy a planted site. The
-# truth is written beside the data. From here on the code does not know whether the files are simulated.
+# With `simulate` the inputs are made here, from a seed: a **simulated** genome with human-like composition and a grammar, in which a
+# site of a gut or immune factor works only beside its partner (`lib/dna/grammar.py`); 15 loci named after IBD genes; and two
+# **simulated** cohorts that share no breaking allele. Two diseases are driven, by **enlarged** effects, by functional units that are
+# broken, of four pairs each; the null diseases by broken decoys, by neutral variants, or by nothing. The truth is written beside the
+# data. From here on the code does not know whether the files are simulated.
 
 # %%
 simulated = stage.private_path("data/README").parent
 if simulate:
-    from lib.dna import demo
+    from lib.dna import grammar_demo
 
-    demo.simulate_demo(simulated, seed=seed, n_people=simulate_people, n_external=simulate_external, background_bp=simulate_background_bp)
+    grammar_demo.simulate_grammar(simulated, seed, simulate_people, simulate_external, background_bp=simulate_background_bp,
+                                  n_nulls=simulate_nulls)
 
 
 def given(path):
@@ -242,7 +246,8 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in (
     "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "loci_path",
-    "background_path", "window_bp", "fimo_p", "hit_p", "knowledge_bp", "kmer_k", "composition_k", "word_k", "n_components")}
+    "background_path", "window_bp", "fimo_p", "hit_p", "gate_windows", "letter_windows", "kmer_k", "composition_k", "word_k",
+    "n_components")}
 simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}
 about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(

@@ -27,7 +27,7 @@
 
 # %% tags=["parameters"]
 study = "demo"
-sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where activations are read; one or more, none twice
+sites = ["resid_post.1", "resid_post.3", "resid_post.4", "resid_post.5"]  # where activations are read; one or more, none twice
 frames = [0]                           # [0, 63] offsets of a k-mer model's words; every unit is run once a frame; one or more, none twice
 subset_units = 1000                    # [0, 1e9] also write a small store of this many background units (0: none)
 token_budget = 2048                    # [1, 1e9] tokens per batch, padding included; 1 runs every unit alone
@@ -43,9 +43,8 @@ from lib.acts import extract, store, work
 from lib.acts import quality as qc
 from lib.corpus import corpus as corpora
 from lib.figures import extraction, labels, style
-from lib.models import adapter, conformance
+from lib.models import adapter, conformance, language
 from lib.stage import io
-from lib.stats import estimates
 
 stage = io.open_stage(study, "01_extraction")
 
@@ -67,18 +66,20 @@ checks
 # %% [markdown]
 # ## Does the model know anything?
 #
-# Its loss beside that of a control, which the kind of data chooses: a simpler model of the same sequence, or the same
-# sequence shuffled. If the model did not beat its control, nothing downstream could be about its field.
+# Beside a control, which the kind of data chooses: its loss on the same sequence shuffled; or, where the truth is planted, whether it
+# tells what works from what looks the same, when nothing local does. If the model did not beat its control, nothing downstream could be
+# about its field.
 
 # %%
 no_head = "" if model.has_head else "the weights hold no language-model head"
-known, wanted, note = corpus.module.knowledge(model, corpus, seed)
-for name, least in wanted.items():
-    gap = known["gaps"].get(name, estimates.NOTHING)
-    stage.claim(f"model knowledge: {name} above {least:.2f}", *gap, least, gap.low > least, note,
-                of=corpus.words["units"], rule=f"the interval lies above {least:.2f}", because=no_head)
-stage.write_table("knowledge", pd.DataFrame([known["losses"]]))
-pd.Series(known["losses"]).to_frame("value")
+known, note = corpus.module.knowledge(model, corpus, seed)
+stage.write_table("knowledge", known)
+asked = known[known.rule != ""]
+for _, row in asked.iterrows():
+    kept, rule = language.holds(row)
+    stage.claim(f"model knowledge: {row['name']} {row.rule} {row.bound:.2f}", row.value, row.low, row.high, row.n, row.bound, kept, note,
+                of=corpus.words["units"], rule=rule, because="" if row.n else no_head)
+known.round(3)
 
 # %% [markdown]
 # ## Extraction
@@ -151,16 +152,18 @@ audit
 
 # %%
 figure, axes = style.axes(1, 2, height=2.0, width_ratios=[1.25, 0.9])
-extraction.knowledge(extraction.losses(pd.DataFrame([known["losses"]])), axes[0], labels.loss(corpus.about))
+extraction.knowledge(known, axes[0], labels.loss(corpus.about))
 extraction.norms(quality, axes[1]);
 
 # %%
 stage.headline(
-    units=len(units), tokens=int(units.n_tokens.sum()), **{k.split(" (")[0]: round(gap.value, 3) for k, gap in known["gaps"].items()}
+    units=len(units), tokens=int(units.n_tokens.sum()),
+    **{row.name.split(" (")[0]: round(row.value, 3) for row in asked.itertuples(index=False)}
 )
 work.forget(study, "01_extraction")
 stage.finish()
 
 # %% [markdown]
-# **Reading.** Left: the model against its control, where it has a head; lower is better. Right: activations grow from block to block in a
+# **Reading.** Left: the model against its control, where it has a head (lower is better), or what each gate measures, with an arrow
+# at its bound that points to the side that it has to lie on. Right: activations grow from block to block in a
 # residual stream; a jump of orders of magnitude would be a fault.

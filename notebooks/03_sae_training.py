@@ -31,8 +31,8 @@
 
 # %% tags=["parameters"]
 study = "demo"
-sae_site = "resid_post.2"         # site to decompose; "best" takes the best block of 02_layer_hunting
-layer_sites = ["resid_post.0", "resid_post.1", "resid_post.2", "resid_post.3"]  # where the chosen run is trained too, for 04; none twice
+sae_site = "resid_post.4"         # site to decompose; "best" takes the best block of 02_layer_hunting
+layer_sites = ["resid_post.1", "resid_post.3", "resid_post.4", "resid_post.5"]  # where the chosen run is trained too, for 04; none twice
 run_architectures = ["topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard", "standard", "gated",
                      "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated, convolutional} one entry a run; one or more
 run_expansions = [4, 4, 4, 4, 4, 4, 4, 4, 4]              # [1, 256] d_sae / d_model; as many as run_architectures

@@ -31,13 +31,13 @@
 
 # %% tags=["parameters"]
 study = "demo"
-patch_site = "resid_post.3"       # later site whose probe is read when the forward restarts from the cached layer
+patch_site = "resid_post.5"       # later site whose probe is read when the forward restarts from the cached layer
 n_patch_units = 64                # [2, 1e5] units patched
 n_exact = 200                     # [2, 1e5] latents patched exactly, to check attribution patching
 n_steer_units = 16                # [1, 1e4] units steered
 n_sequences = 100                 # [2, 1e5] reference units on which explanations are compared
 n_checked = 30                    # [1, 1e5] of these, the units for deletion, insertion and the model of random weights
-ism_span = 128                    # [1, 1e6] central letters of a unit that are mutated in silico
+ism_span = 256                    # [1, 1e6] central letters of a unit that are mutated in silico
 ig_steps = 20                     # [1, 1e4] first number of steps of integrated gradients; doubled until it converges
 seed = 0  # [0, 4e9] of all that is drawn at random
 

@@ -54,14 +54,14 @@ label
 # %%
 n_units = io.read_manifest(study, "01_extraction")["headline"]["units"]
 counts = extraction.counts(corpus.about.get("readings", n_units), n_units, corpus.words.get("reading", "readings"))
-losses = extraction.losses(io.read_table(study, "01_extraction", "knowledge"))
+known = io.read_table(study, "01_extraction", "knowledge")
 quality = io.read_table(study, "01_extraction", "qc")
 figure, axes = style.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
 extraction.sequences(counts, axes[0])
-extraction.knowledge(losses, axes[1], labels.loss(corpus.about))
+extraction.knowledge(known, axes[1], labels.loss(corpus.about))
 extraction.norms(quality, axes[2])
 style.letters(axes)
-style.save(stage, "fig1_overview", figure, label, quality, losses, counts);
+style.save(stage, "fig1_overview", figure, label, quality, known, counts);
 
 # %% [markdown]
 # ## Figure 2 · Layers against what the surface gives

@@ -122,6 +122,7 @@ def _files(given: Given, background: str, tiles: pd.DataFrame, size: tuple[int, 
         "external_vcf_path": ("", "no second cohort"),
         "window_bp": size,
         "overlap_bp": (0, "windows tile the loci"),
+        "pooled_over": ("locus", "a locus has an effect of its own"),
         "max_background_windows": (0, f"all {n}") if few else (MOST_WINDOWS, f"of {n}: about two million tokens are enough to train on"),
     }
 
@@ -141,6 +142,7 @@ def _people(given: Given, seen: Seen) -> Choices:
         "arm_kinds": (["additive"], "not used: the phenotype is real"),
         "effect_scales": ([1.0], "not used: the phenotype is real"),
         "germline_limits": ([0.8], suspect),
+        "null_arms": ([], "no column of a phenotype that nothing named causes"),
         "match_published": (seen.published > 0, f"{seen.published} published IBD variants are in this cohort on this genome"),
         "n_components": (components, f"{n_people} people, {varies} variants that vary"),
     }

@@ -33,7 +33,7 @@ annotation/    promoters, enhancers (by element)
 
 def simulate_grammar(
     out_dir: str | Path, seed: int, n_people: int = 600, n_external: int = 600, n_loci: int = 15, locus_bp: int = 1024,
-    n_contigs: int = 8, n_background: int = 8, background_bp: int = 49_152, n_neutral: int = 200, effect_log_odds: float = 2.0,
+    n_contigs: int = 8, n_background: int = 8, background_bp: int = 49_152, n_neutral: int = 60, effect_log_odds: float = 2.0,
     case_share: float = 0.5, n_nulls: int = 20,
 ) -> Path:  # fmt: skip
     """Write a small disease study over a grammar into out_dir; the same seed gives the same bytes.

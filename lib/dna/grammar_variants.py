@@ -11,11 +11,11 @@ from lib.dna import grammar, planted
 from lib.models import sequence as sq
 
 #: Breaking alleles of a unit in each cohort, at most.
-ALLELES = 8
+ALLELES = 4
 #: Share of haplotypes in which a unit carries a breaking allele, and of these the share that carries one in both of its motifs.
 BROKEN, TWICE = 0.15, 0.1
 #: Founder haplotypes of a locus in a cohort: linkage of its neutral variants.
-FOUNDERS = 16
+FOUNDERS = 6
 
 
 @dataclass(frozen=True)

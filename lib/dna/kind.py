@@ -14,9 +14,8 @@ from scipy import sparse
 
 from lib.corpus.corpus import Corpus
 from lib.dna import alarms as alarms_
-from lib.dna import ancestry, confounders, door, intervals, kmers, motifs, strands
+from lib.dna import ancestry, confounders, door, gates, intervals, kmers, motifs, strands
 from lib.dna import cards as cards_
-from lib.dna import knowledge as knowledge_
 from lib.dna import repeats as repeats_
 from lib.dna.people import read_cohort
 from lib.figures import labels, style
@@ -42,30 +41,20 @@ COLUMNS = {  # of the catalogue, where DNA says more than every kind
     SYMMETRY: "correlation over bases of the latent with itself on the reverse complement",
 }
 
-#: Gaps that the model's knowledge has to reach, in nats.
-PLANTED = {
-    "background minus site (nats)": 0.30,
-    "Markov-5 minus model, in sites (nats)": 0.20,
-    "two-sided Markov minus model, in sites (nats)": 0.0,
-}
-SHUFFLED = {"shuffled minus real (nats per token)": 0.0}
 
+def knowledge(model: Adapter, corpus: Corpus, seed: int) -> tuple[pd.DataFrame, str]:
+    """Does the model know DNA? Rows of `language.KNOWLEDGE`, and a note.
 
-def knowledge(model: Adapter, corpus: Corpus, seed: int) -> tuple[dict, dict, str]:
-    """Does the model know DNA? {"losses", "gaps"}, what each gap has to exceed, and a note; nothing of a model without a head.
-
-    On simulated DNA: are bases of planted sites easier than background, and easier than for Markov models? On real DNA the
-    control is the same sequence, dinucleotide-shuffled.
+    On simulated DNA: the gates, which ask whether it knows functional sites from decoys and nothing local does. On real DNA the
+    control is the same sequence, dinucleotide-shuffled; a model without a head has no loss.
     """
-    known: dict = {"losses": {"real": np.nan, "shuffled": np.nan}, "gaps": {}}
-    if corpus.settings["simulate"]:
-        if model.has_head:
-            known = knowledge_.planted_knowledge(model, seed + 1, corpus.settings["knowledge_bp"], corpus.settings["window_bp"])
-        return known, PLANTED, "fresh simulated sequence, held out; bootstrap over windows"
-    texts = corpus.records().texts
-    if model.has_head:
-        known = language.shuffle_knowledge(model, texts[:: max(1, len(texts) // 200)], seed)
-    return known, SHUFFLED, f"{labels.loss(corpus.about)}; not held out if the model was pretrained on this genome; bootstrap over windows"
+    of, texts = corpus.settings, corpus.records().texts
+    if of["simulate"]:
+        rows = gates.gates(model, seed + 1, of["gate_windows"], of["window_bp"], of["letter_windows"])[0]
+        return rows, "functional sites against lone decoys of fresh simulated windows; bootstrap over windows"
+    known = language.shuffle_knowledge(model, texts[:: max(1, len(texts) // 200)], seed) if model.has_head else None
+    note = f"{labels.loss(corpus.about)}; not held out if the model was pretrained on this genome; bootstrap over windows"
+    return language.knowledge_rows(known), note
 
 
 # ---- of people ------------------------------------------------------------------------------------------------------

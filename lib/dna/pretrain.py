@@ -1,13 +1,15 @@
-"""Train the demo's DNA language model: an ESM masked model (Nucleotide Transformer's class) on simulated sequence.
+"""Train the demo's DNA language model: an ESM masked model (Nucleotide Transformer's class) on simulated sequence with a grammar.
 
-The model is told nothing but sequence. `make model` trains it again, in two runs: 19.5 million tokens at a constant
-learning rate, then 10 million with the rate falling to 0 (about an hour on two cores). Threads and compiled kernels
-round differently between machines, so a new model is equal in its losses, not in its bytes.
+The model sees nothing but sequence; where masks fall it is helped. Spans of 1 to 6 bases are masked anywhere, and markers, whose
+places the simulation knows, as a whole: half of a masked marker would give away the rest. `python -m lib.dna.pretrain`
+trains it (hours on two cores; `--init` goes on from a folder). Threads and compiled kernels round differently between machines,
+so a new model is equal in its gates, not in its bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -15,17 +17,21 @@ import numpy as np
 import torch
 from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 
-from lib.dna import knowledge, planted
+from lib.dna import gates, grammar
 from lib.models.adapter import Adapter
 from lib.models.families import NATIVE
 from lib.models.wrap import wrap
 
 VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", "A", "C", "G", "T", "N", "<mask>"]
 CLS, PAD, EOS, FIRST_BASE, MASK = 0, 1, 2, 4, 9
-CONTEXT = 128  # bases a window; rotary positions leave room for the inserted bases of a haplotype
+CONTEXT = 256  # bases a window; rotary positions leave room for the inserted bases of a haplotype
+CHUNK = 1024   # windows simulated at a time
+#: Half of the units of the genome that is trained on are functional.
+FUNCTIONAL = 0.5
 
 
-def config(width: int = 128, layers: int = 4, heads: int = 4, context: int = CONTEXT) -> EsmConfig:
+def config(width: int = 128, layers: int = 6, heads: int = 4, context: int = CONTEXT) -> EsmConfig:
+    """Six blocks, since a motif, its partner and the marker are found one after another."""
     return EsmConfig(
         vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * width, max_position_embeddings=context + 32, position_embedding_type="rotary",
@@ -39,16 +45,36 @@ def token_ids(codes: np.ndarray) -> np.ndarray:
     return np.pad(codes.astype(np.int64) + FIRST_BASE, ((0, 0), (1, 1)), constant_values=((0, 0), (CLS, EOS)))
 
 
-def windows(codes: np.ndarray) -> np.ndarray:
-    """Cut codes into windows of CONTEXT bases, as token ids: [n, CONTEXT + 2]."""
-    n = len(codes) // CONTEXT
-    return token_ids(codes[: n * CONTEXT].reshape(n, CONTEXT))
+def markers(units, shape: tuple[int, int], rng: np.random.Generator, most: int = 3) -> torch.Tensor:
+    """Number of the marker, from 1 in each window, at its tokens and at up to `most` beside it; 0 elsewhere. units: rows of
+    `grammar.windows`. int8 [n, base + 2]."""
+    out = np.zeros(shape, np.int8)
+    for number, row in units[units.marked].groupby("window").cumcount().items():
+        window, start = units.at[number, "window"], units.at[number, "marker_start"] + 1
+        wider = rng.integers(0, most + 1, 2)
+        out[window, max(1, start - wider[0]) : min(shape[1] - 1, start + grammar.MARKER + wider[1])] = row + 1
+    return torch.from_numpy(out)
 
 
-def corrupt(ids: torch.Tensor, share: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """BERT masking of a share of the bases, each by itself. Returns ids, chosen."""
-    chosen = (torch.rand(ids.shape, generator=generator) < share) & (ids >= FIRST_BASE)
-    return masked(ids, chosen, torch.rand(ids.shape, generator=generator), generator), chosen
+def corrupt(
+    ids: torch.Tensor, numbers: torch.Tensor, generator: torch.Generator, share: float = 0.08, whole: float = 0.65
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inputs, the positions to predict, and those of them in a whole marker.
+
+    Spans of 1 to 6 bases cover about `share` of them, masked as by `masked`. Of the markers a share `whole` is masked, all of it.
+    """
+    n, length = ids.shape
+    place = torch.arange(length)[None]
+    chosen = torch.zeros(ids.shape, dtype=torch.bool)
+    for _ in range(max(1, round(share * length / 3.5))):
+        start, size = torch.randint(-5, length, (n, 1), generator=generator), torch.randint(1, 7, (n, 1), generator=generator)
+        chosen |= (place >= start) & (place < start + size)
+    hidden = torch.rand((n, int(numbers.max()) + 1), generator=generator) < whole
+    inside = hidden.gather(1, numbers.long()) & (numbers > 0)
+    chosen = (chosen | inside) & (ids >= FIRST_BASE)
+    inside &= chosen
+    how = torch.rand(ids.shape, generator=generator).masked_fill(inside, 0)
+    return masked(ids, chosen, how, generator), chosen, inside
 
 
 def masked(ids: torch.Tensor, chosen: torch.Tensor, how: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -67,85 +93,102 @@ def tokenizer_in(folder: Path) -> EsmTokenizer:
     return tokenizer
 
 
-def masked_loss(model: EsmForMaskedLM, hidden: torch.Tensor, chosen: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy (nats) at the chosen positions only: the head is run nowhere else."""
-    logits = model.lm_head(hidden[chosen])
-    return torch.nn.functional.cross_entropy(logits.float(), ids[chosen])
+def optimisers(model: EsmForMaskedLM, lr: float, matrix_lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the encoder, AdamW for all else."""
+    matrices = [p for p in model.esm.encoder.parameters() if p.ndim == 2]
+    known = set(map(id, matrices))
+    rest = [p for p in model.parameters() if id(p) not in known]
+    return [
+        torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=0.01, adjust_lr_fn="original"),
+        torch.optim.AdamW(rest, lr=lr, weight_decay=0.01, betas=(0.9, 0.98)),
+    ]
 
 
-def schedule(step: int, steps: int, decay: float, warm_up: int = 300) -> float:
-    """Linear warm-up, plateau, linear decay over the last share `decay` of the run (0: none). Dimensionless."""
-    falling = (steps - step) / (decay * steps) if decay else 1.0
-    return min(1.0, (step + 1) / warm_up, max(0.02, falling))
+def schedule(done: float, decay: float, warm_up: float = 0.01) -> float:
+    """Factor on the rates after a share `done` of the run: linear warm-up, plateau, linear decay over the last share `decay`."""
+    return min(1.0, (done + 1e-4) / warm_up, max(0.02, (1 - done) / decay) if decay else 1.0)
+
+
+class Windows:
+    """Endless batches of fresh windows, simulated CHUNK at a time: token ids and numbers of markers, both [batch, base + 2]."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.grammar = grammar.Grammar(self.rng)
+        self.ids, self.numbers, self.cursor = torch.empty(0), torch.empty(0), 0
+
+    def next(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.cursor + batch > len(self.ids):
+            codes, units = grammar.windows(CHUNK, CONTEXT, self.grammar, FUNCTIONAL, self.rng)
+            self.ids, self.cursor = torch.from_numpy(token_ids(codes)), 0
+            self.numbers = markers(units, tuple(self.ids.shape), self.rng)
+        rows = slice(self.cursor, self.cursor + batch)
+        self.cursor += batch
+        return self.ids[rows], self.numbers[rows]
 
 
 def train(
-    out: Path, init: Path | None, tokens: int, batch: int, lr: float, decay: float, share: float, seed: int,
-    threads: int, report: int,
+    out: Path, init: Path | None, tokens: int, batch: int, lr: float, matrix_lr: float, decay: float, seed: int, threads: int,
+    report: int,
 ) -> None:  # fmt: skip
-    """Train for `tokens` tokens and save the model, its tokenizer and `training.csv` (held-out losses) into `out`.
+    """Train for `tokens` tokens and save the model, its tokenizer and `training.csv` (losses and gates) into `out`.
 
-    init: a folder to go on from (weights only, with a fresh optimiser), or None to start from random weights. decay:
-    last share of the run over which the learning rate falls to 0. report: steps between held-out losses.
+    init: a folder to go on from (weights only, with fresh optimisers), or None to start from random weights. decay: last share
+    of the run over which the rates fall to 0. report: steps between gates, each of which saves the model.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    model = EsmForMaskedLM(config()) if init is None else EsmForMaskedLM.from_pretrained(init)
-    model.train()
-    trunk = torch.compile(model.esm, dynamic=False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
-    steps = tokens // (batch * CONTEXT)
+    generator, data = torch.Generator().manual_seed(seed), Windows(seed)
+    model = EsmForMaskedLM(config()) if init is None else EsmForMaskedLM.from_pretrained(init, dtype=torch.float32)
+    trunk, steppers = torch.compile(model.train().esm, dynamic=False), optimisers(model, lr, matrix_lr)
+    rates, steps = (matrix_lr, lr), tokens // (batch * CONTEXT)
     tokenizer = tokenizer_in(out)
-    log = (out / "training.csv").open("w")
-    log.write("tokens,seconds,train_loss,site,background,markov_site\n")
-    motifs = planted.gut_immune_motifs()
-    data, cursor, started, running = torch.empty(0), 0, time.time(), []
+    log, started, running = (out / "training.csv").open("w"), time.time(), []
+    log.write("tokens,seconds,loss,marker_loss,probe_auroc,partner_broken\n")
     for step in range(steps):
-        if cursor + batch > len(data):
-            codes, _ = planted.mosaic(4_194_304, motifs, rng)
-            data, cursor = torch.from_numpy(windows(codes)), 0
-        ids = data[cursor : cursor + batch]
-        cursor += batch
-        inputs, chosen = corrupt(ids, share, generator)
-        loss = masked_loss(model, trunk(inputs).last_hidden_state, chosen, ids)
-        loss.backward()
+        ids, numbers = data.next(batch)
+        inputs, chosen, inside = corrupt(ids, numbers, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model.lm_head(trunk(inputs).last_hidden_state[chosen])
+        each = torch.nn.functional.cross_entropy(logits.float(), ids[chosen], reduction="none")
+        each.mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * schedule(step, steps, decay)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        running.append(loss.item())
+        for stepper, rate in zip(steppers, rates, strict=True):
+            stepper.param_groups[0]["lr"] = rate * schedule(step / steps, decay)
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
+        running.append((each.mean().item(), each.detach()[inside[chosen]].mean().item()))
         if (step + 1) % report == 0 or step + 1 == steps:
-            losses = _held_out(model, tokenizer, seed)
-            seen, seconds = (step + 1) * batch * CONTEXT, time.time() - started
-            row = f"{seen},{seconds:.0f},{np.mean(running):.4f},{losses}"
-            log.write(row + "\n")
+            known = _gated(model.eval(), tokenizer, seed)
+            row = ((step + 1) * batch * CONTEXT, round(time.time() - started), *np.nanmean(running, 0).round(4), *known)
+            log.write(",".join(map(str, row)) + "\n")
             log.flush()
-            print(row, flush=True)
+            print(*row, flush=True)
             running = []
-            model.save_pretrained(out)
+            save(model.train(), out)
 
 
-def _held_out(model: EsmForMaskedLM, tokenizer: EsmTokenizer, seed: int) -> str:
-    """Losses (nats) at sites and in the background of sequence that is not trained on, and a Markov model's at sites."""
-    model.eval()
+def save(model: EsmForMaskedLM, out: Path) -> None:
+    """The weights in bfloat16, half the bytes; whoever loads them computes in float32."""
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
+
+
+def _gated(model: EsmForMaskedLM, tokenizer: EsmTokenizer, seed: int) -> tuple[float, float]:
+    """AUROC of the probe on the best layer, and what breaking the partner takes there, on fresh windows."""
     adapter = Adapter(model, wrap(tokenizer), {}, "cpu", NATIVE["esm"])
-    losses = knowledge.planted_knowledge(adapter, 10_000 + seed, 65_536, CONTEXT)["losses"]
-    model.train()
-    return ",".join(f"{losses[name]:.4f}" for name in ("site", "background", "markov_site"))
+    best = gates.probed(adapter, gates.sample(10_000 + seed, 600, CONTEXT), seed)[1].nlargest(1, "auroc").iloc[0]
+    return round(best.auroc, 4), round(best.lost, 4)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("params/demo/model"))
+    parser.add_argument("--out", type=Path, default=Path("outputs/pretrain"))
     parser.add_argument("--init", type=Path, help="go on from this folder's weights")
-    parser.add_argument("--tokens", type=int, default=30_000_000)
+    parser.add_argument("--tokens", type=int, default=60_000_000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--decay", type=float, default=0.35, help="last share of the run with a falling rate")
-    parser.add_argument("--share", type=float, default=0.2)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--matrix_lr", type=float, default=0.01)
+    parser.add_argument("--decay", type=float, default=0.3, help="last share of the run with falling rates")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--report", type=int, default=500)

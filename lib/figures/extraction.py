@@ -7,25 +7,10 @@ import pandas as pd
 
 from lib.figures import style
 
-WIDTH = 0.38  # of a bar, of two side by side
-METHODS = {"model": style.COLOURS["SAE"], "Markov-5": "0.7"}
-
 
 def counts(readings: int, units: int, reading: str = "readings") -> pd.DataFrame:
     """The rows that `sequences` draws: readings of a naive loop over subjects, by their word, and units that the model reads."""
     return pd.DataFrame({"site": [reading, "units"], "count": [readings, units]})
-
-
-def losses(knowledge: pd.DataFrame) -> pd.DataFrame:
-    """The losses of knowledge.csv, one row each, as `knowledge` draws them: site ("model, in sites"), loss; none without a head."""
-    row = knowledge.iloc[0]
-    places = {"model": {"in sites": "site", "background": "background"},
-              "Markov-5": {"in sites": "markov_site", "background": "markov_background"}}  # fmt: skip
-    if "site" not in row:
-        places = {"model": {"real": "real", "shuffled": "shuffled"}}
-    rows = [{"site": f"{method}, {place}", "loss": row[column]} for method, of in places.items() for place, column in of.items()]
-    table = pd.DataFrame(rows, columns=["site", "loss"])
-    return table.iloc[:0] if table["loss"].isna().any() else table
 
 
 def sequences(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
@@ -38,21 +23,33 @@ def sequences(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
 
 
 def knowledge(table: pd.DataFrame, ax: plt.Axes, loss: str = "cross-entropy") -> plt.Axes:
-    """Losses of the model against its control. table: from `losses`; loss: what to call that on sequence that was not
-    simulated (`labels.loss`)."""
-    named = table["site"].str.split(", ", n=1, expand=True).reindex(columns=[0, 1])
-    places = list(dict.fromkeys(named[1]))
-    ax.set(ylabel="masked cross-entropy\n(nats per base)" if "in sites" in places else f"{loss}\n(nats per token)", title="model knowledge")
-    if table.empty:
+    """What the model knows, of knowledge.csv: its losses as bars, or without any the gates, each with its bound.
+
+    loss: what to call the loss on sequence that was not simulated (`labels.loss`).
+    """
+    asked = table["rule"].fillna("") != ""
+    ax.set(title="model knowledge")
+    if not table["value"].notna().any():
         style.untested(ax, "the weights hold no language-model head")
-        return ax
-    for i, (method, rows) in enumerate(table.groupby(named[0], sort=False)):
-        at = [places.index(place) + i * WIDTH for place in named.loc[rows.index, 1]]
-        bars = ax.bar(at, rows["loss"], WIDTH, color=METHODS[method], label=method)
-        ax.bar_label(bars, [f"{v:.2f}" for v in rows["loss"]], fontsize=6)
-    ax.set_xticks([i + (named[0].nunique() - 1) * WIDTH / 2 for i in range(len(places))], places)
-    ax.set_ylim(0, 1.35 * table["loss"].max())
-    ax.legend(loc="upper left", ncols=2, columnspacing=1, handlelength=1)
+    elif asked.all():
+        gates(table, ax)
+    else:
+        bars = ax.bar(table["name"][~asked], table["value"][~asked], color=style.COLOURS["SAE"])
+        ax.bar_label(bars, [f"{v:.2f}" for v in table["value"][~asked]], fontsize=6)
+        ax.set(ylabel=f"{loss}\n(nats per token)", ylim=(0, 1.2 * table["value"][~asked].max()))
+    return ax
+
+
+def gates(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """Each gate's value with its interval, and its bound as a tick that points to the side that it has to lie on."""
+    at = range(len(table))[::-1]
+    ends = table[["low", "high"]].fillna({"low": table["value"], "high": table["value"]})
+    ax.hlines(at, ends["low"], ends["high"], color=style.COLOURS["SAE"], lw=1)
+    ax.plot(table["value"], at, "o", color=style.COLOURS["SAE"])
+    for y, rule, bound in zip(at, table["rule"], table["bound"], strict=True):
+        ax.plot(bound, y, ">" if rule == "at least" else "<", color="0.45", ms=4)
+    ax.set_yticks(at, [name.replace(", ", ",\n", 1) if len(name) > 24 else name for name in table["name"]])
+    ax.set(xlim=(0, 1), xlabel="F1, AUROC or share; arrows: bounds")
     return ax
 
 

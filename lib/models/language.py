@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from lib.models import forward
@@ -70,4 +71,27 @@ def shuffle_knowledge(
         means[name] = np.bincount(unit, loss, len(sequences)) / np.bincount(unit, minlength=len(sequences))
     gap = paired(means["shuffled"], means["real"], seed)
     losses = {name: float(values.mean()) for name, values in means.items()}
-    return {"losses": losses | {"n_sequences": len(sequences)}, "gaps": {"shuffled minus real (nats per token)": gap}}
+    return {"losses": losses | {"n_sequences": len(sequences)}, "gaps": {GAP: gap}}
+
+
+#: What a model's knowledge of real sequence is measured by.
+GAP = "shuffled minus real (nats per token)"
+#: Columns of knowledge.csv: a row a measurement. rule: "above", "at least" or "at most" the bound, "" for what nothing is asked of.
+KNOWLEDGE = ["name", "value", "low", "high", "n", "rule", "bound"]
+
+
+def knowledge_rows(known: dict | None) -> pd.DataFrame:
+    """`shuffle_knowledge` as rows of KNOWLEDGE: both losses, and the gap, which has to lie above 0. None: of a model without a head."""
+    losses = known["losses"] if known else {"real": np.nan, "shuffled": np.nan, "n_sequences": 0}
+    rows = [(name, losses[name], np.nan, np.nan, losses["n_sequences"], "", np.nan) for name in ("real", "shuffled")]
+    rows.append((GAP, *(known["gaps"][GAP] if known else estimates.NOTHING), "above", 0.0))
+    return pd.DataFrame(rows, columns=KNOWLEDGE)
+
+
+def holds(row: pd.Series) -> tuple[bool, str]:
+    """Whether a row of KNOWLEDGE keeps its rule by its interval, or by its value where it has none; and that rule in words."""
+    known = np.isfinite(row["low"])
+    low, high, what = (row["low"], row["high"], "the interval lies") if known else (row["value"], row["value"], "the value lies")
+    kept = {"above": low > row["bound"], "at least": low >= row["bound"], "at most": high <= row["bound"]}[row["rule"]]
+    words = {"above": "above", "at least": "at or above", "at most": "at or below"}[row["rule"]]
+    return bool(kept), f"{what} {words} {row['bound']:.2f}"

@@ -20,7 +20,7 @@ from tests.helpers import random_dna
 
 @pytest.fixture(scope="module")
 def model():
-    return adapter.load(io.ROOT / "params/demo/model")
+    return adapter.load(io.ROOT / "tests/planted_model")
 
 
 SITE = "resid_post.1"

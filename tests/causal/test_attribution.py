@@ -14,7 +14,7 @@ from lib.sae.model import SAE, SAEConfig
 from tests import helpers
 
 SITE = "resid_post.1"
-DEMO = Path(__file__).resolve().parents[2] / "params/demo/model"
+DEMO = Path(__file__).resolve().parents[2] / "tests/planted_model"
 DIRECTION = np.random.default_rng(0).standard_normal(16)
 
 

@@ -14,7 +14,7 @@ from lib.models import sequence as sq
 from lib.sae.model import SAE, SAEConfig
 from tests import helpers
 
-DEMO, SITE = Path(__file__).resolve().parents[2] / "params/demo/model", "resid_post.1"
+DEMO, SITE = Path(__file__).resolve().parents[2] / "tests/planted_model", "resid_post.1"
 
 
 def windows_of(n, length):

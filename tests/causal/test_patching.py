@@ -14,7 +14,7 @@ from tests import helpers
 from tests.sae.test_sae import random_sae
 from tests.zoo import ZOO
 
-FOLDER = Path(__file__).resolve().parents[2] / "params/demo/model"
+FOLDER = Path(__file__).resolve().parents[2] / "tests/planted_model"
 A, B = "resid_post.1", "resid_post.3"
 D, D_SAE = 128, 40
 

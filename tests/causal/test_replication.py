@@ -420,7 +420,7 @@ def test_debiased_cka_is_undefined_for_few_or_flat_samples():
 
 def test_neighbouring_sites_of_the_demo_model_share_their_dimensions():
     """The residual stream carries dimension i on to the next block, so there dimension i is the partner of i."""
-    model = adapter.load(io.ROOT / "params/demo/model")
+    model = adapter.load(io.ROOT / "tests/planted_model")
     letters = np.random.default_rng(0).choice(list("ACGT"), (16, 150))
     batch = model.encode(["".join(row) for row in letters])
     sites = [s.name for s in model.sites() if s.name.startswith("resid_post")][-2:]
@@ -436,7 +436,7 @@ def test_neighbouring_sites_of_the_demo_model_share_their_dimensions():
 
 
 def test_a_model_is_itself_on_the_same_sequences():
-    model = adapter.load(io.ROOT / "params/demo/model")
+    model = adapter.load(io.ROOT / "tests/planted_model")
     letters = np.random.default_rng(0).choice(list("ACGT"), (16, 150))
     texts, site = ["".join(row) for row in letters], "resid_post.2"
     torch.manual_seed(0)
@@ -447,6 +447,6 @@ def test_a_model_is_itself_on_the_same_sequences():
     assert np.array_equal(one.spans, np.stack([batch.start, batch.end], axis=1) + 150 * np.asarray(batch.unit)[:, None])
     same = across.compare_models(one, one, 50, 0, most=300)
     assert same["n_bases"] == 300 and same["cka"] == pytest.approx(1) and same["mean"] == pytest.approx(1)
-    twin = adapter.load(io.ROOT / "params/demo/model", random_init=True, seed=0)
+    twin = adapter.load(io.ROOT / "tests/planted_model", random_init=True, seed=0)
     other = across.compare_models(one, across.on_letters(twin, sae, site, texts), 50, 0, most=300)
     assert other["cka"] < 0.9 and list(other)[:2] == ["cka", "n_bases"]

@@ -12,7 +12,7 @@ from lib.models import adapter as door
 from tests import helpers
 from tests.sae.test_sae import random_sae
 
-FOLDER = Path(__file__).resolve().parents[2] / "params/demo/model"
+FOLDER = Path(__file__).resolve().parents[2] / "tests/planted_model"
 A, B = "resid_post.1", "resid_post.3"
 D, D_SAE = 128, 40
 TEXTS = [helpers.random_dna(n, n) for n in (40, 31, 52)]

@@ -12,7 +12,7 @@ MATCHED_ON = ("place", "sixes")
 def knowledge(model, corpus, seed):
     every = corpus.records().texts[::5]
     known = language.shuffle_knowledge(model, every, seed, lambda texts, seed: shuffled(texts, {"unit": range(len(texts))}, seed))
-    return known, {"shuffled minus real (nats per token)": 0.0}, "the same throws in another order; bootstrap over games"
+    return language.knowledge_rows(known), "the same throws in another order; bootstrap over games"
 
 def surface(corpus, texts):
     return np.array([[text.count(face) / len(text) for face in ALPHABET] for text in texts])

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 
 from lib.figures import extraction
-from tests.panels import drawn, lines, named, says, says_why
+from lib.models import language
+from tests.panels import drawn, lines, says, says_why
 
-REAL = pd.DataFrame([{"real": 1.2, "shuffled": 1.4}])
-SIMULATED = pd.DataFrame([{"site": 0.8, "background": 1.38, "markov_site": 1.1, "markov_background": 1.4, "n_bases": 8192}])
+REAL = language.knowledge_rows({"losses": {"real": 1.2, "shuffled": 1.4, "n_sequences": 9}, "gaps": {language.GAP: (0.2, 0.1, 0.3, 9)}})
+GATES = pd.DataFrame([("supervised probe, F1", 0.82, 0.8, 0.84, 9, "at least", 0.8),
+                      ("one-hot, AUROC", 0.5, np.nan, np.nan, 9, "at most", 0.6)], columns=language.KNOWLEDGE)  # fmt: skip
 
 
 def heights(ax) -> list[float]:
@@ -21,27 +23,21 @@ def test_sequences():
     assert ax.get_yscale() == "log"
 
 
-def test_losses_of_simulated_and_of_real_sequence():
-    assert extraction.losses(SIMULATED).to_numpy().tolist() == [["model, in sites", 0.8], ["model, background", 1.38],
-                                                               ["Markov-5, in sites", 1.1], ["Markov-5, background", 1.4]]  # fmt: skip
-    assert extraction.losses(REAL).to_numpy().tolist() == [["model, real", 1.2], ["model, shuffled", 1.4]]
-
-
-def test_knowledge_beside_its_control():
-    ax = drawn(extraction.knowledge, extraction.losses(SIMULATED))
-    assert heights(ax) == [0.8, 1.38, 1.1, 1.4] and named(ax) == ["model", "Markov-5"]
-    assert says(ax, "masked cross-entropy (nats per base)", "in sites", "background", "0.80")
+def test_gates_stand_beside_their_bounds():
+    ax = drawn(extraction.knowledge, GATES)
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[0.82, 0.5], [0.8], [0.6]]
+    assert [line.get_marker() for line in ax.lines[1:]] == [">", "<"] and says(ax, "supervised probe, F1", "bounds")
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "cross-entropy, refitted head"])
 def test_the_head_is_called_refitted_only_if_the_model_says_so(loss):
-    ax = drawn(extraction.knowledge, extraction.losses(REAL), loss=loss)
+    ax = drawn(extraction.knowledge, REAL, loss=loss)
     assert heights(ax) == [1.2, 1.4] and says(ax, f"{loss} (nats per token)", "real", "shuffled")
     assert says(ax, "refitted") == ("refitted" in loss)
 
 
 def test_without_a_head_the_panel_says_so():
-    assert says_why(drawn(extraction.knowledge, extraction.losses(REAL * np.nan)), "the weights hold no language-model head")
+    assert says_why(drawn(extraction.knowledge, language.knowledge_rows(None)), "the weights hold no language-model head")
 
 
 def test_norms():

@@ -17,7 +17,7 @@ def sequences() -> list[str]:
 
 
 def gap(sequences, **options):
-    model = adapter.load(io.ROOT / "params/demo/model", **options.pop("load", {}))
+    model = adapter.load(io.ROOT / "tests/planted_model", **options.pop("load", {}))
     return shuffle_knowledge(model, sequences, 0, **options)
 
 

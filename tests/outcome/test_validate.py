@@ -275,7 +275,7 @@ def test_standardised_uses_the_training_peoples_mean_and_spread():
 
 
 def test_pooled_at_is_the_mean_of_what_the_model_gives_and_the_twin_differs():
-    folder = io.ROOT / Path("params/demo/model")
+    folder = io.ROOT / Path("tests/planted_model")
     model, twin = adapter.load(folder), adapter.load(folder, random_init=True, seed=0)
     sequences = ["ACGTTGCAAC" * 6, "GGGTACCATT" * 5]
     got = views.pooled_at(model, sequences, ["embed", "resid_post.1"], 64, chunk=1)

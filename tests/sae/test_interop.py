@@ -395,7 +395,7 @@ TRAINED_AS = {"batchtopk", "batchtopk_plain", "batchtopk_unfinished", "matryoshk
 @pytest.fixture(scope="module")
 def acts() -> torch.Tensor:
     """[960, 128]: eight simulated sequences of 120 bases through the demo model, to the middle of it."""
-    model = adapter.load(ROOT / "params/demo/model")
+    model = adapter.load(ROOT / "tests/planted_model")
     codes = planted.background(960, np.random.default_rng(0))
     batch = model.encode([sq.decode(codes[start : start + 120]) for start in range(0, 960, 120)])
     return model.run(batch, ["resid_post.2"])["resid_post.2"]

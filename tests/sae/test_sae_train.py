@@ -91,7 +91,7 @@ def test_the_running_threshold_keeps_l0_and_explained_variance(trained, architec
 
 def demo_model_acts() -> np.ndarray:
     """[12000, 128]: a hundred simulated sequences of 120 bases through the demo model, to the middle of it."""
-    model = adapter.load(ROOT / "params/demo/model")
+    model = adapter.load(ROOT / "tests/planted_model")
     codes = planted.background(12000, np.random.default_rng(0))
     batch = model.encode([sq.decode(codes[start : start + 120]) for start in range(0, 12000, 120)])
     return model.run(batch, ["resid_post.2"])["resid_post.2"].numpy()

@@ -11,7 +11,7 @@ D, X = "00_dna", "08_dna"
 
 def check(study: Study) -> None:
     """Every check of this module; each goes on where another stopped."""
-    for one in (held_out, second_cohort, arms, lengths, exons):
+    for one in (held_out, second_cohort, lengths, exons):
         with suppress(Unknown):
             one(study)
 
@@ -28,12 +28,6 @@ def second_cohort(study: Study) -> None:
     genotypes, phenotypes = study(D, "external_vcf_path"), study(D, "external_phenotype_path")
     if phenotypes and not genotypes:
         study.fault(D, "external_phenotype_path", repr(phenotypes), '"", since external_vcf_path is ""')
-
-
-def arms(study: Study) -> None:
-    """One table of phenotypes is one arm."""
-    if study(D, "phenotype_path") and len(study(D, "arms")) != 1:
-        study.fault(D, "arms", f"{len(study(D, 'arms'))} arms, {study(D, 'arms')}", "one, for the one phenotype of phenotype_path")
 
 
 def lengths(study: Study) -> None:

@@ -8,15 +8,16 @@ from contextlib import suppress
 import numpy as np
 
 from lib.check.study import RULE, H, Study, Unknown
-from lib.dna import demo
+from lib.dna import grammar_demo, grammar_genome
 from lib.dna.checks import data, people, reads
 from lib.dna.checks.agreement import D
 from lib.models.adapter import Adapter
+from lib.stage.inputs import SIMULATED
 
 
 def check(study: Study, model: Adapter | None) -> None:
     """Every check of this module; each goes on where another stopped."""
-    for one in (contigs, regions, cohort):
+    for one in (contigs, regions, diseases, cohort):
         with suppress(Unknown):
             one(study)
     with suppress(Unknown):
@@ -29,7 +30,7 @@ def check(study: Study, model: Adapter | None) -> None:
 
 def contigs(study: Study) -> None:
     """The chromosomes that will be there."""
-    known = [f"sim{i + 1}" for i in range(inspect.signature(demo.simulate_demo).parameters["n_contigs"].default)]
+    known = [f"sim{i + 1}" for i in range(inspect.signature(grammar_demo.simulate_grammar).parameters["n_contigs"].default)]
     for name in ("validation_contigs", "test_contigs"):
         with suppress(Unknown):
             for contig in study(D, name):
@@ -41,9 +42,22 @@ def contigs(study: Study) -> None:
 
 
 def regions(study: Study) -> None:
-    """A background region holds a window."""
-    if study(D, "simulate_background_bp") < study(D, "window_bp"):
-        study.fault(D, "simulate_background_bp", str(study(D, "simulate_background_bp")), f"at least window_bp, {study(D, 'window_bp')}")
+    """A background region holds whole stretches, and a window."""
+    bp, window = study(D, "simulate_background_bp"), study(D, "window_bp")
+    if bp % grammar_genome.STRETCH:
+        study.fault(D, "simulate_background_bp", str(bp), f"a multiple of {grammar_genome.STRETCH}, in which units lie")
+    elif bp < window:
+        study.fault(D, "simulate_background_bp", str(bp), f"at least window_bp, {window}")
+
+
+def diseases(study: Study) -> None:
+    """The columns of the table of phenotypes that will be there, where it is simulated."""
+    if not study(D, "phenotype_path").startswith(SIMULATED):
+        return
+    nulls = [f"{null} {i + 1:02d}" for null in grammar_demo.NULLS for i in range(study(D, "simulate_nulls"))]
+    for name, known in (("arms", list(grammar_demo.DISEASES)), ("null_arms", nulls)):
+        if wrong := [arm for arm in study(D, name) if arm not in known]:
+            study.fault(D, name, repr(wrong[0]), f"some of {', '.join(known) or 'none'}")
 
 
 def cohort(study: Study) -> None:
