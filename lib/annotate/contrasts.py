@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from lib.annotate import ladder
+from lib.stats import estimates
+
 PARTS = ("validation", "test")
+MEANS = ["method", "f1", "low", "high", "gain", "gain_low", "gain_high", "always", "n_groups", "n_units"]
+#: Nulls of `search.latents_and_rivals` that tear latents from their places, or concepts from theirs: there is no instance to read them on.
+PLACELESS = ("rate-matched", "label shuffle", "shuffled sequence")
 
 
 def peaks(latents: sparse.csr_matrix | Iterable[sparse.csr_matrix], first: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -30,6 +36,11 @@ def _block_peaks(block: sparse.csr_matrix, first: np.ndarray, last: np.ndarray) 
         entries = slice(block.indptr[a], block.indptr[b])
         np.maximum.at(out[i], block.indices[entries], block.data[entries])
     return out
+
+
+def peaks_of(latents: dict, instances: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    """`peaks` of each part over its instances. latents: part -> as of `peaks`; instances: part -> first, last, of none for no part."""
+    return {part: peaks(latents[part], table["first"].to_numpy(), table["last"].to_numpy()) for part, table in instances.items()}
 
 
 def best_cuts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,14 +65,13 @@ def told_apart(
 
     scores: method -> part of PARTS -> [instance, score]; instances: part -> group, positive, unit. First table, a row a method and
     group: score (its column), cut, f1_validation, f1, n_positive, n (of test). Second, a row a method: f1, the mean over groups,
-    with low and high of draws over units; gain, gain_low, gain_high, the first method's mean less that of this one, paired.
-    A group without both on both parts is left out. Raises ValueError where none is left.
+    with low and high of draws over units; gain, gain_low, gain_high, the first method's mean less that of this one, paired; always, the
+    mean of calling every instance positive; n_groups, n_units. A group without both on both parts is left out; where none is left,
+    or where nothing is to be told (no part), both tables are empty.
     """
-    groups = [g for g in dict.fromkeys(instances["test"].group) if all(_both(instances[part], g) for part in PARTS)]
-    if not groups:
-        raise ValueError("no group has positive and other instances on validation and on test")
+    groups = [g for g in dict.fromkeys(instances["test"].group) if all(_both(instances[part], g) for part in PARTS)] if instances else []
     rows, called = [], {}
-    for method, of_part in scores.items():
+    for method, of_part in scores.items() if groups else ():
         said = np.zeros(len(instances["test"]), bool)
         for group in groups:
             fit, test = (np.flatnonzero(instances[part].group == group) for part in PARTS)
@@ -72,7 +82,8 @@ def told_apart(
             rows.append((method, group, best, cuts[best], f1s[best], _f1(said[test], positive), int(positive.sum()), len(test)))
         called[method] = said
     columns = ["method", "group", "score", "cut", "f1_validation", "f1", "n_positive", "n"]
-    return pd.DataFrame(rows, columns=columns), _means(called, instances["test"], groups, n_boot, seed)
+    means = _means(called, instances["test"], groups, n_boot, seed) if groups else pd.DataFrame(columns=MEANS)
+    return pd.DataFrame(rows, columns=columns), means
 
 
 def _both(table: pd.DataFrame, group: str) -> bool:
@@ -93,7 +104,8 @@ def _means(called: dict[str, np.ndarray], test: pd.DataFrame, groups: list, n_bo
     first, rows = next(iter(drawn.values())), []
     for method, values in drawn.items():
         rows.append((method, *_estimate(values), *_estimate(first - values)))
-    return pd.DataFrame(rows, columns=["method", "f1", "low", "high", "gain", "gain_low", "gain_high"]).assign(n_groups=len(groups))
+    always = float(_drawn(np.ones(len(test), bool), test, groups, weights[:1])[0])
+    return pd.DataFrame([(*row, always, len(groups), len(units)) for row in rows], columns=MEANS)
 
 
 def _drawn(said: np.ndarray, test: pd.DataFrame, groups: list, weights: np.ndarray) -> np.ndarray:
@@ -111,3 +123,35 @@ def _drawn(said: np.ndarray, test: pd.DataFrame, groups: list, weights: np.ndarr
 def _estimate(values: np.ndarray) -> tuple[float, float, float]:
     """Value, low and high. values: [1 + draw], the first as it is."""
     return float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist()
+
+
+# ---- what is said of it ---------------------------------------------------------------------------------------------
+
+
+def gains(means: pd.DataFrame, methods: Iterable[str]) -> dict[str, estimates.Estimate]:
+    """Gain of the first method over each of the others, n units: method -> estimate, NOTHING of those that `means` lacks."""
+    rows = means.set_index("method")
+    return {m: _of(rows.loc[m], "gain", "gain_low", "gain_high") if m in rows.index else estimates.NOTHING for m in methods}
+
+
+def mean_f1(means: pd.DataFrame, method: str) -> estimates.Estimate:
+    """Mean F1 of a method over groups, n units; NOTHING where it has no row."""
+    rows = means[means["method"] == method]
+    return _of(rows.iloc[0], "f1", "low", "high") if len(rows) else estimates.NOTHING
+
+
+def _of(row: pd.Series, *names: str) -> estimates.Estimate:
+    return estimates.Estimate(*(float(row[name]) for name in names), int(row["n_units"]))
+
+
+def recovered(read: pd.DataFrame, floor: float) -> dict[str, estimates.Estimate]:
+    """Share of contrasts that a method tells: F1 of at least `floor` in a group of its name, which may end in an orientation
+    (" +", " -"). method -> share with its 95 % Wilson interval, n contrasts. read: the first table of `told_apart`."""
+    best = read.assign(name=ladder.profile(read["group"])).groupby(["method", "name"], sort=False)["f1"].max()
+    return {method: estimates.share(int((f1 >= floor).sum()), len(f1)) for method, f1 in best.groupby("method", sort=False)}
+
+
+def tells(read: pd.DataFrame, method: str) -> dict[int, str]:
+    """Latent -> the groups for which `method` chose it, joined by "; ". read: the first table of `told_apart`."""
+    own = read[read["method"] == method]
+    return {int(score): "; ".join(groups) for score, groups in own.groupby("score")["group"]}

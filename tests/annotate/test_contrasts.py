@@ -4,6 +4,7 @@ import pytest
 from scipy import sparse
 
 from lib.annotate import contrasts
+from lib.stats import estimates
 
 
 def made(n, seed, groups=("a", "b")):
@@ -69,5 +70,36 @@ def test_units_are_drawn_whole_and_groups_without_both_are_left_out():
     one_unit = {part: table.assign(unit=0) for part, table in instances.items()}
     means = contrasts.told_apart(scores, one_unit, 50, 0)[1]
     assert means.low.iat[0] == means.f1.iat[0] == means.high.iat[0]
-    with pytest.raises(ValueError, match="no group has positive and other instances"):
-        contrasts.told_apart(scores, {p: t.assign(positive=False) for p, t in instances.items()}, 10, 0)
+
+
+def test_without_a_group_of_both_or_without_an_instance_tables_have_columns_and_no_row():
+    instances = {part: made(20, seed)[0] for seed, part in enumerate(contrasts.PARTS)}
+    scores = {"SAE": {part: np.zeros((20, 2)) for part in contrasts.PARTS}}
+    full = contrasts.told_apart(scores, instances, 10, 0)
+    alike = {part: table.assign(positive=False) for part, table in instances.items()}
+    for none in (contrasts.told_apart(scores, alike, 10, 0), contrasts.told_apart({"SAE": {}}, {}, 10, 0)):
+        assert [list(table) for table in none] == [list(table) for table in full] and not any(map(len, none))
+    read, means = none
+    assert contrasts.gains(means, ["PCA"]) == {"PCA": estimates.NOTHING} and contrasts.mean_f1(means, "SAE") is estimates.NOTHING
+    assert contrasts.recovered(read, 0.5) == contrasts.tells(read, "SAE") == {}
+
+
+def test_yes_to_all_has_its_own_mean_and_gains_are_of_the_first_method():
+    instances = {part: made(400, seed)[0] for seed, part in enumerate(contrasts.PARTS)}
+    yes = {part: np.ones((400, 1)) for part in contrasts.PARTS}
+    knows = {part: table.positive.to_numpy(float)[:, None] for part, table in instances.items()}
+    means = contrasts.told_apart({"SAE": knows, "words": yes}, instances, 50, 0)[1]
+    assert means.always.tolist() == [means.f1.iat[1]] * 2 and contrasts.mean_f1(means, "SAE")[:2] == (1.0, 1.0)
+    units = instances["test"].unit.nunique()
+    assert contrasts.gains(means, ["words"])["words"] == (means.gain.iat[1], means.gain_low.iat[1], means.gain_high.iat[1], units)
+    assert means.gain.iat[1] == pytest.approx(1 - means.always.iat[0])
+
+
+READ = pd.DataFrame({"method": ["SAE"] * 4 + ["PCA"] * 4, "group": ["a+b +", "a+b -", "c+d +", "e"] * 2, "score": [4, 2, 4, 7, 0, 0, 0, 0],
+                     "f1": [0.2, 0.75, 0.7, 0.9, 0.1, 0.1, 0.8, 0.2]})  # fmt: skip
+
+
+def test_a_contrast_is_recovered_on_either_orientation_and_a_latent_tells_what_it_was_chosen_for():
+    shares = contrasts.recovered(READ, 0.75)
+    assert shares["SAE"][::3] == (2 / 3, 3) and shares["PCA"].value == 1 / 3 and shares["SAE"].low < 0.5 < shares["SAE"].high
+    assert contrasts.tells(READ, "SAE") == {2: "a+b -", 4: "a+b +; c+d +", 7: "e"}
