@@ -110,9 +110,9 @@ def words(letters: list[np.ndarray], k: int = WORD) -> list[set[int]]:
     return [set(row[row >= 0].tolist()) for row in codes]
 
 
-def present(inside: list[set[int]], sites: Sites, rows: np.ndarray) -> np.ndarray:
-    """Whether each site of one pair holds the word that tells best outside test: [len(rows)] 0 or 1."""
-    fit = sites.part[rows] != "test"
+def present(inside: list[set[int]], sites: Sites, rows: np.ndarray, chosen_on: tuple[str, ...]) -> np.ndarray:
+    """Whether each site of one pair holds the word that tells best on the parts `chosen_on`: [len(rows)] 0 or 1."""
+    fit = np.isin(sites.part[rows], chosen_on)
     works = sites.works[rows]
     total: dict[int, list[int]] = {}
     for has, yes in zip([w for w, f in zip(inside, fit) if f], works[fit], strict=True):
@@ -122,14 +122,19 @@ def present(inside: list[set[int]], sites: Sites, rows: np.ndarray) -> np.ndarra
     return np.array([best in has for has in inside], dtype=float)
 
 
-def local(sites: Sites) -> dict[str, np.ndarray]:
-    """What letters within SIDE bases say of each site: a linear model of them, and the best word. Name -> [site]."""
+def local(sites: Sites, word_on: tuple[str, ...] = ("fit", "validation")) -> dict[str, np.ndarray]:
+    """What letters within SIDE bases say of each site: a linear model of them, and the best word. Name -> [site].
+
+    The model is fitted on "fit", the word chosen on the parts `word_on`. A pair whose sites to fit all work, or none, has 0 throughout.
+    """
     letters = flanked(sites)
     linear_, word = np.zeros(len(sites.works)), np.zeros(len(sites.works))
     for of_pair in pairs(sites):
+        if len(np.unique(sites.works[of_pair[sites.part[of_pair] == "fit"]])) < 2:
+            continue
         own = [letters[i] for i in of_pair]
         linear_[of_pair] = linear(one_hot(own), sites, of_pair)
-        word[of_pair] = present(words(own), sites, of_pair)
+        word[of_pair] = present(words(own), sites, of_pair, word_on)
     return {"one-hot +-12": linear_, "best 8-mer": word}
 
 
