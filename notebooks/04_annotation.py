@@ -30,6 +30,7 @@
 #   `top_windows.csv`, `cards.csv`, `precision_recall.csv`; how much of each latent's firing lies in repeats: `repeats.csv`
 # - every pair read on test: `associations.csv`; the best latent of each concept, by method: `best_latents.csv`; what was
 #   looked for: `concepts.csv`
+# - what tells instances that work from those that look the same: `contrasts.csv`, and its means `contrast_means.csv`
 # - beside the rivals: `ladder.csv`; layer by layer: `layer_ladder.csv`, `layer_concepts.csv`; in other seeds:
 #   `seed_ladder.csv`, `seed_latents.csv`; what composition explains: `composition.csv`
 
@@ -39,6 +40,7 @@ min_instances = 15                   # [1, 1e6] concepts with fewer instances on
 n_shifts = 1000                      # [10, 1e6] circular shifts for the null
 pair_floor = 0.3                     # [0, 1] pairs with a lower F1 on validation are not read; they count as tests
 f1_floor = 0.5                       # [0, 1] a claimed pair has test F1 above this, and q below 0.05
+contrast_floor = 0.75                # [0, 1] what works is told from what looks the same where test F1 is at least this
 n_boot = 1000                        # [10, 1e6] bootstrap resamples, over units or families
 repeat_cut = 0.5                     # [0, 1] a latent with this share of its firing in repeats, and more than background, is called by them
 n_layer_concepts = 16                # [1, 1000] concepts of a kind shown layer by layer
@@ -52,7 +54,7 @@ import pandas as pd
 
 from lib.acts import store
 from lib.annotate import catalogue as catalogue_
-from lib.annotate import composition, concepts, outside, search
+from lib.annotate import composition, concepts, contrasts, outside, search
 from lib.annotate import ladder as ladder_
 from lib.annotate import shown as shown_
 from lib.annotate.catalogue import nearest, stacked, variance_share, write_catalogue
@@ -65,6 +67,7 @@ from lib.figures import annotation, style
 from lib.models import adapter
 from lib.sae import evaluate, format
 from lib.stage import io, stops
+from lib.stats import estimates
 
 stage = io.open_stage(study, "04_annotation")
 
@@ -179,7 +182,7 @@ if len(decoys):
 # %%
 stage.write_table("associations", read.drop(columns="concept_row"))
 stage.write_table("best_latents", best)
-settings = {"f1_floor": f1_floor, "pair_floor": pair_floor, "methods": list(methods)}
+settings = {"f1_floor": f1_floor, "pair_floor": pair_floor, "contrast_floor": contrast_floor, "methods": list(methods)}
 stage.write_json("settings.json", settings);  # for figures and later stages
 
 # %%
@@ -194,6 +197,57 @@ ladder.round(3)
 # rivals have any claimed pair; `…_everywhere`: the same with repeats in, where the row is read outside them. The SAE says something by
 # its height above the other rows. *Label shuffle* and *rate-matched* say what the same search claims by composition or by firing rate
 # alone.
+
+# %% [markdown]
+# ## Told apart
+#
+# A concept says where something lies, not whether it works there. Where the truth is planted, instances that work stand beside others
+# that look the same nearby, and only what lies further off tells them (of DNA: a site of the simulated grammar and its partner; lone
+# decoys lack a whole partner in its place). Of each method and group of instances, the latent and the threshold that tell best are
+# chosen on validation, by the largest activation over an instance, and read once on test. Beside them stands what letters nearby
+# say, fitted on the training split.
+
+# %%
+instances, nearby = kind.contrasts(corpus, tokens)
+scores = {name: contrasts.peaks_of(latents, instances) for name, latents in methods.items() if name not in contrasts.PLACELESS} | nearby
+told, means = contrasts.told_apart(scores, instances, n_boot, seed)
+stage.write_table("contrasts", told)
+stage.write_table("contrast_means", means)
+told.pivot_table(index="group", columns="method", values="f1", sort=False).round(3)
+
+# %%
+means.round(3)
+
+# %% [markdown]
+# **Reading.** Mean test F1 over groups, 95 % bootstrap over units; `always`: that of calling every instance one that works; `gain`: the
+# SAE less the method, paired. A method that reads only what is nearby cannot be far above `always`. The truth chooses latents
+# here, so that `tells` of the catalogue is no discovery.
+
+# %%
+planted = "true site" in corpus.concept_kinds  # without a truth nothing is asked
+empty = "" if len(told) else "nothing is planted that differs by its partner alone"
+said = {"of": words["units"], "stopped": stopped, "because": empty}
+if planted:
+    e, gains = contrasts.mean_f1(means, "SAE"), contrasts.gains(means, [name for name in scores if name != "SAE"])
+    strongest = min(gains, key=lambda rival: gains[rival].low)
+    by = f"bootstrap over {words['units']}; one SAE seed"
+    stage.claim("the best latent tells what works from what looks the same (mean test F1)", *e, contrast_floor, e.low >= contrast_floor, by,
+                rule=f"the interval of the mean over groups lies at or above {contrast_floor:g}", **said)
+    for rival, e in [*gains.items(), (None, gains[strongest])]:
+        stage.claim(
+            f"latents tell what works from what looks the same better than {rival or 'the strongest rival'} (test F1, mean difference)",
+            *e, 0.0 if rival else strongest, e.low > 0, by, rule="the interval of the paired difference lies above 0", **said)
+
+# %%
+shares = contrasts.recovered(told, contrast_floor) or dict.fromkeys(scores, estimates.NOTHING)
+if planted:
+    e, strongest = shares["SAE"], max((name for name in shares if name != "SAE"), key=lambda rival: shares[rival].value)
+    most = shares[strongest].value
+    stage.claim(
+        f"contrasts that a latent tells on either orientation (share, test F1 at least {contrast_floor:g})",
+        *e, most, e.value >= 0.8 and e.value - most >= 0.25,
+        f"95 % Wilson, shown beside and not asked for, since few are planted; strongest rival: {strongest}", **(said | {"of": "pairs"}),
+        rule="the share is at least 0.8, and that of the strongest rival at least 0.25 lower")
 
 # %% [markdown]
 # ## Layer by layer
@@ -328,7 +382,7 @@ in_repeats = of_repeats(own, of_sae)
 stage.write_table("repeats", in_repeats)
 explained = variance_share(sae, own["test"], x, split["test"], acts.tokens["unit"])
 catalogue = catalogue_.catalogue(of_sae, io.read_table(study, "03_sae_training", "latents"), share, explained, nearest(sae.W_dec),
-                                 kind.SYMMETRY)
+                                 kind.SYMMETRY, contrasts.tells(told, "SAE"))
 catalogue = outside.renamed(catalogue, in_repeats, named, "plausible")
 write_catalogue(stage, catalogue, kind.COLUMNS)
 stage.headline(**{"latents of repeats": int(in_repeats.of_repeats.sum())})

@@ -98,6 +98,8 @@ COLUMNS = {
     "q_latent": "the same over latents, after Simes over a latent's concepts",
     "repeat_share": "share of the test tokens on which it fires above its threshold that lie in repeats, as the kind names them",
     "matched": "the concept whose numbers these are, which is another than `concept` where a latent is called by its repeat",
+    "tells": "groups of like-looking instances of which it was chosen on validation to tell those that work from the others "
+             "(`contrasts.csv` says how well it does); empty of most",
     "token_identity": "share of its variance that the token's own name explains, held out",
     "confounders": "share of its variance that the confounders of the kind explain, held out",
     "explained_by_identity": "token_identity above 0.5",
@@ -107,7 +109,8 @@ COLUMNS = {
     "faithful": "whether the prediction needs the latent; empty here: `05_validation/catalogue.csv` has the same columns with it, and the "
                 "fall of AUROC",
 }  # fmt: skip
-HEAD = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent.\n\n"
+HEAD = "# Columns of features.csv and features.parquet\n\nOne row a latent. The truth of simulated data never names a latent; "\
+       "`tells` alone reads it.\n\n"
 
 
 def columns(symmetry: str = "") -> list[str]:
@@ -119,13 +122,13 @@ def columns(symmetry: str = "") -> list[str]:
 
 def catalogue(
     read: pd.DataFrame, latents: pd.DataFrame, share: pd.DataFrame, variance: np.ndarray, neighbours: list[str],
-    symmetry: str = "",
+    symmetry: str = "", tells: dict[int, str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """One row a latent, columns as in `columns`.
 
     read: pairs of the SAE read on test, with claimed; latents: table of 03_sae_training (latent, frequency, coherence,
-    seeds_found); share: of `composition.shares`, with a column of the symmetry, where the kind has one; variance, neighbours: [latent]. A
-    latent's concept is that of `best_concepts`.
+    seeds_found); share: of `composition.shares`, with a column of the symmetry, where the kind has one; variance, neighbours: [latent];
+    tells: of `contrasts.tells`. A latent's concept is that of `best_concepts`.
     """
     table = (
         latents.rename(columns={"frequency": "density"})
@@ -133,7 +136,7 @@ def catalogue(
         .merge(share, on="latent", how="left")
     )
     table = table.sort_values("latent", ignore_index=True).assign(variance_share=variance, neighbours=neighbours, faithful="")
-    table["plausible"] = table["claimed"].eq(True)
+    table["plausible"], table["tells"] = table["claimed"].eq(True), table["latent"].map(tells or {}).fillna("")
     return table.reindex(columns=columns(symmetry))
 
 

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from lib.corpus.corpus import Corpus
 from lib.dna import alarms as alarms_
-from lib.dna import ancestry, confounders, door, gates, intervals, kmers, motifs, strands
+from lib.dna import ancestry, confounders, door, gates, intervals, kmers, motifs, strands, told
 from lib.dna import cards as cards_
 from lib.dna import repeats as repeats_
 from lib.dna.people import read_cohort
@@ -141,6 +141,7 @@ def decoys(corpus: Corpus, windows: pd.DataFrame, texts: list[str], names: list[
 
 shuffled = shuffle.shuffled_texts      # the null of sequence: dinucleotides kept
 symmetry = strands.strand_agreement    # of a latent on both strands
+contrasts = told.told                  # sites that work against lone decoys of the simulated grammar
 
 
 def sites(corpus: Corpus, windows: pd.DataFrame, texts: list[str]) -> tuple[pd.DataFrame, str]:

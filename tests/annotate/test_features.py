@@ -287,7 +287,8 @@ def test_truth_never_names_a_latent_and_validation_chooses():
     share = pd.DataFrame(
         {"latent": np.arange(6), "token_identity": 0.1, "confounders": 0.1, "explained_by_identity": False, "reverse_complement": 0.3}
     )
-    table = catalogue.catalogue(read, latents, share, np.arange(6) / 10, ["x"] * 6, kind.SYMMETRY)
+    table = catalogue.catalogue(read, latents, share, np.arange(6) / 10, ["x"] * 6, kind.SYMMETRY, {3: "a +; b -"})
+    assert table["tells"].tolist() == ["", "", "", "a +; b -", "", ""]
     assert list(table) == catalogue.columns("reverse_complement") and set(table) == {*catalogue.COLUMNS, *kind.COLUMNS}
     assert set(catalogue.columns()) == set(catalogue.COLUMNS)
     assert table["concept"].fillna("").tolist() == ["", "M1 A +", "", "M2 B +", "", "M2 B +"]  # latent 1: not M9, better on test

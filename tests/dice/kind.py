@@ -48,5 +48,8 @@ def shuffled(texts, tokens, seed):
     rng, units = np.random.default_rng(seed), set(tokens["unit"])
     return ["".join(rng.permutation(list(text))) if unit in units else text for unit, text in enumerate(texts)]
 
+def contrasts(corpus, tokens):
+    return {}, {}
+
 def sites(corpus, windows, texts):
     return corpus.concepts(), "planted runs"
