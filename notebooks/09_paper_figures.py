@@ -108,11 +108,11 @@ style.save(stage, "fig4_density", figure, label, latents);
 
 # %%
 best = io.read_table(study, "04_annotation", "best_latents")
-f1_floor = io.read_json(study, "04_annotation", "settings.json")["f1_floor"]
+settings = io.read_json(study, "04_annotation", "settings.json")
 kinds = annotation.kinds(best, 3)  # the CSV holds the others too
 figure, axes = style.axes(1, len(kinds), height=2.7, squeeze=False, sharey=True)
 for ax, kind in zip(axes[0], kinds, strict=True):
-    annotation.concepts(best, ax, kind, f1_floor)
+    annotation.concepts(best, ax, kind, settings["f1_floor"])
 style.letters(axes[0])
 style.legend(figure, axes[0][:1], ncols=5)
 columns = ["method", "kind", "concept", "family", "latent", "f1", "auroc", "q"]
@@ -123,18 +123,24 @@ style.save(stage, "fig5_concepts", figure, label, best[columns], stop=no_go);
 # At the same thresholds (q < 0.05 over all pairs, test F1 above the floor): share of concepts for which the latent or
 # rival chosen on validation is claimed, bars Wilson 95 %. Words and raw neurons are rivals, not only nulls. The first kind is
 # read outside repeats (with them in: `…_everywhere` in the CSV); shares of decoy concepts are of one a family. Right: precision and recall
-# of the best pairs on test units as the threshold falls.
+# of the best pairs on test units as the threshold falls. Below, where truth is planted: mean test F1 with which each method tells
+# instances that work from those that look the same nearby, bars 95 % bootstrap over units.
 
 # %%
 ladder = ladder_.shares(io.read_table(study, "04_annotation", "ladder"))
-curves = io.read_table(study, "04_annotation", "precision_recall")
+curves, means = (io.read_table(study, "04_annotation", name) for name in ("precision_recall", "contrast_means"))
 kinds = annotation.kinds(ladder, 10)
-figure, axes = style.axes(1, len(kinds) + 1, height=2.4, squeeze=False, width_ratios=[1] * len(kinds) + [1.15])
-for ax, kind in zip(axes[0], kinds, strict=False):
+widths = [1] * len(kinds) + [1.15]
+if len(means):
+    figure, axes, below = style.above(len(widths), 2.4, 1.7, width_ratios=widths)
+    annotation.told_apart(means, below, settings["contrast_floor"])
+else:
+    figure, (axes,) = style.axes(1, len(widths), height=2.4, squeeze=False, width_ratios=widths)
+for ax, kind in zip(axes, kinds, strict=False):
     annotation.claimed_share(ladder, ax, kind)
-annotation.precision_recall(curves, axes[0][-1])
-style.letters(axes[0])
-style.save(stage, "fig6_nulls", figure, label, ladder, curves, stop=no_go);
+annotation.precision_recall(curves, axes[-1])
+style.letters(figure.axes)
+style.save(stage, "fig6_nulls", figure, label, ladder, curves, *[means] * (len(means) > 0), stop=no_go);
 
 # %% [markdown]
 # ## Figure 7 · Concepts, layer by layer

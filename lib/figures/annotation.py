@@ -78,6 +78,26 @@ def precision_recall(curves: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
     return ax
 
 
+def told_apart(means: pd.DataFrame, ax: plt.Axes, floor: float) -> plt.Axes:
+    """Mean test F1 with which each method tells what works from what looks the same; a line at `floor`, dotted that of always yes.
+
+    means: method, f1, low, high, always, n_groups, n_units, a row a method (`annotate.contrasts.told_apart`).
+    """
+    ax.set(title="what works told from what looks the same", xlim=(0, 1))
+    if means.empty:
+        style.untested(ax, "no group has instances that work and others")
+        return ax
+    for at, row in enumerate(means.itertuples()):
+        error = [[max(0, row.f1 - row.low)], [max(0, row.high - row.f1)]]
+        ax.errorbar(row.f1, at, xerr=error, fmt=style.marker(row.method), color=style.colour(row.method), capsize=2, elinewidth=0.9)
+    ax.axvline(floor, color="0.7", lw=0.6, label=f"bar, {floor:g}")
+    ax.axvline(means["always"].iloc[0], color="0.3", lw=0.8, ls=":", label="always yes")
+    ax.set_yticks(range(len(means)), means["method"])
+    ax.set(ylim=(len(means) - 0.5, -0.5), xlabel=f"mean test F1 ({means['n_groups'].iloc[0]} groups, {means['n_units'].iloc[0]} units)")
+    ax.legend(loc="lower right")
+    return ax
+
+
 def layer_concepts(cells: pd.DataFrame, ax: plt.Axes, kind: str) -> plt.Axes:
     """Test F1 of each concept's latent at each layer, its interval under it; bold where it is claimed and its lower bound is
     above the best null's F1 at that layer."""

@@ -79,6 +79,15 @@ def panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, 
     return figure, list(grid.ravel()[:n])
 
 
+def above(columns: int, height: float, below: float, **kwargs) -> tuple[plt.Figure, np.ndarray, plt.Axes]:
+    """A row of panels above one that is as wide as the text. height, below: of the two rows, inches. Returns the figure, the axes of the
+    row as an array, and the one below; other arguments are those of the row."""
+    apply()
+    figure = plt.figure(figsize=(WIDTH, height + below))
+    top, bottom = figure.subfigures(2, 1, height_ratios=[height, below])
+    return figure, top.subplots(1, columns, squeeze=False, **kwargs)[0], bottom.subplots()
+
+
 def intervals(ax: plt.Axes, table: pd.DataFrame, x: str, colour: str, label: str | None = None, marker: str = "o") -> plt.Axes:
     """Points with their intervals. table: columns x, value, low, high."""
     error = np.abs(np.stack([table["value"] - table["low"], table["high"] - table["value"]]))

@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.figures import annotation
-from tests.panels import drawn, lines, named, says, says_why
+from lib.figures import annotation, style
+from tests.panels import drawn, lines, named, points, says, says_why
 
 BEST = pd.DataFrame({"method": ["SAE", "SAE", "k-mer", "k-mer", "SAE"], "kind": ["motif"] * 4 + ["interval"],
                      "concept": ["a", "b", "a", "b", "c"],
                      "family": "f", "latent": [1, 2, 3, 4, 5], "f1": [0.2, 0.9, 0.4, 0.3, 0.6]})  # fmt: skip
 LADDER = pd.DataFrame({"kind": ["motif", "motif", "interval"], "method": ["SAE", "PCA", "SAE"], "concepts": [10, 10, 4], "found": [6, 2, 1],
                        "value": [0.6, 0.2, 0.25], "low": [0.3, 0.1, 0.05], "high": [0.8, 0.5, 0.7]})  # fmt: skip
+MEANS = pd.DataFrame({"method": ["SAE", "8-mers"], "f1": [0.8, 0.41], "low": [0.7, 0.3], "high": [0.85, 0.5], "always": [0.4, 0.4],
+                      "n_groups": [16, 16], "n_units": [120, 120]})  # fmt: skip
 CELLS = pd.DataFrame({"site": ["resid_post.0", "resid_post.1", "resid_post.1"], "kind": ["motif", "motif", "interval"],
                       "concept": ["a", "a", "c"],
                       "f1": [0.3, 0.9, 0.5], "low": [0.2, 0.8, 0.4], "high": [0.4, 1.0, 0.6], "claimed": [True, True, False],
@@ -61,7 +63,29 @@ def test_a_layer_without_a_concept_leaves_its_cell_open():
     assert [t.get_text() for t in ax.texts] == ["0.50", ".40–.60"]
 
 
+def test_what_is_told_apart_stands_beside_its_bar_and_always_yes():
+    ax = drawn(annotation.told_apart, MEANS, 0.75)
+    assert points(ax) == [(0.8, 0.0), (0.41, 1.0)]
+    across = [s[:, 0] for bars in ax.containers for s in bars.lines[2][0].get_segments()]
+    assert np.allclose(across, [[0.7, 0.85], [0.3, 0.5]])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["SAE", "8-mers"] and says(ax, "mean test F1 (16 groups, 120 units)")
+    at = {line.get_label(): (line.get_xdata()[0], line.get_linestyle()) for line in ax.lines}
+    assert at["bar, 0.75"] == (0.75, "-") and at["always yes"] == (0.4, ":")
+
+
+def test_one_panel_lies_below_a_row_of_others(tmp_path):
+    figure, row, below = style.above(3, 2.0, 1.5, width_ratios=[1, 1, 2])
+    assert len(row) == 3 and figure.axes == [*row, below]
+    row[0].set(xlabel="share", title="a"), below.set(title="b")
+    row[0].label_outer()
+    figure.draw_without_rendering()
+    assert row[0].get_xlabel() == "share"  # it is the last of its own row
+    assert below.get_position().width > 0 and below.get_window_extent().width > 1.5 * row[2].get_window_extent().width
+    assert below.get_window_extent().y1 < row[0].get_window_extent().y0
+
+
 @pytest.mark.parametrize("draw, table, rest, why", [
+    (annotation.told_apart, MEANS, (0.75,), "no group has instances that work and others"),
     (annotation.concepts, BEST, ("", 0.5), annotation.NO_CONCEPT), (annotation.claimed_share, LADDER, ("",), annotation.NO_CONCEPT),
     (annotation.layer_concepts, CELLS, ("",), annotation.NO_CONCEPT),
     (annotation.precision_recall, pd.DataFrame(columns=["method", "latent", "concept", "recall", "precision"]), (),
