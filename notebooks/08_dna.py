@@ -226,7 +226,7 @@ variants_path, label_column = corpus.settings["variant_path"], corpus.settings["
 if not variants_path:
     variants = labelled.none()
 elif label_column:
-    variants = labelled.read_table(inputs.find(study, variants_path), genome, label_column)
+    variants = labelled.read_table(inputs.find(study, variants_path), genome, label_column, taken)
 else:
     regions = windows.read_bed(inputs.find(study, corpus.settings["background_path"]), genome)
     variants = labelled.read_clinvar(inputs.find(study, variants_path), genome, regions, taken)

@@ -55,29 +55,32 @@ def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
                       pd.DataFrame(rows, columns=["start", "offset", "ref_sequence", "alt_sequence"])], axis=1)  # fmt: skip
 
 
-def read_table(path: Path, reference: Reference, label_column: str) -> pd.DataFrame:
+def read_table(path: Path, reference: Reference, label_column: str, report: Counter) -> pd.DataFrame:
     """Labelled variants from a table: contig, pos (0-based), ref, alt, gene (from a column locus or gene), label.
 
-    The label is 1 where label_column is neither empty (or one of `EMPTY`) nor a zero. Raises ValueError naming the line
-    for: a contig that the genome lacks, a position that is no number or off the contig, an allele of other letters than
-    A C G T, REF that is not the genome's, ALT that is REF, a variant twice; and what `lib.stage.lines.table` refuses.
+    The label is 1 where label_column is neither empty (or one of `EMPTY`) nor a zero. A variant that comes again under the same
+    label, as one that two cohorts carry may, is read once, and counted (report: see `lib.dna.report`). Raises ValueError naming the
+    line for: a contig that the genome lacks, a position that is no number or off the contig, an allele of other letters than
+    A C G T, REF that is not the genome's, ALT that is REF, a variant under both labels; and what `lib.stage.lines.table` refuses.
     """
     table = lines.table(path)
     table = table if "gene" in table else table.rename(columns={"locus": "gene"})
     if missing := {"contig", "pos", "ref", "alt", "gene", label_column} - set(table.columns):
         raise ValueError(f"{path}: no column {', '.join(sorted(missing))}")
-    lines_of: dict[tuple, int] = {}
+    given = table[label_column].str.strip().str.lower()
+    nothing = given.isin(EMPTY) | (pd.to_numeric(given, errors="coerce") == 0)
+    table = table.assign(label=(~nothing).astype(int))
+    first: dict[tuple, Any] = {}
     for row in table.itertuples():
         where = f"{path}, line {row.Index}"
         _check_variant(row, reference, where)
-        variant = row.contig, int(row.pos), row.ref, row.alt
-        if variant in lines_of:
-            raise ValueError(f"{where}: {row.contig}:{row.pos} {row.ref}>{row.alt} is in line {lines_of[variant]} already, wanted once")
-        lines_of[variant] = row.Index
-    given = table[label_column].str.strip().str.lower()
-    nothing = given.isin(EMPTY) | (pd.to_numeric(given, errors="coerce") == 0)
-    variants = table[["contig", "pos", "ref", "alt", "gene"]].assign(label=(~nothing).astype(int))
-    return variants.astype({"pos": int}).reset_index(drop=True)
+        before = first.setdefault((row.contig, int(row.pos), row.ref, row.alt), row)
+        if before.label != row.label:
+            raise ValueError(f"{where}: {row.contig}:{row.pos} {row.ref}>{row.alt} has label {row.label}, in line {before.Index} "
+                             f"{before.label}, wanted one")
+    report[Path(path).name, "labelled alleles that come again", "left out"] += len(table) - len(first)
+    once = table.loc[[row.Index for row in first.values()], ["contig", "pos", "ref", "alt", "gene", "label"]]
+    return once.astype({"pos": int}).reset_index(drop=True)
 
 
 def _check_variant(row: Any, reference: Reference, where: str) -> None:

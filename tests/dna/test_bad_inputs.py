@@ -507,7 +507,7 @@ LABELLED = {
     "another REF": ("chr2,4,C,G,g,1", r"line 3: chr2:5 REF is C, the genome has A"),
     "REF over the end": ("chr2,39,TA,T,g,1", r"line 3: chr2:40 REF is TA, the genome has T"),
     "ALT is REF": ("chr2,4,A,A,g,1", r"line 3: chr2:5 ALT A is REF"),
-    "the same again": ("chr2,0,A,G,g,1", r"line 3: chr2:0 A>G is in line 2 already"),
+    "the same under another label": ("chr2,0,A,G,g,", r"line 3: chr2:0 A>G has label 0, in line 2 1, wanted one"),
     "another contig": ("chr9,4,A,G,g,1", r"line 3: contig 'chr9' is not in .*g\.fa"),
     "a contig in another spelling": ("2,4,A,G,g,1", r"line 3: contig '2' .*spelled 'chr2' there"),
     "a field too few": ("chr2,4,A,G,g", r"line 3: 5 fields, wanted 6"),
@@ -519,16 +519,24 @@ def test_labelled_variants_are_refused_by_line(tmp_path, genome, name):
     row, message = LABELLED[name]
     (tmp_path / "v.csv").write_text(f"contig,pos,ref,alt,gene,hit\nchr2,0,A,G,g,1\n{row}\n")
     with pytest.raises(ValueError, match=rf"v\.csv, {message}"):
-        labelled.read_table(tmp_path / "v.csv", genome, "hit")
+        labelled.read_table(tmp_path / "v.csv", genome, "hit", Counter())
 
 
 def test_labelled_variants_that_are_odd_but_right(tmp_path, genome):
     (tmp_path / "v.tsv.gz").write_bytes(
         gzip.compress(b"hit\tgene\tlocus\tcontig\tpos\tref\talt\r\n\r\n1\tg\tx\tchr2\t038\tGT\tG\r\n\tg\tx\tchr2\t0\tA\tACC\r\n")
     )
-    table = labelled.read_table(tmp_path / "v.tsv.gz", genome, "hit")
+    table = labelled.read_table(tmp_path / "v.tsv.gz", genome, "hit", Counter())
     assert table.values.tolist() == [["chr2", 38, "GT", "G", "g", 1], ["chr2", 0, "A", "ACC", "g", 0]]
     assert list(table.columns) == ["contig", "pos", "ref", "alt", "gene", "label"]
+
+
+def test_a_labelled_variant_of_two_cohorts_is_read_once_and_counted(tmp_path, genome):
+    (tmp_path / "v.csv").write_text("contig,pos,ref,alt,gene,hit\nchr2,0,A,G,g,1\nchr2,0,A,C,g,\nchr2,00,A,G,g,TAL\nchr2,0,A,C,g,0\n")
+    counts = Counter()
+    table = labelled.read_table(tmp_path / "v.csv", genome, "hit", counts)
+    assert table.values.tolist() == [["chr2", 0, "A", "G", "g", 1], ["chr2", 0, "A", "C", "g", 0]]
+    assert counts == {("v.csv", "labelled alleles that come again", "left out"): 2}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Variant effects: labels, windows, differences, and the paired bootstrap that compares methods."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pysam
@@ -59,7 +61,7 @@ def write(path, rows: str, header="contig,pos,ref,alt,locus,hit"):
 
 def test_read_table_takes_the_label_from_what_is_filled(tmp_path, genome):
     path = write(tmp_path / "v.csv", "one,0,A,G,g1,CTCF\none,1,CG,C,g1,\ntwo,5,C,CA,g2,0\n")
-    got = read_table(path, genome, "hit")
+    got = read_table(path, genome, "hit", Counter())
     assert got["label"].tolist() == [1, 0, 0] and got["gene"].tolist() == ["g1", "g1", "g2"]
 
 
@@ -67,16 +69,16 @@ def test_read_table_takes_the_label_from_what_is_filled(tmp_path, genome):
 def test_read_table_reads_zero_as_zero_however_it_is_parsed(tmp_path, genome, numbers):
     # an empty cell turns 1 and 0 into 1.0 and 0.0
     path = write(tmp_path / "v.csv", "".join(f"one,{4 * i},A,G,g1,{x}\n" for i, x in enumerate(numbers)))
-    assert read_table(path, genome, "hit")["label"].tolist() == [1, 0, 0]
+    assert read_table(path, genome, "hit", Counter())["label"].tolist() == [1, 0, 0]
 
 
 def test_read_table_names_what_is_wrong(tmp_path, genome):
     with pytest.raises(ValueError, match="v.csv: no column hit"):
-        read_table(write(tmp_path / "v.csv", "one,0,A,G,g1\n", "contig,pos,ref,alt,locus"), genome, "hit")
+        read_table(write(tmp_path / "v.csv", "one,0,A,G,g1\n", "contig,pos,ref,alt,locus"), genome, "hit", Counter())
     with pytest.raises(ValueError, match="v.csv, line 3: one:2 REF is T, the genome has C"):
-        read_table(write(tmp_path / "v.csv", "one,0,A,G,g1,x\none,1,T,G,g1,x\n"), genome, "hit")
+        read_table(write(tmp_path / "v.csv", "one,0,A,G,g1,x\none,1,T,G,g1,x\n"), genome, "hit", Counter())
     with pytest.raises(ValueError, match="Z"):
-        read_table(write(tmp_path / "v.csv", "one,0,A,Z,g1,x\n"), genome, "hit")
+        read_table(write(tmp_path / "v.csv", "one,0,A,Z,g1,x\n"), genome, "hit", Counter())
 
 
 def test_balanced_sample_is_seeded_and_capped():

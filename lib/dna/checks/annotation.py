@@ -60,7 +60,7 @@ def labelled(study: Study, data: Data) -> None:
         return
     column = study(D, "label_column")
     if column:
-        table = data.read(D, "variant_path", lambda path: of_variants.read_table(path, genome, column))
+        table = data.read(D, "variant_path", lambda path: of_variants.read_table(path, genome, column, Counter()))
     else:
         regions = data.bed(D, "background_path", "background region")
         table = data.read(D, "variant_path", lambda path: of_variants.read_clinvar(path, genome, regions, Counter()))
