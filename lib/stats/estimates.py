@@ -133,6 +133,20 @@ def share(count: int, n: int) -> Estimate:
     return Estimate(count / n, *proportion_confint(count, n, method="wilson"), int(n)) if n else NOTHING
 
 
+def too_few(e: Estimate, bar: float, what: str, at_most: bool = False) -> str:
+    """Why a share cannot be held to a bar by its whole interval, or "": of so few not even all show at least the bar (at_most: not even
+    none shows at most it) by Wilson's interval. One whose own interval lies beyond the bar has failed, however few there are.
+
+    e: the share, of n; what: what n counts, in words. Of n = 0, "no <what>".
+    """
+    if not e.n:
+        return f"no {what}"
+    failed = e.low > bar if at_most else e.high < bar
+    passable = share(0, e.n).high <= bar if at_most else share(e.n, e.n).low >= bar
+    said = "not even none shows at most" if at_most else "not even all show at least"
+    return "" if failed or passable else f"of {e.n} {what} {said} {bar:g}"
+
+
 def ratio_interval(part: np.ndarray, whole: np.ndarray, n_boot: int = 1000, seed: int = 0) -> Estimate:
     """1 - sum(part) / sum(whole) with its bootstrap over units: explained variance from per-unit sums. [n], [n].
 

@@ -116,3 +116,14 @@ def test_benjamini_hochberg_by_hand():
         multiplicity.benjamini_hochberg(np.array([0.01, 0.04, 0.045, 0.5])), [0.04, 0.06, 0.06, 0.5]
     )
     assert len(multiplicity.benjamini_hochberg(np.array([]))) == 0
+
+
+def test_a_bar_that_no_share_of_so_few_can_keep_to_is_said():
+    # Wilson, z = 1.96: of n in n the lower end is n / (n + z²), of 0 in n the upper end is z² / (n + z²)
+    assert estimates.too_few(estimates.share(12, 16), 0.8, "motifs") == "" and 16 / (16 + 1.96**2) > 0.8
+    assert estimates.too_few(estimates.share(12, 15), 0.8, "motifs") == "of 15 motifs not even all show at least 0.8"
+    assert estimates.too_few(estimates.share(3, 15), 0.8, "motifs") == ""  # its upper end is .45: it has failed
+    assert estimates.too_few(estimates.share(2, 73), 0.05, "pairs", at_most=True) == ""
+    assert estimates.too_few(estimates.share(2, 72), 0.05, "pairs", at_most=True) == "of 72 pairs not even none shows at most 0.05"
+    assert estimates.too_few(estimates.share(20, 72), 0.05, "pairs", at_most=True) == ""
+    assert estimates.too_few(estimates.share(0, 0), 0.8, "motifs") == "no motifs"
