@@ -131,16 +131,31 @@ def repeated_change(change: np.ndarray, decoder: np.ndarray, probes: list[list[p
 def causal_match(drop: np.ndarray, motif: np.ndarray, causal: list[str], n: int, seed: int) -> dict[str, float]:
     """Do latents of causal motifs cost more than latents of other motifs? AUROC of `drop`, permuting motifs.
 
-    drop, motif: [latent]. Which motifs are causal is dealt out anew `n` times; p is one-sided. Returns auroc, p,
-    null_95 and n (latents); NaN and p = 1 when one side is empty.
+    drop, motif: [latent]. Which motifs are causal is dealt out anew `n` times; p is one-sided. Returns auroc, low, high (95 % over n
+    draws in which the motifs of either side are resampled, each with all its latents), p, null_95 and n (latents); NaN and p = 1 when
+    one side is empty, low and high NaN when one has a single motif.
     """
     rng = np.random.default_rng(seed)
     motifs = np.unique(motif)
     member = np.isin(motif, causal)
     k = int(np.isin(motifs, causal).sum())
     if not 0 < member.sum() < len(member):
-        return {"auroc": np.nan, "p": 1.0, "null_95": np.nan, "n": len(drop)}
+        return {"auroc": np.nan, "low": np.nan, "high": np.nan, "p": 1.0, "null_95": np.nan, "n": len(drop)}
     observed = float(estimates.auroc(member, drop))
     null = np.array([estimates.auroc(np.isin(motif, rng.choice(motifs, k, replace=False)), drop) for _ in range(n)])
     p = (1 + (null >= observed).sum()) / (1 + n)
-    return {"auroc": observed, "p": float(p), "null_95": float(np.quantile(null, 0.95)), "n": len(drop)}
+    low, high = _over_motifs(drop, motif, member, n, rng)
+    return {"auroc": observed, "low": low, "high": high, "p": float(p), "null_95": float(np.quantile(null, 0.95)), "n": len(drop)}
+
+
+def _over_motifs(drop: np.ndarray, motif: np.ndarray, member: np.ndarray, n: int, rng: np.random.Generator) -> tuple[float, float]:
+    """95 % interval of the AUROC of members over n draws of whole motifs, as many as there are on either side."""
+    sides = [[np.flatnonzero(motif == name) for name in np.unique(motif[side])] for side in (member, ~member)]
+    if min(map(len, sides)) < 2:
+        return np.nan, np.nan
+    drawn = []
+    for _ in range(n):
+        rows = np.concatenate([side[i] for side in sides for i in rng.integers(0, len(side), len(side))])
+        drawn.append(estimates.auroc(member[rows], drop[rows]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

@@ -138,6 +138,14 @@ def test_causal_match_finds_motifs_that_cost_more_and_not_others():
     assert ablation.causal_match(drop, motif, ["z"], 10, 0)["p"] == 1.0
 
 
+def test_the_interval_of_a_causal_match_is_over_motifs_not_latents():
+    # a causal motif below both others, one above: a draw has 0, 1 or 2 of the upper one, so AUROC is 0, a half or 1
+    motif, drop = np.repeat(list("abcd"), 50), np.repeat([0.0, 3.0, 1.0, 2.0], 50)
+    match = ablation.causal_match(drop, motif, ["a", "b"], 400, 0)
+    assert (match["auroc"], match["low"], match["high"]) == (0.5, 0.0, 1.0)
+    assert np.isnan(ablation.causal_match(drop, motif, ["a"], 10, 0)["low"])  # a single motif cannot be resampled
+
+
 def test_a_person_with_no_window_at_a_locus_does_not_change_there():
     fitted = probe.Probe(np.array([1.0, 10.0]), 0.0, 1.0)  # two loci, width 1
     locus_map = sparse.csr_matrix(
