@@ -1,4 +1,4 @@
-"""Scores against planted truth: motifs recovered, and claims that are false."""
+"""Scores against planted truth: motifs recovered, claims that are false, causal motifs among what is needed, what variants break."""
 
 from __future__ import annotations
 
@@ -7,29 +7,42 @@ import pandas as pd
 
 from lib.annotate import association
 from lib.annotate.ladder import profile
+from lib.dna.grammar_demo import DISEASES
 from lib.stats import estimates
 
 
 def recovery(
-    read: pd.DataFrame, best: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, methods: list[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+    read: pd.DataFrame, best: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, methods: list[str], n_boot: int = 1000,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Scores against planted truth.
 
-    planted: motif, strand, family, contig, start, end; hits: FIMO hits of the test units. First table, one row a method:
-    motifs; recovered (either strand's validation-best unit is claimed for it); family_right (of these, the unit's best
-    JASPAR pair, on validation, among the claimed is of the planted profile's family). Second: see `false_claims`.
+    planted: motif, strand, family, contig, start, end, sites of units and sites by chance alike; hits: FIMO hits of the test units;
+    methods: the SAE among them. First table, one row a method: motifs; recovered (either strand's validation-best unit is claimed for
+    it); family_right (of these, the unit's best JASPAR pair, on validation, among the claimed is of the planted profile's family);
+    gain, gain_low, gain_high: share of motifs that the SAE recovers less this method's, paired, bootstrap over motifs. Second: see
+    `false_claims`.
     """
     family = planted.drop_duplicates("motif").set_index("motif")["family"]
-    rows = []
-    for method in methods:
-        sites = best[(best["method"] == method) & (best["kind"] == "true site")]
-        motif = profile(sites["concept"]).str.removeprefix("site ")
-        won = sites.assign(motif=motif)[sites["claimed"]].sort_values("f1_validation", ascending=False).drop_duplicates("motif")
-        named = read[(read["method"] == method) & (read["kind"] == "motif") & read["claimed"]]
-        named = named.sort_values("f1_validation", ascending=False).drop_duplicates("latent").set_index("latent")["family"]
-        right = won["latent"].map(named) == won["motif"].map(family)
-        rows.append({"method": method, "motifs": motif.nunique(), "recovered": len(won), "family_right": int(right.sum())})
+    scored = {method: _recovered(read, best, family, method) for method in methods}
+    own, rows = scored["SAE"]["recovered"], []
+    for method, of in scored.items():
+        gain = estimates.mean_interval((own - of["recovered"].reindex(own.index, fill_value=0)).to_numpy(), n_boot, seed)
+        counts = {"motifs": len(of), "recovered": int(of["recovered"].sum()), "family_right": int(of["right"].sum())}
+        rows.append({"method": method, **counts, "gain": gain.value, "gain_low": gain.low, "gain_high": gain.high})
     return pd.DataFrame(rows), false_claims(read, planted, hits)
+
+
+def _recovered(read: pd.DataFrame, best: pd.DataFrame, family: pd.Series, method: str) -> pd.DataFrame:
+    """Of each planted motif, by its name: whether a method recovers it, and with its family named right, both 0 or 1."""
+    sites = best[(best["method"] == method) & (best["kind"] == "true site")]
+    sites = sites.assign(motif=profile(sites["concept"]).str.removeprefix("site "))
+    won = sites[sites["claimed"].astype(bool)].sort_values("f1_validation", ascending=False).drop_duplicates("motif")
+    named = read[(read["method"] == method) & (read["kind"] == "motif") & read["claimed"]]
+    named = named.sort_values("f1_validation", ascending=False).drop_duplicates("latent").set_index("latent")["family"]
+    right = won.loc[(won["latent"].map(named) == won["motif"].map(family)).to_numpy(), "motif"]
+    motifs = pd.Index(sites["motif"].unique(), name="motif")
+    return pd.DataFrame({"recovered": motifs.isin(won["motif"]).astype(int), "right": motifs.isin(right).astype(int)}, index=motifs)
 
 
 def false_claims(read: pd.DataFrame, planted: pd.DataFrame, hits: pd.DataFrame, names: dict[str, str] | None = None) -> pd.DataFrame:
@@ -107,6 +120,18 @@ def motif_read(associations: pd.DataFrame) -> pd.Series:
     return sites.set_index("latent")["concept"].str.removeprefix("site ").str[:-2].rename("motif")
 
 
+def causal_motifs(variants: pd.DataFrame, arm: str) -> set[str]:
+    """The motifs, sites and partners, that the causal variants of an arm break.
+
+    variants: causal, destroys_site and, where the arm is one of `grammar_demo.DISEASES`, pair: of these only those of its own pairs
+    count, of any other arm all.
+    """
+    of_arm = variants[variants["causal"].astype(bool)]
+    if arm in DISEASES and "pair" in variants:
+        of_arm = of_arm[of_arm["pair"].isin(DISEASES[arm])]
+    return set(of_arm["destroys_site"].dropna())
+
+
 def of_causal(
     arm: str, table: pd.DataFrame, of: dict[str, dict[str, np.ndarray]], motif: pd.Series, causal: set[str]
 ) -> pd.DataFrame:  # fmt: skip
@@ -128,6 +153,38 @@ def of_causal(
     what = "latents of necessary closures that read a true site"
     rows.append((arm, what, "precision", *_share(int(own.isin(causal).sum()), len(own)), names))
     return pd.DataFrame(rows, columns=["arm", "kind", "score", "value", "low", "high", "k", "n", "motifs"])
+
+
+def with_all(tables: list[pd.DataFrame], name: str = "all arms") -> pd.DataFrame:
+    """Tables of `of_causal`, one an arm, as one; of two or more also their sums, under an arm of that name."""
+    table = pd.concat(tables, ignore_index=True)
+    if len(tables) < 2:
+        return table
+    motifs = ", ".join(sorted(set().union(*(names.split(", ") for names in table["motifs"]))))
+    sums = table.groupby(["kind", "score"], sort=False)[["k", "n"]].sum().itertuples()
+    rows = [(name, *one.Index, *_share(int(one.k), int(one.n)), motifs) for one in sums]
+    return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+
+def broken_by(read: pd.DataFrame, variants: pd.DataFrame, planted: pd.DataFrame) -> pd.DataFrame:
+    """What each variant breaks: target ("site", "partner" or ""), broken (family of the motif, or ""), unit (families of the whole
+    motifs of the planted unit, the broken one's first, joined by "; ").
+
+    read: contig, pos, ref, alt, whose rows and index are kept; variants: the same with destroys_site (a motif, or nothing) and, of a
+    grammar, unit and target; an allele of two cohorts counts once. planted: motif, family and, of a grammar, unit. Raises ValueError
+    for a motif that no planted site is of.
+    """
+    allele = ["contig", "pos", "ref", "alt"]
+    told = variants.drop_duplicates(allele).reindex(columns=[*allele, "destroys_site", "unit", "target"])
+    table = read[allele].merge(told, on=allele, how="left").set_axis(read.index)
+    family = planted.drop_duplicates("motif").set_index("motif")["family"]
+    if unknown := set(table["destroys_site"].dropna()) - set(family.index):
+        raise ValueError(f"{sorted(unknown)} are broken by variants, wanted motifs of planted sites")
+    together = planted.groupby("unit")["family"].unique() if "unit" in planted else pd.Series(dtype=object)
+    broken = table["destroys_site"].map(family).fillna("")
+    others = [together.get(unit, []) if name and unit >= 0 else [] for name, unit in zip(broken, table["unit"].fillna(-1), strict=True)]
+    unit = ["; ".join(filter(None, dict.fromkeys([name, *more]))) for name, more in zip(broken, others, strict=True)]
+    return table[allele].assign(target=table["target"].fillna(""), broken=broken, unit=unit)
 
 
 def _share(k: int, n: int) -> tuple[float, float, float, int, int]:
