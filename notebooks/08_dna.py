@@ -18,8 +18,9 @@
 #
 # **The back door of DNA.** Three questions that only this field asks: is a latent's motif *earned* (a logo by mutagenesis,
 # motif in, motif out)? Where truth is planted, are the motifs recovered and named right? And what does a variant disrupt: put
-# the alternative allele into the reference window, which latents are lost, which gained, and does the size of the change tell
-# pathogenic from benign, better than the model's raw embedding or a random dictionary does?
+# the alternative allele into the reference window, which latents are lost, which gained; are those that are lost named for the motif
+# that it breaks; and does the size of the change tell pathogenic from benign, better than the model's raw embedding or a random
+# dictionary does?
 #
 # **Scope.** In ACMG-AMP terms a feature change is at most computational evidence (PP3 or BP4), never functional (PS3).
 # It gets a code only after calibration on at least 100 labelled variants a class and region; without it the evidence
@@ -27,8 +28,8 @@
 # On real data only variants on the test chromosomes are read: the dictionary never trained there. (The language
 # model itself may have; so has its raw embedding, the rival.)
 #
-# Reads 00 to 05. Leaves `finalists.csv`, `logos.csv`, `tracks/`; with planted truth `recovery.csv`, `false_claims.csv`, `planted.csv`;
-# `variants.csv`, `differences.h5`, `separation.csv`.
+# Reads 00 to 05. Leaves `finalists.csv`, `logos.csv`, `tracks/`; with planted truth `recovery.csv`, `false_claims.csv`, `planted.csv`,
+# `naming.csv`, `naming_scores.csv`; `input_report.csv`, `variants.csv`, `differences.h5`, `separation.csv`.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -39,6 +40,8 @@ n_tracks = 10                        # [0, 1e4] latents with browser tracks
 held_out_only = False                # read variants on the test chromosomes of 00 alone, which no dictionary trained on
 split_exons = False                  # split variants into exon and other, by the exons of 00
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
+lost_share = 0.5                     # (0, 1] a named latent is lost if the alternative takes this share of its peak near the variant
+lost_floor = 0.15                    # [0, 1] and that peak is at least this share of its largest activation on validation
 max_per_class = 500                  # [1, 1e6] labelled variants per class, a seeded sample
 n_boot = 1000                        # [10, 1e6] bootstrap resamples, over genes
 min_per_class = 10                   # [2, 1e6] labelled variants a class needed before a group is read at all
@@ -58,9 +61,8 @@ from lib.causal import sets as latent_sets
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.dna import finalists, labelled, motifs, reference, report, tracks, truth, windows
-from lib.edits import separation as separation_
-from lib.edits.change import differences, readable, summarise, write_differences
-from lib.edits.separation import evidence
+from lib.edits import naming, separation
+from lib.edits.change import differences, of_alleles, readable, summarise, write_differences
 from lib.figures import edits, style
 from lib.models import adapter
 from lib.sae import evaluate, format
@@ -106,9 +108,10 @@ elif n_finalists:
                                n_backgrounds, seed)
     stage.write_table("finalists", earned.table)
     stage.write_table("logos", earned.logos)
-    fires = earned.table.insertion_q < 0.05
-    stage.claim(follows, int(fires.sum()), None, None, len(fires), 0, bool(fires.all()),
-                "a count of finalists; paired against its shuffled letters, bootstrap over backgrounds",
+    fires, kept_logos = earned.table.insertion_q < 0.05, int(earned.table.refused.eq("").sum())
+    stage.claim(follows, *estimates.share(int(fires.sum()), len(fires)), 1.0, bool(fires.all()),
+                f"share of finalists, {int(fires.sum())} of {len(fires)}, Wilson interval; each paired against its shuffled letters, "
+                f"bootstrap over backgrounds; {kept_logos} of the logos passed their gate",
                 of="latents", rule=rule, stopped=stopped)
     print(earned.table.round(3).T.to_string())
 
@@ -119,17 +122,18 @@ tracks.write_tracks(stage, features, latents, tokens, genome, n_tracks);
 # ## Planted truth
 #
 # On simulated data the truth is known. A planted motif is *recovered* when one latent, chosen on validation, is claimed for it on
-# either strand. Its family is named *right* when the best JASPAR profile of that latent is of the planted profile's family.
-# A claimed pair of a latent and a JASPAR family is *false* when no planted motif with whose true sites the latent is associated is of
-# that family, or holds half of the hits of the profile. *Strictly* false: only true sites for which the latent is itself claimed
-# count, and sharing hits is the only way. The control gives true sites another motif's name.
+# either strand; rivals are held to the same, and compared motif by motif. Its family is named *right* when the best JASPAR profile of
+# that latent is of the planted profile's family. A claimed pair of a latent and a JASPAR family is *false* when no planted motif with
+# whose true sites the latent is associated is of that family, or holds half of the hits of the profile. *Strictly* false: only true
+# sites for which the latent is itself claimed count, and sharing hits is the only way. The control gives true sites another motif's
+# name. A share keeps to its bar with its whole interval; of so few motifs that even all, or none, would not, nothing is tested.
 
 # %%
 if planted is not None:
     intervals = corpus.concepts()
     hits = intervals[(intervals.kind == "motif") & intervals.contig.isin(corpus.split["test"])]
     best = io.read_table(study, "04_annotation", "best_latents")
-    recovery, false = truth.recovery(read, best, planted, hits, settings["methods"])
+    recovery, false = truth.recovery(read, best, planted, hits, settings["methods"], n_boot, seed)
     stage.write_table("recovery", recovery)
     stage.write_table("false_claims", false)
     print(recovery.to_string())
@@ -138,84 +142,86 @@ if planted is not None:
 # %%
 if planted is not None:
     score = recovery.set_index("method")
-    of_sae, rest, twin_row = score.loc["SAE"], score.drop(index="SAE"), score.loc["random twin"]
-    untested = "" if of_sae.motifs else "no planted motif has enough sites on validation and on test"
-    e, strongest = estimates.share(of_sae.recovered, of_sae.motifs), estimates.share(rest.recovered.max(), of_sae.motifs)
-    stage.claim(
-        f"planted motifs recovered by one latent (test F1 above {settings['f1_floor']}, q below 0.05)",
-        *e,
-        round(strongest.value, 4),
-        e.value >= 0.8,
-        f"share of motifs, Wilson interval; null: best of {', '.join(rest.index)}",
-        of="motifs",
-        rule="at least 0.8",
-        stopped=stopped,
-        because=untested,
-    )
-    e = estimates.share(twin_row.recovered, twin_row.motifs)
-    stage.claim("at most 5 % of planted motifs are recovered on the random twin", e.value, None, None, e.n, 0.05, e.value <= 0.05,
-                "its own dictionary, same procedure", of="motifs", rule="at most 0.05", stopped=stopped, because=untested)
+    of_sae, twin_row, n_motifs = score.loc["SAE"], score.loc["random twin"], int(score.motifs["SAE"])
+    name = score.drop(index="SAE").gain_low.astype(float).idxmin() if n_motifs else score.index[-1]  # the strongest rival
+    rival, few = score.loc[name], "" if n_motifs else "no planted motif has enough sites on validation and on test"
+    e = estimates.share(int(of_sae.recovered), n_motifs)
+    stage.claim(f"planted motifs recovered by one latent (test F1 above {settings['f1_floor']}, q below 0.05)", *e, 0.8,
+                e.low >= 0.8 and rival.gain_low > 0, "share of motifs, Wilson interval; strongest rival, whose paired difference reaches "
+                f"lowest: {name}, {int(rival.recovered)} of {n_motifs}; the SAE {rival.gain:+.3f} "
+                f"({rival.gain_low:.3f} to {rival.gain_high:.3f}), bootstrap over motifs", of="motifs", stopped=stopped,
+                rule="the interval lies at or above 0.8, and that of the paired difference above 0 for every rival",
+                because=few or estimates.too_few(e, 0.8, "motifs"))
+    e = estimates.share(int(twin_row.recovered), n_motifs)
+    stage.claim("at most 5 % of planted motifs are recovered on the random twin", *e, 0.05, e.high <= 0.05,
+                "its own dictionary, same procedure; Wilson interval", of="motifs", rule="the interval lies at or below 0.05",
+                stopped=stopped, because=few or estimates.too_few(e, 0.05, "motifs", at_most=True))
 
 # %%
 if planted is not None:
-    e = estimates.share(of_sae.family_right, of_sae.recovered)
-    stage.claim("motif family named right, of the recovered", *e, 0.9, e.value >= 0.9,
-                "best JASPAR family against the planted one; Wilson interval",
-                of="motifs", rule="at least 0.9", stopped=stopped, because="" if e.n else "no planted motif is recovered")
-    e = estimates.share(false["false"].sum(), len(false))
-    stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.value <= 0.05,
+    e = estimates.share(int(of_sae.family_right), int(of_sae.recovered))
+    stage.claim("motif family named right, of the recovered", *e, 0.9, e.low >= 0.9,
+                "best JASPAR family against the planted one; Wilson interval", of="motifs", rule="the interval lies at or above 0.9",
+                stopped=stopped, because=estimates.too_few(e, 0.9, "recovered motifs"))
+    e = estimates.share(int(false["false"].sum()), len(false))
+    stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.high <= 0.05,
                 "share of claimed pairs of the SAE, Wilson "
                 f"interval; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
                 f"strictly false {false['false_strict'].mean():.3f}",
-                of="pairs", rule="at most 0.05", stopped=stopped,
-                because="" if e.n else "no pair of a latent and a JASPAR family is claimed")
-    stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {int(of_sae.motifs)}",
+                of="pairs", rule="the interval lies at or below 0.05", stopped=stopped,
+                because=estimates.too_few(e, 0.05, "claimed pairs of a latent and a JASPAR family", at_most=True))
+    stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {n_motifs}",
                    family_right=f"{int(of_sae.family_right)} of {int(of_sae.recovered)}",
                    false_claims=f"{int(false['false'].sum())} of {len(false)}")
 
 # %% [markdown]
 # ## Is what is necessary what was planted?
 #
-# A necessary set is right if the true sites that its latents read are of a causal motif. These cells are skipped where no truth is known.
+# A necessary set is right if the true sites that its latents read are of a causal motif, in each arm of its own: the sites and partners
+# that the causal variants of its pairs break. Arms declared null have none. These cells are skipped where no truth is known.
 
 # %%
 scored, truth_variants = pd.DataFrame(), corpus.settings["truth_variants_path"]
 rule, fitted = (io.read_json(study, "05_validation", name) for name in ("rule.json", "settings.json"))
-arm = rule["arms"][0]
-necessary = necessity.verdicts([io.read_table(study, "05_validation", "necessity")]).query("arm == @arm")
+null_arms = {target.name for target in corpus.targets if target.null}
+arms = [arm for arm in rule["arms"] if arm not in null_arms]
+necessary = necessity.verdicts([io.read_table(study, "05_validation", "necessity")])
 alarmed = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms"))
-stopped_arm = stops.joined(alarmed[arm], stopped)
-if truth_variants:
-    variants = io.read_csv(inputs.find(study, truth_variants))
-    causal = set(variants.loc[variants.causal.astype(bool), "destroys_site"])
+stopped_of = {arm: stops.joined(alarmed[arm], stopped) for arm in arms}
+stopped_of["all arms"] = stops.joined(*dict.fromkeys(alarmed[arm] for arm in arms), stopped)
+told = io.read_csv(inputs.find(study, truth_variants)) if truth_variants else None
+
+# %%
+if told is not None:
+    causal = {arm: truth.causal_motifs(told, arm) for arm in arms}
     moved = kept.read(io.private_path(study, "05_validation", "kept.h5")).moved
-    named = io.read_table(study, "04_annotation", "features")
-    moving = latent_sets.moving(moved, fitted["least_moved"])
-    sets = latent_sets.by_kind(moved, moving, named[named.q < 0.05].set_index("latent").family, fitted["together"])
-    motif = truth.motif_read(io.read_table(study, "04_annotation", "associations"))
-    scored = truth.of_causal(arm, necessary, sets, motif, causal)
+    moving, named = latent_sets.moving(moved, fitted["least_moved"]), features[features.q < 0.05]
+    sets = latent_sets.by_kind(moved, moving, named.set_index("latent").family, fitted["together"])
+    motif = truth.motif_read(read)
+    scored = truth.with_all([truth.of_causal(arm, necessary[necessary.arm == arm], sets, motif, causal[arm]) for arm in arms])
     stage.write_table("planted", scored)
     print(scored.round(3).to_string(index=False))
 
 # %%
-if len(scored):
-    for row in scored[scored.kind == "closure"].itertuples():
-        stage.claim(f"[{row.arm}] {row.score} of planted causal motifs among necessary closures is at least 0.8",
-                    row.value, row.low, row.high, row.n, 0.8, row.value >= 0.8,
-                    f"{row.k} of {row.n}, Wilson interval; causal: {row.motifs}; "
-                    "the demo's motifs and `together` were chosen on its seed 0, demo-1 is another seed",
-                    of="motifs" if row.score == "recall" else "sets", rule="at least 0.8", stopped=stopped_arm,
-                    because="" if row.n else "no closure is necessary" if row.score == "precision" else "no motif is causal")
+for row in scored[scored.kind == "closure"].itertuples() if len(scored) else []:
+    what, counted = ("motifs", "causal motifs") if row.score == "recall" else ("sets", "necessary closures")
+    few = estimates.too_few(estimates.Estimate(row.value, row.low, row.high, row.n), 0.8, counted)
+    stage.claim(f"[{row.arm}] {row.score} of planted causal motifs among necessary closures is at least 0.8",
+                row.value, row.low, row.high, row.n, 0.8, row.low >= 0.8, f"{row.k} of {row.n}, Wilson interval; causal: {row.motifs}; "
+                "the demo's motifs and `together` were chosen on its seed 0, demo-1 is another seed",
+                of=what, rule="the interval lies at or above 0.8", stopped=stopped_of[row.arm], because=few)
 
 # %%
-if len(scored):
-    tested = necessary.query("kind == 'latent'").assign(latent=lambda t: t.name.astype(int)).merge(motif.reset_index(), on="latent")
-    match = ablation.causal_match(tested.delta.to_numpy(), tested.motif.to_numpy(), sorted(causal), 1000, seed)
+for arm in arms if told is not None else []:
+    tested = necessary[(necessary.arm == arm) & (necessary.kind == "latent")]
+    tested = tested.assign(latent=tested.name.astype(int)).merge(motif.reset_index(), on="latent")
+    match = ablation.causal_match(tested.delta.to_numpy(), tested.motif.to_numpy(), sorted(causal[arm]), 1000, seed)
+    why = "" if np.isfinite(match["auroc"]) else "latents of causal motifs, or of others, are missing among those tested"
+    alone = "" if np.isfinite(match["low"]) else "of causal motifs, or of others, only one has latents that are tested"
     stage.claim(f"[{arm}] ablating latents of causal motifs costs more than ablating latents of other motifs", match["auroc"],
-                None, None, match["n"], round(match["null_95"], 4), match["p"] <= 0.05,
-                f"AUROC of the fall; null: 95 % of motifs dealt out anew, p {match['p']:.3f}", of="latents",
-                rule="permutation p at most 0.05", stopped=stopped_arm,
-                because="" if np.isfinite(match["auroc"]) else "latents of causal motifs, or of others, are missing among those tested")
+                match["low"], match["high"], match["n"], round(match["null_95"], 4), match["low"] > 0.5 and match["p"] <= 0.05,
+                f"AUROC of the fall, bootstrap over motifs; null: 95 % of motifs dealt out anew, p {match['p']:.3f}", of="latents",
+                rule="the interval lies above 0.5, and the permutation p is at most 0.05", stopped=stopped_of[arm], because=why or alone)
 
 # %% [markdown]
 # ## Labelled variants
@@ -250,7 +256,8 @@ fits = readable(table, model)
 table = table[fits].reset_index(drop=True)
 print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
 untrained = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)   # as many latents a token as the trained one
-(change, rival), moved = differences(model, site, [sae, untrained], table, radius_bp)
+before, after = of_alleles(model, site, [sae, untrained], table, radius_bp)
+(change, rival), moved = differences(before, after)
 out = summarise(table, change, moved).assign(label_kind=label_kind)
 out["random_change"] = np.sqrt(np.asarray(rival.multiply(rival).sum(1)).ravel())
 features = io.read_table(study, "04_annotation", "features").set_index("latent")
@@ -261,12 +268,52 @@ write_differences(stage.path("differences.h5"), change, out)
 out.sort_values("lost").head(8)[["contig", "pos", "ref", "alt", "gene", "label", "lost_latent", "lost", "lost_concept"]]
 
 # %% [markdown]
+# ## Is the motif that a variant breaks named?
+#
+# Only where truth is planted. A latent that 04 claims for a motif bears its family; at a variant it is *lost* where it fires on the
+# reference and the alternative takes `lost_share` of its peak away. A family counts once. *Recall*: of variants that break a planted
+# motif, those with its family among the families lost; *precision*: of pairs of a variant and a lost family, those of the broken motif.
+# Beside them what counts any whole motif of the same planted unit as right, since a broken partner may well silence latents of its
+# site; false alarms, of variants that break nothing; the latent that loses most, alone; and families dealt out anew among the latents.
+# Latents that fire farther than `radius_bp` from the variant are not seen.
+
+# %%
+if told is not None and planted is not None:
+    named = naming.namers(features.reset_index(), lost_floor)
+    silenced = naming.lost(before.latents[0], after.latents[0], named, lost_share)
+    broken = truth.broken_by(out, told, planted).assign(gene=out.gene, in_site=labelled.inside(out, planted))
+    broken["first"] = out.lost_latent.map(named.set_index("latent").family).fillna("")
+    named_by, how_well = naming.naming(silenced, named.family, broken), naming.scores(silenced, named.family, broken, n_boot, seed=seed)
+    stage.write_table("naming", named_by)
+    stage.write_table("naming_scores", how_well)
+    print(how_well.round(3).to_string(index=False))
+
+# %%
+if told is not None and planted is not None:
+    row_of = how_well.set_index(["variants", "score", "right"])
+    first, alarm = row_of.value["break a motif", "first", "broken motif"], row_of.loc[("break no motif", "false alarm", "")]
+for score, what in {"recall": "variants", "precision": "pairs"}.items() if told is not None and planted is not None else []:
+    strict, loose = (row_of.loc[("break a motif", score, right)] for right in naming.RIGHT)
+    e = estimates.Estimate(strict.value, strict.low, strict.high, int(strict.n))
+    counted = "variants that break a planted motif" if score == "recall" else "pairs of such a variant and a family lost"
+    why = estimates.too_few(e, 0.8, counted) or ("" if strict.n_genes > 1 else "all of them lie in one gene")
+    stage.claim(f"[simulated] {score} of the families of broken motifs among those of lost latents is at least 0.8",
+                *e, 0.8, strict.low >= 0.8 and strict.low > strict.null_95,
+                f"{strict.k:.0f} of {e.n}, bootstrap over {strict.n_genes:.0f} genes, or Wilson's where wider; families dealt out anew: "
+                f"{strict.null:.3f}, 95 % {strict.null_95:.3f}; any motif of the unit counted: {loose.value:.3f}; the latent that loses "
+                f"most, alone: {first:.3f}; variants that break nothing and lose a family: {alarm.k:.0f} of {alarm.n:.0f}",
+                of=what, rule="the interval lies at or above 0.8, and above 95 % of families dealt out anew", stopped=stopped,
+                because=why)
+    stage.headline(**{f"naming {score}": f"{strict.k:.0f} of {e.n}"})
+
+# %% [markdown]
 # ## Does size of change separate the classes?
 #
 # Resampled by gene, because a label follows its gene; every method is read on the same resamples, so that a difference
 # between two is paired. A deletion changes more tokens than a substitution, whatever it means, so single-base
 # substitutions are also read alone. Where sites are planted, only variants inside one can destroy it, so location alone
-# would tell the classes apart; the third row therefore keeps substitutions inside planted sites, destroying or not.
+# would tell the classes apart; the third row therefore keeps substitutions inside planted sites, destroying or not. Where a study has
+# none there that leaves its site whole, that row cannot be tested, and the others may say no more than where variants lie.
 
 # %%
 scores = {"SAE": "latent_change", "raw embedding": "embedding_change", "random dictionary": "random_change"}
@@ -276,17 +323,18 @@ if truth_path:
     kinds["substitutions in sites"] = snv & labelled.inside(out, planted[planted.planted.astype(bool)])
 columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain_low", "gain_high", "n", "n_positive",
            "n_genes", "label_kind"]
-tables = [pd.DataFrame(columns=columns)]
+tables, skipped = [pd.DataFrame(columns=columns)], []
 for kind, keep in kinds.items():
     for region in out.region.unique():
         group = out[keep & (out.region == region).to_numpy()]
         if min((group.label == 1).sum(), (group.label == 0).sum()) < min_per_class:
+            skipped.append((kind, region))
             continue
-        table_of = separation_.separation(group, scores, n_boot, seed)
+        table_of = separation.separation(group, scores, n_boot, seed)
         tables.append(table_of.assign(variants=kind, region=region, label_kind=label_kind)[columns])
-separation = pd.concat(tables[1:] or tables, ignore_index=True)
-stage.write_table("separation", separation)
-separation.round(3)
+separated = pd.concat(tables[1:] or tables, ignore_index=True)
+stage.write_table("separation", separated)
+separated.round(3)
 
 # %% [markdown]
 # ## What is claimed
@@ -294,12 +342,15 @@ separation.round(3)
 # Against chance: the interval stays above 0.5. Against each rival: that, and the paired difference stays above 0.
 
 # %%
-out["evidence"] = evidence(out, min_calibration)
+out["evidence"] = separation.evidence(out, min_calibration)
 stage.write_table("variants", out)
-said = "[simulated label] " if label_column else ""
-for (kind, region), group in separation.groupby(["variants", "region"], sort=False):
+said, located = "[simulated label] " if label_column else "", ""
+if truth_path:
+    inside = pd.Series(labelled.inside(out, planted[planted.planted.astype(bool)])).groupby(out.label.to_numpy()).mean()
+    located = "".join(f"; of label {label} {share:.2f} lie in planted sites" for label, share in inside.items())
+for (kind, region), group in separated.groupby(["variants", "region"], sort=False):
     by = group.set_index("method")
-    s, counted = by.loc["SAE"], f"{by.n_positive['SAE']} of label 1; bootstrap over {by.n_genes['SAE']} genes"
+    s, counted = by.loc["SAE"], f"{by.n_positive['SAE']} of label 1; bootstrap over {by.n_genes['SAE']} genes{located}"
     above_chance = bool(s.low > 0.5)
     stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than chance",
                 s.value, s.low, s.high, int(s.n), 0.5, above_chance, f"AUROC; {counted}", of="variants",
@@ -312,7 +363,11 @@ for (kind, region), group in separation.groupby(["variants", "region"], sort=Fal
     stage.headline(**{f"AUROC {kind} {region}": round(float(s.value), 3)})
 
 # %%
-if separation.empty:
+for kind, region in skipped if len(separated) else []:
+    stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than chance", None, None, None, 0, 0.5, False,
+                of="variants", rule="the interval lies above 0.5", stopped=stopped,
+                because=f"there are not {min_per_class} labelled variants of each class")
+if separated.empty:
     stage.claim(f"{said}latent change separates labelled variants", None, None, None, len(out), 0.5, False, of="variants",
                 rule="the interval lies above 0.5", stopped=stopped,
                 because=f"no region holds {min_per_class} labelled variants of each class")
@@ -320,7 +375,7 @@ if separation.empty:
 
 # %%
 figure, ax = style.axes(1, 1, height=2.2)
-edits.variants(separation, ax)
+edits.variants(separated, ax)
 stage.finish()
 
 # %% [markdown]

@@ -167,8 +167,8 @@ def with_all(tables: list[pd.DataFrame], name: str = "all arms") -> pd.DataFrame
 
 
 def broken_by(read: pd.DataFrame, variants: pd.DataFrame, planted: pd.DataFrame) -> pd.DataFrame:
-    """What each variant breaks: target ("site", "partner" or ""), broken (family of the motif, or ""), unit (families of the whole
-    motifs of the planted unit, the broken one's first, joined by "; ").
+    """What each variant breaks: target ("site", "partner" or ""), broken (family of the motif, or ""), unit_families (those of all whole
+    motifs of its planted unit, the broken one's first, joined by "; ").
 
     read: contig, pos, ref, alt, whose rows and index are kept; variants: the same with destroys_site (a motif, or nothing) and, of a
     grammar, unit and target; an allele of two cohorts counts once. planted: motif, family and, of a grammar, unit. Raises ValueError
@@ -184,7 +184,7 @@ def broken_by(read: pd.DataFrame, variants: pd.DataFrame, planted: pd.DataFrame)
     broken = table["destroys_site"].map(family).fillna("")
     others = [together.get(unit, []) if name and unit >= 0 else [] for name, unit in zip(broken, table["unit"].fillna(-1), strict=True)]
     unit = ["; ".join(filter(None, dict.fromkeys([name, *more]))) for name, more in zip(broken, others, strict=True)]
-    return table[allele].assign(target=table["target"].fillna(""), broken=broken, unit=unit)
+    return table[allele].assign(target=table["target"].fillna(""), broken=broken, unit_families=unit)
 
 
 def _share(k: int, n: int) -> tuple[float, float, float, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,18 +55,31 @@ def local_states(
     return [sparse.vstack(p, format="csr") for p in parts], np.concatenate(means)
 
 
-def differences(
-    adapter: Adapter, site: str, saes: Sequence[SAE], table: pd.DataFrame, radius: int
-) -> tuple[list[sparse.csr_matrix], np.ndarray]:
-    """Alternative minus reference, for each SAE's latents (CSR [variant, d_sae]) and the activations [variant, d]."""
+class States(NamedTuple):
+    """What a model makes of one allele of each variant, on the tokens near it. latents: of each SAE, the largest activation, CSR
+    [variant, d_sae]; acts: the mean activation, [variant, d_model]."""
+
+    latents: list[sparse.csr_matrix]
+    acts: np.ndarray
+
+
+def of_alleles(adapter: Adapter, site: str, saes: Sequence[SAE], table: pd.DataFrame, radius: int) -> tuple[States, States]:
+    """The reference's states and the alternative's, of the tokens within `radius` bases of each variant.
+
+    table: offset, ref, alt, ref_sequence, alt_sequence, as `lib.dna.labelled.windows` gives them.
+    """
     offset = table["offset"].to_numpy()
-    reach = {
-        "ref_sequence": np.stack([offset - radius, offset + table["ref"].str.len().to_numpy() + radius], 1),
-        "alt_sequence": np.stack([offset - radius, offset + table["alt"].str.len().to_numpy() + radius], 1),
-    }
-    ref, ref_acts = local_states(adapter, site, saes, table["ref_sequence"].tolist(), reach["ref_sequence"])
-    alt, alt_acts = local_states(adapter, site, saes, table["alt_sequence"].tolist(), reach["alt_sequence"])
-    return [a - r for a, r in zip(alt, ref, strict=True)], alt_acts - ref_acts
+    states = []
+    for allele in ("ref", "alt"):
+        reach = np.stack([offset - radius, offset + table[allele].str.len().to_numpy() + radius], 1)
+        states.append(States(*local_states(adapter, site, saes, table[f"{allele}_sequence"].tolist(), reach)))
+    return states[0], states[1]
+
+
+def differences(reference: States, alternative: States) -> tuple[list[sparse.csr_matrix], np.ndarray]:
+    """Alternative minus reference, for each SAE's latents (CSR [variant, d_sae]) and the activations [variant, d_model]."""
+    latents = [a - r for a, r in zip(alternative.latents, reference.latents, strict=True)]
+    return latents, alternative.acts - reference.acts
 
 
 def summarise(table: pd.DataFrame, change: sparse.csr_matrix, acts_change: np.ndarray) -> pd.DataFrame:

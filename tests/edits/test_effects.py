@@ -10,7 +10,7 @@ import pytest
 from lib.dna import reference
 from lib.dna.labelled import balanced_sample, clinvar_label, inside, read_table, windows
 from lib.edits import separation
-from lib.edits.change import differences, local_states, readable, summarise, write_differences
+from lib.edits.change import differences, local_states, of_alleles, readable, summarise, write_differences
 from lib.sae.model import SAE, SAEConfig
 from lib.stats import estimates
 from tests import helpers
@@ -152,7 +152,8 @@ def test_differences_of_real_models_are_alternative_minus_reference(tmp_path):
     alt = "A" if text[30] != "A" else "C"
     rows = windows(table(("c", 30, text[30], alt), ("c", 30, text[30], text[30])), genome, 40)
     saes = [SAE(SAEConfig("topk", 16, 24, 3), seed).eval() for seed in (0, 1)]
-    (change, rival), moved = differences(model, "resid_post.1", saes, rows, 3)
+    before, after = of_alleles(model, "resid_post.1", saes, rows, 3)
+    (change, rival), moved = differences(before, after)
     assert change.shape == rival.shape == (2, 24) and moved.shape == (2, 16)
     assert abs(change[0]).sum() > 0 and abs(moved[0]).sum() > 0
     np.testing.assert_allclose(change[1].toarray(), 0, atol=1e-6)  # the same allele twice changes nothing
@@ -160,6 +161,7 @@ def test_differences_of_real_models_are_alternative_minus_reference(tmp_path):
     (ref, _), _ = local_states(model, "resid_post.1", saes, rows["ref_sequence"].tolist(), near)
     (new, _), _ = local_states(model, "resid_post.1", saes, rows["alt_sequence"].tolist(), near)
     np.testing.assert_allclose(change.toarray(), (new - ref).toarray(), atol=1e-6)
+    np.testing.assert_allclose(before.latents[0].toarray(), ref.toarray(), atol=1e-6)
     out = summarise(rows, change, moved)
     dense = change.toarray()[0]
     assert out["lost"][0] == dense.min() and out["lost_latent"][0] == dense.argmin()
@@ -170,7 +172,7 @@ def test_no_variants_at_all_still_pass_through(tmp_path):
     rows = table(("one", 10, "G", "T")).assign(label=1, gene="g", region="all")[:0]
     wide = windows(rows, GENOME, 8)
     saes = [SAE(SAEConfig("topk", 16, 24, 3)).eval()]
-    (change,), moved = differences(helpers.tiny("esm_bases", tmp_path), "resid_post.1", saes, wide, 3)
+    (change,), moved = differences(*of_alleles(helpers.tiny("esm_bases", tmp_path), "resid_post.1", saes, wide, 3))
     out = summarise(wide, change, moved)
     assert len(out) == 0 and separation.evidence(out, 100) == []
     write_differences(tmp_path / "d.h5", change, out)
