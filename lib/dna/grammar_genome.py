@@ -12,7 +12,7 @@ from lib.dna.motifs import Motif
 #: Units lie inside stretches of this many bases, which windows of the same size read one by one.
 STRETCH = 256
 #: Share of the stretches of a background region that hold units; in loci all do.
-ACTIVE = 0.8
+ACTIVE = 0.9
 #: Stretches of a locus that are promoter; the others are enhancers, as all but one in five of the background are.
 PROMOTER_STRETCHES, PROMOTERS = 2, 0.2
 
@@ -20,8 +20,8 @@ PROMOTER_STRETCHES, PROMOTERS = 2, 0.2
 def write(regions: pd.DataFrame, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], pd.DataFrame, pd.DataFrame]:
     """Bases of each contig; the units (contig, locus, grammar.COLUMNS); the elements (contig, start, end, locus, kind).
 
-    regions: kind ("locus" or "background"), locus, contig, start, end, of whole stretches. In loci half of the units are functional
-    and none has a marker, so that only the partner says whether a site works. Raises ValueError for a region that is no whole number
+    regions: kind ("locus" or "background"), locus, contig, start, end, of whole stretches. No unit has a marker, so that only the
+    partner says whether a site works; in loci half of them are functional. Raises ValueError for a region that is no whole number
     of stretches.
     """
     ragged = regions[(regions.end - regions.start) % STRETCH != 0]
@@ -29,7 +29,7 @@ def write(regions: pd.DataFrame, rng: np.random.Generator) -> tuple[dict[str, np
         row = ragged.iloc[0]
         raise ValueError(f"{row.locus} has {row.end - row.start} bases, wanted a multiple of {STRETCH}")
     of_loci = grammar.Grammar(rng, marked=0.0), grammar.in_turn(rng)
-    of_background = grammar.Grammar(rng), grammar.at_random(grammar.ONE_TO_THREE, rng)
+    of_background = grammar.Grammar(rng, marked=0.0), grammar.at_random(grammar.ONE_TO_THREE, rng)
     genome, units, elements = {}, [], []
     for contig, own in regions.groupby("contig"):
         codes = planted.background(int(own.end.max()) + SPACER, rng)

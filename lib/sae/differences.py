@@ -42,6 +42,33 @@ def rebuilt_by_word(word: np.ndarray, acts: np.ndarray, rows: np.ndarray, train_
     return lambda _, some: table[word[some]]
 
 
+def words_around(token_id: np.ndarray, unit: np.ndarray, side: int = 2) -> np.ndarray:
+    """A number for each token and the `side` tokens before and after it in its unit: [token] int64, equal for equal words.
+
+    token_id, unit: [token], a unit's tokens side by side. Beyond a unit's ends stands a letter of its own.
+    """
+    size, code = int(token_id.max(initial=0)) + 2, np.zeros(len(token_id), np.int64)
+    for step in range(-side, side + 1):
+        at = np.arange(len(token_id)) + step
+        inside = (at >= 0) & (at < len(token_id))
+        inside[inside] = unit[at[inside]] == unit[inside]
+        code = np.unique(code * size + np.where(inside, token_id[np.clip(at, 0, len(token_id) - 1)], size - 1), return_inverse=True)[1]
+    return code
+
+
+def rebuilt_by_words_around(
+    acts: np.ndarray, tokens: dict[str, np.ndarray], rows: np.ndarray, others: dict[str, np.ndarray], side: int = 2
+) -> Rebuild:  # fmt: skip
+    """`rebuilt_by_word` of tokens with `side` neighbours, fitted on acts[rows] of one store, for rows of another of the same model.
+
+    tokens, others: the token tables of the two stores, with token_id and unit.
+    """
+    n = len(tokens["unit"])
+    unit = np.concatenate([tokens["unit"], others["unit"] + int(tokens["unit"].max(initial=0)) + 1])
+    word = words_around(np.concatenate([tokens["token_id"], others["token_id"]]), unit, side)
+    return rebuilt_by_word(word[n:], acts, rows, word[:n][rows])
+
+
 def of_differences(
     rebuild: Rebuild, acts: np.ndarray, unit: np.ndarray, counterpart: np.ndarray, units: np.ndarray, at_once: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -183,17 +183,25 @@ def go_no_go(explained_variance: float, l0: float) -> str:
     return "no-go"
 
 
-def choose_run(sweep) -> str:
-    """The run to read, from validation numbers: best verdict first, then the lowest L0 that earns it; without any
-    verdict, the highest explained variance among runs with L0 at most 30, or overall."""
-    rank = {"go (target)": 0, "go (floor)": 1, "no-go": 2}
-    table = sweep.assign(rank=[rank[go_no_go(e, l)] for e, l in zip(sweep["explained_variance"], sweep["l0"], strict=True)])
-    best = table[table["rank"] == table["rank"].min()]
-    if best["rank"].iloc[0] < 2:
-        return best.sort_values("l0", kind="stable")["run"].iloc[0]
-    sparse_enough = best[best["l0"] <= FLOOR[1]]
-    pool = sparse_enough if len(sparse_enough) else best
-    return pool.sort_values("explained_variance", ascending=False, kind="stable")["run"].iloc[0]
+#: What a run is chosen by, columns of a table of candidates; of each more is better.
+EVIDENCE = ("explained_variance", "differences", "comes_again", "loss_recovered")
+
+
+def choose_run(candidates: pd.DataFrame) -> str:
+    """The run to read: of those with the best verdict, the one of lowest mean rank by EVIDENCE; of equals the lowest L0.
+
+    candidates: a row a run, of the validation split: run, l0 and EVIDENCE: explained variance of tokens and of what an edit changes,
+    the share of latents that come again in another seed, and the language model's loss recovered. What is unknown of a run does not
+    count for any. Where none earns a verdict, of the runs with L0 at most that of the floor, or else of all.
+    """
+    earned = [go_no_go(row["explained_variance"], row["l0"]) for _, row in candidates.iterrows()]
+    best = next(name for name in ("go (target)", "go (floor)", "no-go") if name in earned)
+    pool = candidates[np.array(earned) == best]
+    if best == "no-go" and (pool["l0"] <= FLOOR[1]).any():
+        pool = pool[pool["l0"] <= FLOOR[1]]
+    known = [name for name in EVIDENCE if pool[name].notna().all()]
+    pool = pool.assign(mean_rank=pool[known].rank(ascending=False).mean(1))
+    return pool.sort_values(["mean_rank", "l0"], kind="stable")["run"].iloc[0]
 
 
 #: How far from a target a single run's L0 may be and still stand for it, as a share of the target.
