@@ -40,6 +40,11 @@ class Pair:
     gap: int
     either: bool = False
 
+    @property
+    def name(self) -> str:
+        """Site and partners: "STAT3+SPI1/IRF8"."""
+        return f"{self.site}+{'/'.join(self.partners)}"
+
 
 #: Sites may be palindromes, partners are not: a partner that is turned round is no partner.
 PAIRS = (

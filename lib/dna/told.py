@@ -82,7 +82,6 @@ def _instances(sites: gates.Sites, windows: pd.DataFrame, part: str, tokens: pd.
     first, last = np.searchsorted(token_end, start, side="right"), np.searchsorted(token_start, end)
     if (last <= first).any():
         raise ValueError(f"{int((last <= first).sum())} planted sites of {part} have no token: wanted tokens of every base of a window")
-    names = [f"{pair.site}+{'/'.join(pair.partners)}" for pair in grammar.PAIRS]
-    group = [f"{names[row.pair]} {row.strand}" for row in units.itertuples()]
+    group = [f"{grammar.PAIRS[row.pair].name} {row.strand}" for row in units.itertuples()]
     return pd.DataFrame({"first": first, "last": last, "group": group, "positive": sites.works[sites.part == part],
                          "unit": of["unit"].to_numpy()})  # fmt: skip
