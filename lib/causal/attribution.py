@@ -1,4 +1,4 @@
-"""Rival explanations of one score: in-silico mutagenesis, integrated gradients, attention rollout, latents.
+"""Rival explanations of one score: in-silico mutagenesis, integrated gradients, DeepLIFT, latents, attention rollout.
 
 The score of a window is a direction's pull on its mean-pooled activations at a site: score(x) = w . mean_t x_t, t over
 kept tokens. Every method takes one `WindowScore` a sequence, all of one model and site, and gives one value a base.
@@ -7,13 +7,15 @@ kept tokens. Every method takes one `WindowScore` a sequence, all of one model a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lib.causal import deeplift as rules
 from lib.models import forward
 from lib.models.adapter import Adapter
 from lib.models.tokens import TokenBatch
@@ -21,6 +23,8 @@ from lib.sae.model import SAE
 
 #: Mutants that are tokenised and compared for duplicates together; sequences whose gradients are taken together.
 POOL, TOGETHER = 4096, 16
+#: Tokens of inputs that DeepLIFT takes together, beside as many of references: every op's values are kept, attention weights too.
+PAIRED = 1024
 
 
 @dataclass(frozen=True)
@@ -144,11 +148,7 @@ def _gradients(scorers: list[WindowScore], batch: TokenBatch, steps: int) -> tup
     from captum.attr import LayerIntegratedGradients
 
     first, W = _shared(scorers, batch.ids)
-    adapter = first.adapter
-    # with token_dropout a model rescales its embeddings by the share of <mask>, so a <mask> baseline is off the path
-    maskable = adapter.family.masked and not getattr(adapter.model.config, "token_dropout", False)
-    blank = adapter.tokenizer.mask_token_id if maskable else adapter.tokenizer.unk_token_id
-    baseline = torch.where(batch.keep, blank, batch.ids)
+    adapter, baseline = first.adapter, _baseline(first.adapter, batch)
 
     def score(ids: Tensor, mask: Tensor, keep: Tensor, W: Tensor) -> Tensor:
         x = adapter.run_grid(replace(batch, ids=ids, mask=mask, keep=keep), [first.site])[first.site]
@@ -163,6 +163,65 @@ def _gradients(scorers: list[WindowScore], batch: TokenBatch, steps: int) -> tup
         whole = score(batch.ids, *beside) - score(baseline, *beside)
     error = delta.abs() / whole.abs().clamp_min(1e-12)
     return given.sum(-1)[batch.keep].detach().cpu().numpy(), error.cpu().numpy()
+
+
+def _baseline(adapter: Adapter, batch: TokenBatch) -> Tensor:
+    """Token ids of a text that says nothing: [batch, length]. NotImplementedError for a tokenizer that has no such token."""
+    # with token_dropout a model rescales its embeddings by the share of <mask>, so a <mask> baseline is off the path
+    maskable = adapter.family.masked and not getattr(adapter.model.config, "token_dropout", False)
+    blank = adapter.tokenizer.mask_token_id if maskable else adapter.tokenizer.unk_token_id
+    if blank is None:
+        raise NotImplementedError("the tokenizer has no token that says nothing (mask or unknown) to start from")
+    return torch.where(batch.keep, blank, batch.ids)
+
+
+def deeplift(scorers: Sequence[WindowScore], sequences: Sequence[str]) -> Attribution:
+    """DeepLIFT (rules: `lib.causal.deeplift`) on the token embedding, from the baseline of integrated gradients. A token's value is
+    spread evenly over its bases. delta: |sum of values - (score - baseline score)| / |score - baseline score|, of rounding alone.
+
+    Raises NotImplementedError for a model with an op that has no rule.
+    """
+    first, _ = _shared(scorers, sequences)
+    started, values, delta = time.perf_counter(), _blank(sequences), np.full(len(sequences), np.inf)
+    encoded = [first.adapter.encode_one(text) for text in sequences]
+    for rows, batch in forward.batches(first.adapter, encoded, forward.consecutive(encoded, PAIRED)):
+        tokens, delta[rows] = _contributions([scorers[row] for row in rows], batch)
+        _lay(values, rows, tokens, batch, sequences)
+    return Attribution("DeepLIFT", values, time.perf_counter() - started, delta)
+
+
+def _contributions(scorers: list[WindowScore], batch: TokenBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the batch's kept tokens [kept], and the relative completeness error of each of its texts."""
+    first, W = _shared(scorers, batch.ids)
+    adapter, W = first.adapter, W.to(batch.ids.device)
+    ids, mask, keep = (torch.cat(two) for two in ((batch.ids, _baseline(adapter, batch)), (batch.mask,) * 2, (batch.keep,) * 2))
+    pairs = replace(batch, ids=ids, mask=mask, keep=keep)
+
+    def score(x: Tensor) -> Tensor:
+        handle = adapter.embedding.register_forward_hook(lambda *_: x)
+        try:
+            return (_mean(adapter.run_grid(pairs, [first.site])[first.site], keep) * torch.cat([W, W])).sum(1)
+        finally:
+            handle.remove()
+
+    with _frozen(adapter):
+        x, baseline = adapter.embedding(ids).chunk(2)
+        given, missing = rules.contributions(score, x, baseline)
+    total = given.sum(-1)
+    error = missing.abs() / (total.sum(1) + missing).abs().clamp_min(1e-12)
+    return total[batch.keep].cpu().numpy(), error.cpu().numpy()
+
+
+@contextmanager
+def _frozen(adapter: Adapter) -> Iterator[None]:
+    """Inside, the model's parameters are constants: what asks for a gradient depends on the text."""
+    asked = [p for p in adapter.model.parameters() if p.requires_grad]
+    adapter.model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in asked:
+            p.requires_grad_(True)
 
 
 def attention_rollout(scorers: Sequence[WindowScore], sequences: Sequence[str]) -> Attribution:
@@ -206,16 +265,22 @@ def latent_attribution(scorers: Sequence[WindowScore], sequences: Sequence[str],
 
 def explain(
     scorers: Sequence[WindowScore], sequences: Sequence[str], sae: SAE, span: int, n_steps: int, alphabet: str = "ACGT"
-) -> tuple[list[Attribution], str]:
-    """All four methods on the same sequences, and why there is no attention rollout, or ""."""
-    out = [
-        mutagenesis(scorers, sequences, span, alphabet), integrated_gradients(scorers, sequences, n_steps),
-        latent_attribution(scorers, sequences, sae),
-    ]  # fmt: skip
-    try:
-        return [*out, attention_rollout(scorers, sequences)], ""
-    except NotImplementedError as error:  # a model without attention
-        return out, str(error)
+) -> tuple[list[Attribution], dict[str, str]]:
+    """All five methods on the same sequences, and those that the model does not allow, each with why."""
+    methods = {
+        "ISM": lambda: mutagenesis(scorers, sequences, span, alphabet),
+        "integrated gradients": lambda: integrated_gradients(scorers, sequences, n_steps),
+        "DeepLIFT": lambda: deeplift(scorers, sequences),
+        "SAE latents": lambda: latent_attribution(scorers, sequences, sae),
+        "attention rollout": lambda: attention_rollout(scorers, sequences),
+    }
+    out, left_out = [], {}
+    for name, method in methods.items():
+        try:
+            out.append(method())
+        except NotImplementedError as error:  # no attention, or an op without a rule
+            left_out[name] = str(error)
+    return out, left_out
 
 
 # ---- bases ------------------------------------------------------------------------------------------------------

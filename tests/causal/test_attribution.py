@@ -251,8 +251,9 @@ def test_all_methods_at_once_are_each_alone(esm, monkeypatch):
     sae = SAE(SAEConfig("topk", 16, 40, 4)).eval()
     got, why_not = attribution.explain(scorers, texts, sae, 8, 20)
     alone = [attribution.mutagenesis(scorers, texts, 8), attribution.integrated_gradients(scorers, texts, 20),
+             attribution.deeplift(scorers, texts),
              attribution.latent_attribution(scorers, texts, sae), attribution.attention_rollout(scorers, texts)]  # fmt: skip
-    assert why_not == "" and [a.method for a in got] == [a.method for a in alone]
+    assert why_not == {} and [a.method for a in got] == [a.method for a in alone]
     assert all(np.array_equal(a.values, b.values, equal_nan=True) for a, b in zip(got, alone))
 
     def without_attention(*arguments):
@@ -260,4 +261,4 @@ def test_all_methods_at_once_are_each_alone(esm, monkeypatch):
 
     monkeypatch.setattr(attribution, "attention_rollout", without_attention)
     got, why_not = attribution.explain(scorers, texts, sae, 8, 20)
-    assert len(got) == 3 and why_not == "this model has no attention"
+    assert len(got) == 4 and why_not == {"attention rollout": "this model has no attention"}
