@@ -190,7 +190,7 @@ style.save(stage, "fig10_necessity", figure, label, falls, of_rivals, stop=no_go
 # %% [markdown]
 # ## Figure 11 · Explanations and edits
 # Explanations on the same units: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
-# what they name moves the score (bootstrap over units). Last, of a study with labelled edits: AUROC by size of change, bootstrap over
+# what they name moves the score (bootstrap over places). Last, of a study with labelled edits: AUROC by size of change, bootstrap over
 # groups.
 
 # %%

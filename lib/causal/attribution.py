@@ -304,6 +304,11 @@ def _lay(values: np.ndarray, rows: Sequence[int], per_token: np.ndarray, batch: 
         values[row, :length] = spread(per_token[in_unit], batch.start[in_unit], batch.end[in_unit], length)
 
 
+def rows_of(attributions: Sequence[Attribution], rows: np.ndarray) -> list[Attribution]:
+    """The same explanations of some of their sequences. rows: numbers, or which."""
+    return [replace(a, values=a.values[rows], delta=None if a.delta is None else a.delta[rows]) for a in attributions]
+
+
 def write(path, attributions: list[Attribution], attributes: dict[str, str]) -> None:
     """One HDF5 group a method: values [sequence, length], convergence error. No times: the file is the same to the byte."""
     import h5py

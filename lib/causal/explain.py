@@ -7,14 +7,14 @@ Every score reads the same bases for every method: those of a window that all me
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
-from lib.causal.attribution import Attribution, WindowScore, score_each
+from lib.causal.attribution import Attribution, WindowScore, rows_of, score_each
+from lib.causal.pointing import common_letters, null, places, rolled_masks, site_mask, site_overlap
 from lib.models.shuffle import shuffled_texts
 from lib.stage import compiled
 from lib.stats import estimates
@@ -26,21 +26,24 @@ SEQLET_P = 0.01
 def compare(
     attributions: Sequence[Attribution], twins: Sequence[Attribution], scorers: Sequence[WindowScore], sequences: Sequence[str],
     windows: pd.DataFrame, sites: pd.DataFrame, n_boot: int = 1000, n_null: int = 1000, seed: int = 0, shuffled: Callable = shuffled_texts,
+    causes: pd.DataFrame | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """One row a method, with the columns of `site_overlap`, `seqlets`, `areas` and `sanity`, and beside them seconds and
-    delta (median convergence error, with not_converged, windows at 5 % or more; NaN and 0 for methods without one).
+    delta (median convergence error, with not_converged, windows at 5 % or more; NaN and 0 for methods without one); and
+    letters_auroc, letters_low, letters_high, letters_n: AUROC, as of sites, inside the letters that causes name.
 
     twins: the same methods on the model with random weights, in the same order, on all sequences or on the first n; curves,
     which cost as many forwards, are made on those too. windows: contig, start, end, one a sequence; sites: contig, start, end.
-    shuffled: as in `curves`.
+    shuffled: as in `curves`. causes: as sites, no row where nobody knows. Intervals are bootstraps over places.
     """
-    n = len(twins[0].values)
-    first = [replace(a, values=a.values[:n]) for a in attributions]
+    n, place = len(twins[0].values), places(windows)
+    first = rows_of(attributions, np.arange(n))
     parts = [
         site_overlap(attributions, windows, sites, n_boot, seed, n_null).rename(columns={"value": "auroc"}),
         seqlets(attributions, windows, sites, n_null, seed),
-        areas(curves(first, scorers[:n], sequences[:n], seed=seed, shuffled=shuffled), n_boot, seed),
-        sanity(first, twins, n_boot, seed),
+        _inside_letters(attributions, windows, sites[:0] if causes is None else causes, n_boot, seed),
+        areas(curves(first, scorers[:n], sequences[:n], seed=seed, shuffled=shuffled), n_boot, seed, place[:n]),
+        sanity(first, twins, n_boot, seed, place[:n]),
     ]
     table = pd.DataFrame({"method": [a.method for a in attributions]})
     for part in parts:
@@ -53,60 +56,12 @@ def compare(
     )
 
 
-# ---- sites ------------------------------------------------------------------------------------------------------
+def _inside_letters(attributions: Sequence[Attribution], windows: pd.DataFrame, causes: pd.DataFrame, n_boot: int, seed: int):
+    table = site_overlap(attributions, windows, causes, n_boot, seed, 1)[["method", "value", "low", "high", "n"]]
+    return table.set_axis(["method", "letters_auroc", "letters_low", "letters_high", "letters_n"], axis=1)
 
 
-def site_overlap(
-    attributions: Sequence[Attribution], windows: pd.DataFrame, sites: pd.DataFrame, n_boot: int, seed: int, n_null: int = 1000
-) -> pd.DataFrame:  # fmt: skip
-    """Does an explanation point at sites? AUROC of |value| per base for lying in a site, mean over windows.
-
-    windows: contig, start, end, one a sequence; sites: contig, start, end. Returns method, value, low, high (bootstrap
-    over windows), n; null, null_95 and p: the same with each window's site mask rolled by random offsets, its mean, 95 %
-    quantile and the share as high; and windows left out: unexplained (too short, or all N), no_site, all_site.
-    """
-    inside, known = site_mask(windows, sites, attributions), common_letters(attributions)
-    share = np.array([i[k].mean() if k.any() else np.nan for i, k in zip(inside, known, strict=True)])
-    left = {
-        "unexplained": int(np.isnan(share).sum()),
-        "no_site": int((share == 0).sum()),
-        "all_site": int((share == 1).sum()),
-    }
-    rows = []
-    for a in attributions:
-        rolled = [
-            rolled_auroc(i[k], np.abs(v[k]))
-            for i, k, v in zip(inside, known, a.values, strict=True)
-            if 0 < i[k].sum() < k.sum()
-        ]
-        e = estimates.mean_interval(np.array([r[0] for r in rolled]), n_boot, seed)
-        rows.append({"method": a.method, "value": e.value, "low": e.low, "high": e.high, "n": e.n,
-                     **_null(rolled, e.value, n_null, seed), **left})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def rolled_auroc(inside: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """AUROC of a score for lying inside, with the mask rolled by 0, 1, ... bases: [base]."""
-    masks = _rolled(inside)
-    ranks = rankdata(score)
-    n1 = int(inside.sum())
-    return (masks @ ranks - n1 * (n1 + 1) / 2) / (n1 * (len(inside) - n1))
-
-
-def _rolled(mask: np.ndarray) -> np.ndarray:
-    """[shift, base]: the mask rolled right by each number of bases."""
-    n = len(mask)
-    return mask[(np.arange(n) - np.arange(n)[:, None]) % n].astype(float)
-
-
-def _null(rolled: list[np.ndarray], value: float, n_null: int, seed: int) -> dict[str, float]:
-    """Mean over windows when each is drawn at a random shift but 0, n_null times."""
-    if not rolled:
-        return {"null": np.nan, "null_95": np.nan, "p": np.nan}
-    rng = np.random.default_rng(seed)
-    drawn = np.mean([r[rng.integers(1, len(r), n_null)] for r in rolled], axis=0)
-    p = (1 + (drawn >= value).sum()) / (1 + n_null)
-    return {"null": float(drawn.mean()), "null_95": float(np.quantile(drawn, 0.95)), "p": float(p)}
+# ---- seqlets ----------------------------------------------------------------------------------------------------
 
 
 def seqlets(
@@ -120,31 +75,27 @@ def seqlets(
     the share with the site mask rolled inside each window.
     """
     inside, known = site_mask(windows, sites, attributions), common_letters(attributions)
-    rows = []
+    at, rows = places(windows), []
     for a in attributions:
         spans, masks = call_seqlets(a.values, known), []
         for s in spans.itertuples():
             mask = inside[s.window][known[s.window]]
-            masks.append(_rolled(mask)[:, s.start : s.end].mean(1) >= 0.5)
+            masks.append(rolled_masks(mask)[:, s.start : s.end].mean(1) >= 0.5)
         share = float(np.mean([m[0] for m in masks])) if masks else np.nan
         rows.append({
             "method": a.method, "seqlets": len(spans), "seqlet_windows": len(_readable(a.values, known)),
             "seqlet_bases": float((spans.end - spans.start).median()), "seqlet_share": share,
-            **{f"seqlet_{k}": v for k, v in _null_by_window(masks, spans.window.to_numpy(), share, n_null, seed).items()},
+            **{f"seqlet_{k}": v for k, v in _null_by_place(masks, at[spans.window], share, n_null, seed).items()},
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _null_by_window(
-    masks: list[np.ndarray], window: np.ndarray, value: float, n_null: int, seed: int
-) -> dict[str, float]:
-    """As `_null`, with the seqlets of one window drawn at the same shift and weighted by their number."""
-    sums = [
-        np.sum([m for m, w in zip(masks, window, strict=True) if w == one], axis=0)
-        for one in np.unique(window)
-    ]
+def _null_by_place(masks: list[np.ndarray], place: np.ndarray, value: float, n_null: int, seed: int) -> dict[str, float]:
+    """As `pointing.null`, with the seqlets of one place drawn at the same shift and weighted by their number."""
+    ones = np.unique(place)
+    sums = [np.sum([m for m, p in zip(masks, place, strict=True) if p == one], axis=0) for one in ones]
     scale = len(sums) / max(len(masks), 1)
-    return _null([s * scale for s in sums], value, n_null, seed)
+    return null([s * scale for s in sums], ones, value, n_null, seed)
 
 
 def call_seqlets(values: np.ndarray, known: np.ndarray) -> pd.DataFrame:
@@ -171,29 +122,6 @@ def _readable(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         return np.empty(0, dtype=int)
     heavy = np.where(known, np.abs(values), 0).sum(1) > 0
     return np.flatnonzero(contiguous & heavy & (width == np.bincount(width[contiguous]).argmax()))
-
-
-def site_mask(windows: pd.DataFrame, sites: pd.DataFrame, attributions: Sequence[Attribution]) -> np.ndarray:
-    """Whether each base lies in a site: [window, length]. ValueError when windows and sequences differ in number."""
-    shape = attributions[0].values.shape
-    if len(windows) != shape[0]:
-        raise ValueError(f"{len(windows)} windows for {shape[0]} explained sequences: wanted one each")
-    inside = np.zeros(shape, dtype=bool)
-    for mask, window in zip(inside, windows.itertuples(), strict=True):
-        near = sites[
-            (sites.contig == window.contig) & (sites.end > window.start) & (sites.start < window.end)
-        ]
-        for site in near.itertuples():
-            mask[max(0, site.start - window.start) : site.end - window.start] = True
-    return inside
-
-
-def common_letters(attributions: Sequence[Attribution]) -> np.ndarray:
-    """Bases that every method explains: [sequence, length]. ValueError when shapes differ."""
-    shapes = {a.method: a.values.shape for a in attributions}
-    if len(set(shapes.values())) != 1:
-        raise ValueError(f"explanations of shapes {shapes}: wanted one shape, of the same sequences")
-    return np.all([np.isfinite(a.values) for a in attributions], axis=0)
 
 
 # ---- deletion and insertion -------------------------------------------------------------------------------------
@@ -250,18 +178,18 @@ def _mixed(text: str, other: str, at: np.ndarray) -> str:
     return "".join(mixed)
 
 
-def areas(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
+def areas(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0, place: np.ndarray | None = None) -> pd.DataFrame:
     """Area between a method's curve and the random order's, fractions 0 to 1, mean over windows: above 0 is better than
-    random. Returns method, and deletion and insertion with their _low, _high (bootstrap over windows). table: `curves`."""
+    random. Returns method, and deletion and insertion with their _low, _high (bootstrap over places). table: `curves`;
+    place: of each window, as `pointing.places`, None where each has its own."""
     wide = table.pivot(index=["kind", "method", "window"], columns="fraction", values="change")
     area = pd.Series(np.trapezoid(wide.to_numpy(), wide.columns.to_numpy(float), axis=1), wide.index)
     rows = []
     for method in [m for m in table.method.unique() if m != "random order"]:
         row = {"method": method}
         for kind in ("deletion", "insertion"):
-            e = estimates.mean_interval(
-                (area[kind, method] - area[kind, "random order"]).to_numpy(), n_boot, seed
-            )
+            gain = area[kind, method] - area[kind, "random order"]
+            e = estimates.mean_interval(gain.to_numpy(), n_boot, seed, None if place is None else place[gain.index])
             row |= {kind: e.value, f"{kind}_low": e.low, f"{kind}_high": e.high}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -270,53 +198,48 @@ def areas(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFram
 # ---- ranks ------------------------------------------------------------------------------------------------------
 
 
-def agreement(attributions: Sequence[Attribution], n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
+def agreement(attributions: Sequence[Attribution], n_boot: int = 1000, seed: int = 0, place: np.ndarray | None = None) -> pd.DataFrame:
     """Rank agreement of two methods: the Spearman correlation of |value| over a window's bases that all methods explain,
-    mean over windows. Returns first, second, spearman, low, high (bootstrap over windows), n; constant windows are left out."""
+    mean over windows. Returns first, second, spearman, low, high (bootstrap over places, as in `areas`), n; constant windows are
+    left out."""
     known, rows = common_letters(attributions), []
     for i, a in enumerate(attributions):
         for b in attributions[i + 1 :]:
-            e = estimates.mean_interval(_correlations(np.abs(a.values), np.abs(b.values), known), n_boot, seed)
-            rows.append(
-                {
-                    "first": a.method,
-                    "second": b.method,
-                    "spearman": e.value,
-                    "low": e.low,
-                    "high": e.high,
-                    "n": e.n,
-                }
-            )
+            given, at = _correlations(np.abs(a.values), np.abs(b.values), known)
+            e = estimates.mean_interval(given, n_boot, seed, None if place is None else place[at])
+            rows.append({"first": a.method, "second": b.method, "spearman": e.value, "low": e.low, "high": e.high, "n": e.n})
     return pd.DataFrame(rows)
 
 
 def sanity(
-    attributions: Sequence[Attribution], twins: Sequence[Attribution], n_boot: int = 1000, seed: int = 0
+    attributions: Sequence[Attribution], twins: Sequence[Attribution], n_boot: int = 1000, seed: int = 0, place: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Does an explanation depend on what the model has learnt (Adebayo et al. 2018)? |Spearman| over a window's bases of the
     values from the trained model and from its twin of random weights, mean over windows: a sane method's is near its null.
 
-    twins: the same methods in the same order. Returns method, sanity, sanity_low, sanity_high (bootstrap over windows), n
-    as sanity_n, and sanity_null: the same with the twin's values rolled by half a window, which keeps their smoothness.
+    twins: the same methods in the same order. Returns method, sanity, sanity_low, sanity_high (bootstrap over places, as in
+    `areas`), n as sanity_n, and sanity_null: the same with the twin's values rolled by half a window, which keeps their smoothness.
     """
     if [a.method for a in attributions] != [t.method for t in twins]:
         raise ValueError(f"twins are {[t.method for t in twins]}: wanted {[a.method for a in attributions]}")
     known, rows = common_letters([*attributions, *twins]), []
     for a, twin in zip(attributions, twins, strict=True):
-        e = estimates.mean_interval(np.abs(_correlations(a.values, twin.values, known)), n_boot, seed)
-        null = np.abs(_correlations(a.values, twin.values, known, rolled=True))
+        given, at = _correlations(a.values, twin.values, known)
+        e = estimates.mean_interval(np.abs(given), n_boot, seed, None if place is None else place[at])
+        rolled = np.abs(_correlations(a.values, twin.values, known, rolled=True)[0])
         rows.append({"method": a.method, "sanity": e.value, "sanity_low": e.low, "sanity_high": e.high, "sanity_n": e.n,
-                     "sanity_null": float(null.mean()) if len(null) else np.nan})  # fmt: skip
+                     "sanity_null": float(rolled.mean()) if len(rolled) else np.nan})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _correlations(
     first: np.ndarray, second: np.ndarray, known: np.ndarray, rolled: bool = False
-) -> np.ndarray:
-    """Spearman correlation of each window in which both vary: [at most window]."""
-    out = []
-    for u, v, k in zip(first, second, known, strict=True):
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spearman correlation of each window in which both vary, and which windows these are: [at most window], the same."""
+    out, at = [], []
+    for row, (u, v, k) in enumerate(zip(first, second, known, strict=True)):
         u, v = u[k], v[k]
         if len(u) > 2 and np.ptp(u) > 0 and np.ptp(v) > 0:
             out.append(spearmanr(u, np.roll(v, len(v) // 2) if rolled else v).statistic)
-    return np.array(out)
+            at.append(row)
+    return np.array(out), np.array(at, dtype=int)

@@ -31,6 +31,14 @@ class Subjects:
         """Pooled activations at a site: [subject, part * d]."""
         return self.readout.features(read_pooled(self.pooled, [site])[0][:, 0])
 
+    def part_of(self) -> pd.Series:
+        """unit -> number of the part that it belongs to, the only one where all loci are read together. ValueError for an unknown locus."""
+        parts = {name: number for number, name in enumerate(self.readout.parts)}
+        numbers = self.units.set_index("unit")["locus"].map(parts if len(parts) > 1 else lambda _: 0)
+        if numbers.isna().any():
+            raise ValueError(f"units of loci that the readout lacks: {self.units.locus[numbers.isna().to_numpy()].unique()[:5]}")
+        return numbers.astype(int)
+
     def changes(self, sae: SAE, site: str, mode: str = "reference", seed: int = 0) -> np.ndarray:
         """What each latent of a dictionary of that site is off the value that `mode` sets it to: see `ablation.change_at`."""
         how = (self.units, self.readout.weights, len(self.readout.subjects), mode, seed)

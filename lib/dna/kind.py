@@ -14,7 +14,7 @@ from scipy import sparse
 
 from lib.corpus.corpus import Corpus
 from lib.dna import alarms as alarms_
-from lib.dna import ancestry, confounders, door, gates, intervals, kmers, motifs, strands, told
+from lib.dna import ancestry, confounders, door, gates, grammar_demo, intervals, kmers, motifs, strands, told
 from lib.dna import cards as cards_
 from lib.dna import repeats as repeats_
 from lib.dna.people import read_cohort
@@ -144,12 +144,30 @@ symmetry = strands.strand_agreement    # of a latent on both strands
 contrasts = told.told                  # sites that work against lone decoys of the simulated grammar
 
 
-def sites(corpus: Corpus, windows: pd.DataFrame, texts: list[str]) -> tuple[pd.DataFrame, str]:
-    """Where an explanation should point, and what that is: planted sites, or strong motif hits in these windows."""
+def causes(corpus: Corpus, arm: str) -> pd.DataFrame:
+    """Variants that truly cause a phenotype, of either cohort: contig, start, end, letters (what carriers have), unit (the truth's, of
+    planted sites; -1 for none). No row where nobody knows. An arm of another name than the simulated diseases has all causal variants."""
+    path = corpus.settings["truth_variants_path"]
+    if not path:
+        return pd.DataFrame({"contig": [], "start": [], "end": [], "letters": [], "unit": []})
+    table = io.read_csv(inputs.find(corpus.study, path))
+    own = table[table["causal"].astype(bool)]
+    if arm in grammar_demo.DISEASES and "pair" in own:
+        own = own[own["pair"].isin(grammar_demo.DISEASES[arm])]
+    places = {"contig": own["contig"], "start": own["pos"], "end": own["pos"] + own["ref"].str.len(), "letters": own["alt"]}
+    return pd.DataFrame(places | {"unit": own.get("unit", -1)})
+
+
+def sites(corpus: Corpus, arm: str, windows: pd.DataFrame, texts: list[str]) -> tuple[pd.DataFrame, str]:
+    """Where an explanation of an arm should point, and what that is: sites and partners that its causal variants break, planted sites
+    where variants are not known, or strong motif hits in these windows."""
     truth, hit_p = corpus.settings["truth_path"], corpus.settings["hit_p"]
-    if truth:
-        return io.read_csv(inputs.find(corpus.study, truth)), "true sites"
-    return intervals.motif_hits(windows, texts, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
+    if not truth:
+        return intervals.motif_hits(windows, texts, motifs.vertebrate_motifs(), hit_p), f"JASPAR hits at p <= {hit_p}"
+    planted, broken = io.read_csv(inputs.find(corpus.study, truth)), causes(corpus, arm)["unit"]
+    if "unit" not in planted or not (broken >= 0).any():
+        return planted, "true sites"
+    return planted[planted["unit"].isin(broken[broken >= 0])], "sites of causal variants"
 
 
 # ---- of figures -----------------------------------------------------------------------------------------------------

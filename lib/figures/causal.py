@@ -143,9 +143,9 @@ def _scores(scores: pd.DataFrame, ax: plt.Axes, columns: tuple[str, str, str], n
     for row in drawn.itertuples():
         style.intervals(ax, drawn.loc[[row.Index]], "name", style.colour(row.method))
     if null:
-        ax.plot(drawn["name"], scores[null], "_", color="0.2", ms=9, label=said)
+        ax.plot(drawn["name"], scores[null], "_", color="0.2", ms=7, label=said)
         ax.margins(y=0.2)
-        ax.legend(loc="upper center")  # over integrated gradients, far from the intervals: its sample looks like a null
+        ax.legend(loc="upper center")  # far from the intervals: its sample looks like a null
     ax.axhline(chance, color="0.7", lw=0.6)
     ax.set_xticks(range(len(drawn)), drawn["name"], rotation=30, ha="right", rotation_mode="anchor")
     return ax

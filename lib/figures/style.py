@@ -25,7 +25,7 @@ COLOURS = {
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "rate-matched": "#56B4E9", "shuffled sequence": "#009E73", "decoy concepts": "#882255",
     "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7",
-    "raw embedding": "#E69F00",
+    "DeepLIFT": "#882255", "raw embedding": "#E69F00",
 }  # fmt: skip
 MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
            "jumprelu": "v", "matryoshka": "p", "convolutional": "h", "random twin": "*", "raw neurons": "^",

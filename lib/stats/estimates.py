@@ -116,13 +116,20 @@ def resampled_auroc(y: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.
     return wins / (w1.sum(1, dtype=np.float64) * w0.sum(1))
 
 
-def mean_interval(values: np.ndarray, n_boot: int = 1000, seed: int = 0) -> Estimate:
-    """Mean of independent units with its percentile bootstrap interval; NaN without units. values: [n]."""
+def mean_interval(values: np.ndarray, n_boot: int = 1000, seed: int = 0, groups: np.ndarray | None = None) -> Estimate:
+    """Mean of units with its percentile bootstrap interval; NaN without units. values: [n]; groups: [n], drawn whole, in the order of
+    their first units; None where all units are independent."""
     rng = np.random.default_rng(seed)
     values = np.asarray(values, dtype=float)
     if not len(values):
         return NOTHING
-    means = values[rng.integers(0, len(values), (n_boot, len(values)))].mean(1)
+    sums, sizes = values, np.ones(len(values))
+    if groups is not None:
+        _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+        group = np.argsort(np.argsort(first))[group]
+        sums, sizes = np.bincount(group, values), np.bincount(group)
+    pick = rng.integers(0, len(sums), (n_boot, len(sums)))
+    means = sums[pick].mean(1) / sizes[pick].mean(1)
     return Estimate(float(values.mean()), *np.quantile(means, [0.025, 0.975]).tolist(), len(values))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.causal import attribution, explain
+from lib.causal import attribution, explain, pointing
 from lib.causal.attribution import Attribution
 from lib.dna import planted
 from lib.models import adapter
@@ -48,7 +48,7 @@ def truth_and_noise(n=30, length=60, seed=0):
 def test_overlap_by_hand_and_the_windows_left_out():
     # window 0: site on bases 1, 2 of |value| 1 3 2 0 -> pairs won 4 of 4; window 1: no site; 2: all site; 3: unexplained
     a = explained("a", [[1, -3, 2, 0], [1, 2, 3, 4], [1, 2, 3, 4], [np.nan] * 4])
-    got = explain.site_overlap([a], windows_of(4, 4), sites_at((1, 3), (8, 12)), 10, 0).iloc[0]
+    got = pointing.site_overlap([a], windows_of(4, 4), sites_at((1, 3), (8, 12)), 10, 0).iloc[0]
     assert got.value == 1 and got.n == 1
     assert (got.unexplained, got.no_site, got.all_site) == (1, 1, 1)
 
@@ -56,7 +56,7 @@ def test_overlap_by_hand_and_the_windows_left_out():
 def test_rolled_auroc_equals_rolling_and_counting():
     rng = np.random.default_rng(0)
     mask, score = rng.random(12) < 0.4, rng.integers(0, 5, 12).astype(float)
-    got = explain.rolled_auroc(mask, score)
+    got = pointing.rolled_auroc(mask, score)
     for shift in range(12):
         inside = np.roll(mask, shift)
         case, control = score[inside][:, None], score[~inside][None]
@@ -65,7 +65,7 @@ def test_rolled_auroc_equals_rolling_and_counting():
 
 def test_an_explanation_that_knows_the_sites_beats_its_null_and_noise_does_not():
     knows, noise, windows, sites = truth_and_noise()
-    got = explain.site_overlap([knows, noise], windows, sites, 200, 0).set_index("method")
+    got = pointing.site_overlap([knows, noise], windows, sites, 200, 0).set_index("method")
     assert got.loc["knows", "low"] > 0.9 and got.loc["knows", "p"] < 0.01 and got.loc["knows", "null"] < 0.6
     assert got.loc["noise", "low"] < 0.5 < got.loc["noise", "high"] and got.loc["noise", "p"] > 0.05
     summary = explain.seqlets([knows, noise], windows, sites).set_index("method")
@@ -124,7 +124,7 @@ def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="wanted one shape"):
         explain.agreement([a, b])
     with pytest.raises(ValueError, match="3 windows for 2"):
-        explain.site_overlap([a], windows_of(3, 4), sites_at((0, 2)), 10, 0)
+        pointing.site_overlap([a], windows_of(3, 4), sites_at((0, 2)), 10, 0)
 
 
 def test_curves_by_hand(tmp_path):
@@ -170,7 +170,7 @@ def test_compare_on_the_demo_model():
     )
     texts = [sq.decode(codes[i : i + length]) for i in range(0, 16 * length, length)]
     model, blank = adapter.load(DEMO), adapter.load(DEMO, random_init=True)
-    inside = explain.site_mask(
+    inside = pointing.site_mask(
         windows_of(16, length), sites.assign(contig="c"), [explained("", np.ones((16, length)))]
     )
     x, inside = model.run(model.encode(texts[n:]), [SITE])[SITE].numpy(), inside[n:].ravel()
@@ -184,12 +184,14 @@ def test_compare_on_the_demo_model():
             attribution.attention_rollout(scorers, texts[:n]), attribution.latent_attribution(scorers, texts[:n], sae),
         ])  # fmt: skip
     scorers = [attribution.WindowScore(model, SITE, direction)] * n
+    causes = sites.assign(contig="c", end=sites.start + 1)
     got = explain.compare(
-        attributions[0], attributions[1], scorers, texts[:n], windows_of(n, length), sites.assign(contig="c"), 50, 50
+        attributions[0], attributions[1], scorers, texts[:n], windows_of(n, length), sites.assign(contig="c"), 50, 50, causes=causes
     )
     assert got.method.tolist() == ["ISM", "integrated gradients", "attention rollout", "SAE latents"]
     numbers = ["auroc", "low", "high", "n", "null", "seqlets", "deletion", "insertion", "sanity", "seconds"]
     assert np.isfinite(got[numbers].to_numpy(float)).all()
     ism = got.set_index("method").loc["ISM"]
     assert ism.deletion_low > 0 and ism.insertion_low > 0
+    assert got.letters_n.gt(0).all() and got.letters_auroc.between(0, 1).all() and (got.letters_auroc != got.auroc).all()
     assert got["delta"].notna().tolist() == [False, True, False, False] and got.not_converged.sum() == 0

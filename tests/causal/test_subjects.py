@@ -1,5 +1,7 @@
 """Subjects as later notebooks read them, from what 00 and 01 leave."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -32,3 +34,12 @@ def test_features_are_the_means_of_the_units_part_by_part(files):
     assert own.readout.subjects == ["p", "q"] and own.readout.parts == ["A", "B"] and own.texts == ["ACGT", "AC CT", "GGGG"]
     assert own.features("resid_post.1").tolist() == [[2.0, 2.0, 8.0, 8.0], [0.0, 1.0, 8.0, 8.0]]
     assert own.acts == files / "activations.h5"
+
+
+def test_a_unit_belongs_to_its_locus_or_to_the_one_part_that_all_are_read_as(files):
+    own = subjects.read(corpus.Corpus("toy", "00_toy", "toy.kind", "m", {}, {}, {}, []))
+    assert own.part_of().to_dict() == {0: 0, 1: 0, 2: 1}
+    whole = replace(own, readout=corpus.Readout(WEIGHTS[::2], ["p", "q"], ["all loci"]))
+    assert whole.part_of().to_dict() == {0: 0, 1: 0, 2: 0}
+    with pytest.raises(ValueError, match="lacks: .'B'"):
+        replace(own, readout=corpus.Readout(WEIGHTS, ["p", "q"], ["A", "C"])).part_of()

@@ -51,5 +51,8 @@ def shuffled(texts, tokens, seed):
 def contrasts(corpus, tokens):
     return {}, {}
 
-def sites(corpus, windows, texts):
+def causes(corpus, arm):
+    return pd.DataFrame({"contig": [], "start": [], "end": [], "letters": []})
+
+def sites(corpus, arm, windows, texts):
     return corpus.concepts(), "planted runs"

@@ -95,6 +95,17 @@ def test_intervals_cover_about_as_often_as_they_say():
     assert 0.89 <= auroc / 200 <= 0.99 and 0.89 <= mean / 200 <= 0.99
 
 
+def test_groups_are_drawn_whole():
+    values = np.random.default_rng(0).standard_normal(20)
+    alone = estimates.mean_interval(values, 300, 0)
+    assert estimates.mean_interval(values, 300, 0, np.arange(20)[::-1]) == alone
+    copied = estimates.mean_interval(np.tile(values, 5), 300, 0, np.tile(np.arange(20)[::-1], 5))
+    assert copied.n == 100 and copied[:3] == pytest.approx(alone[:3])
+    # one group has the 1, the other both 0: means of draws of two groups are 1, 1 / 3 and 0, each a quarter but the second a half
+    got = estimates.mean_interval(np.array([1.0, 0, 0]), 2000, 0, np.array(["a", "b", "b"]))
+    assert (got.value, got.low, got.high) == (pytest.approx(1 / 3), 0, 1)
+
+
 def test_ratio_interval_is_a_ratio_of_sums():
     # 1 - (1 + 9) / (2 + 90) = 0.8913; the mean of ratios would be 1 - (0.5 + 0.1) / 2 = 0.7
     e = estimates.ratio_interval(np.array([1.0, 9.0]), np.array([2.0, 90.0]), 500, 0)
