@@ -42,7 +42,7 @@ UNTESTED = {
         "steering a latent": "no latent tested", "latent change separates": "no region holds",
     },
     "headless": {
-        "model knowledge": "no language-model head", "the language model loses less": "no language-model head",
+        "the language model loses less": "no language-model head",
         "some group is needed": "enough rate-matched latents", "some closure is needed": "no latent that 04 names",
     },
 }  # fmt: skip

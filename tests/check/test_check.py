@@ -41,7 +41,7 @@ WRONG = [
     ("02_layer_hunting", "n_folds", "0"), ("02_layer_hunting", "n_folds", "30"), ("02_layer_hunting", "n_boot", "0"),
     ("02_layer_hunting", "C_grid", "[-1.0]"), ("02_layer_hunting", "C_grid", "[]"), ("00_dna", "kmer_k", "40"),
     ("00_dna", "case_share", "1.0"), ("00_dna", "n_components", "39"), ("02_layer_hunting", "n_bins", "1"),
-    ("00_dna", "arms", "[a, b]"), ("00_dna", "arm_kinds", "[dominant]"),
+    ("00_dna", "arms", "[a/b]"), ("00_dna", "arm_kinds", "[dominant]"),
     ("00_dna", "effect_scales", "[1.0, 3.0]"), ("00_dna", "germline_limits", "[0.0]"),
     ("00_dna", "match_published", "true"), ("02_layer_hunting", "matched_repeats", "200"),
     ("00_dna", "genetic_path", "simulated:truth/liability.csv"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.sae.differences import of_differences, rebuilt_by, rebuilt_by_word
+from lib.sae.differences import of_differences, rebuilt_by, rebuilt_by_word, rebuilt_by_words_around, words_around
 from lib.sae.model import SAE, SAEConfig
 
 
@@ -55,3 +55,20 @@ def test_a_table_of_words_gives_means_of_what_trains_and_of_all_for_a_word_that_
     assert np.allclose(table(acts, np.array([0, 1, 3, 2])), [[2, 0], [0, 5], [0, 5], [4 / 3, 5 / 3]])
     split = rebuilt_by_word(np.array([0, 1, 2, 1]), acts, np.array([0, 1, 2]), np.array([0, 0, 1]), chunk=1)
     assert np.allclose(split(acts, np.arange(4)), table(acts, np.arange(4)))
+
+
+def test_words_around_are_equal_where_token_and_neighbours_are_and_no_word_reaches_across_units():
+    token, unit = np.array([1, 2, 1, 2, 1, 2, 3]), np.array([0, 0, 0, 1, 1, 2, 2])
+    word = words_around(token, unit, side=1)
+    assert word[1] != word[3]  # 1 2 1 against the beginning of a unit
+    same = words_around(np.array([1, 2, 1, 1, 2, 1]), np.array([0, 0, 0, 1, 1, 1]), side=1)
+    assert same[:3].tolist() == same[3:].tolist() and len(set(same.tolist())) == 3
+    assert words_around(token, unit, side=0).tolist() == [0, 1, 0, 1, 0, 1, 2]
+
+
+def test_the_table_of_words_gives_means_of_the_rows_it_was_fitted_on():
+    acts = np.arange(6, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
+    tokens = {"token_id": np.array([1, 2, 1, 2, 1, 2]), "unit": np.array([0, 0, 1, 1, 2, 2])}
+    others = {"token_id": np.array([1, 2, 2]), "unit": np.array([0, 0, 1])}
+    rebuild = rebuilt_by_words_around(acts, tokens, np.array([0, 1, 2, 3]), others, side=1)
+    assert rebuild(acts, np.arange(3))[:, 0].tolist() == [1.0, 2.0, 1.5]  # the last word is new: the mean of all
