@@ -153,7 +153,8 @@ pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values())
 # ## The test
 #
 # Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic
-# ones, most of whose length no probe reads. Rate-matched controls are of two sorts, at most `n_matched` of each. *Strict* (column
+# ones, most of whose length no probe reads. Where subjects have one part (of DNA: features pooled over the genome), a direction is one
+# number to the probe, a dealt row another of any size and sign, and this null is 0. Rate-matched controls are of two sorts, at most `n_matched` of each. *Strict* (column
 # `rate_matched_99`): within 10 % of the firing rate and 10 % of the norm, of a set member by member. *Nearest* (`nearest_99`): of a
 # latent, within 10 % of its rate and nearest in norm; of a set, each of the 50 nearest in both. Fewer than `least_matched` cannot
 # speak; a fall is held to the larger of those that can, and without any, or without dealt directions (a set of more than half of

@@ -41,9 +41,15 @@ def nearest(evidence: Evidence, kind: str, settings: Settings, established: Iter
 
 
 def dealt(evidence: Evidence, kind: str, settings: Settings) -> np.ndarray:
-    """Falls of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_matched]."""
+    """Falls of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_matched].
+
+    Of subjects with one part, zeros: what a latent adds to a score is then its activity times one number, and a dealt row is another
+    number, of either sign and any size. Such a fall shows the size of the probe's weights, and of no direction.
+    """
     members, decoder = list(evidence.sets[kind].values()), evidence.decoder
     n, rng = settings.n_matched, np.random.default_rng(settings.seed)
+    if evidence.moved.shape[1] == 1:
+        return np.zeros((len(members), n))
     if kind == LATENT:
         orders = [sets.derangement(len(decoder), rng) for _ in range(n)]
         latents = np.concatenate(members)

@@ -434,3 +434,4 @@ def test_a_fitted_probe_of_any_metric_names_what_is_planted(metric):
     table = rule.judge(evidence, SETTINGS)
     assert table.loc[table["strongly_necessary"], "name"].tolist() == ["0", "pair"]
     assert table.loc[table["needed"], "name"].tolist() == ["0", "pair"]
+    assert (table["random_99"] == 0).all()  # of one part a direction is one number, and dealt rows say nothing
