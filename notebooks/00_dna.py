@@ -52,6 +52,7 @@ external_phenotype_path = "simulated:external_phenotype.csv"  # of the second co
 genetic_path = "simulated:truth/genetic.csv"  # table with sample and true scores: genetic, or a column an arm; "" when unknown
 people_path = ""                       # table with sample and any of population, family, site, sex; "" when nothing is known
 null_arms = ["decoys 01", "neutral 01", "nothing 01"]  # more columns of the phenotypes, which nothing named causes; none twice
+null_targets = []                      # patterns of still more such columns, which only 05 reads ("decoys *"); none twice
 arms = ["pairs 1 to 4", "pairs 5 to 8"]  # names of the phenotype arms, as they appear in every table and figure; one or more, none twice
 arm_kinds = ["additive", "additive"]   # {additive, nod2, structure, null} how an arm is simulated (no phenotype_path); as many as arms
 effect_scales = [1.0, 1.0]             # [0, 100] published log odds are multiplied by this (only when simulating); as many as arms
@@ -197,7 +198,7 @@ known.drop(columns="sample").describe() if len(known.columns) > 1 else "nothing 
 # the disease has one. *nod2* reads the three NOD2 alleles together, not additively. *structure* has no genetic effect,
 # only prevalence that follows population: the alarms have to go off. In *null* there is nothing to find. Columns of your table that
 # `null_arms` names are targets that have causes, but none that is named (decoys, neutral variants): the whole rule of 05 runs on
-# each, as on *null* and *structure*, and nothing may be called needed.
+# each, as on *null* and *structure*, and nothing may be called needed. Those that fit `null_targets` come into 05 alone, at its end.
 
 # %%
 effects = None
@@ -205,11 +206,11 @@ if match_published:
     effects = door.published(genotypes, genome)
     stage.write_table("effects", effects, private=True)
 wanted = door.Arms(arms, arm_kinds, effect_scales, germline_limits, case_share, phenotype_path, given(phenotype_path), given(genetic_path),
-                   null_arms)
+                   null_arms, door.named_columns(given(phenotype_path), null_targets, [*arms, *null_arms]))
 targets, table = door.targets(wanted, genotypes, effects, known, seed)
 table.to_parquet(stage.private_path("targets.parquet"), index=False)
 if external_phenotype_path:
-    second = door.second_targets(given(external_phenotype_path), others.samples, targets, arms, bool(phenotype_path))
+    second = door.second_targets(given(external_phenotype_path), others.samples, targets, arms, bool(phenotype_path), wanted.null_targets)
     second.to_parquet(stage.private_path("external_targets.parquet"), index=False)
 for target in targets:
     print(f"{target.name}: {table[target.name].sum()} cases, {(1 - table[target.name]).sum()} controls")
@@ -253,7 +254,7 @@ about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(
     study, "00_dna", "lib.dna.kind", model_path, door.WORDS, {"validation": validation_contigs, "test": test_contigs},
     about | {"readings": cohort.n_person_haplotype_windows}, targets, sources | ({"true site": "simulation"} if truth_path else {}),
-    bool(external_vcf_path), bool(external_phenotype_path), settings | {"starts": starts is not None})
+    bool(external_vcf_path), bool(external_phenotype_path), list(wanted.null_targets), settings | {"starts": starts is not None})
 corpus.save(stage, made)
 stage.headline(**summary)
 stage.finish()

@@ -44,8 +44,9 @@
 # latent is an answer.
 #
 # Reads 00 to 04. Leaves `necessity.csv`, `rivals.csv`, `rival_gains.csv`, `totals.csv`, `modes.csv`, `sufficiency.csv`, `refits.csv`,
-# `set_curves.csv`, `null_phenotypes.csv`, `rule.json`, `settings.json`, `catalogue.csv` (plausible and faithful), `decisions.md`; for
-# `06_explanations` and `07_replication`, under `private/`, `kept.h5`: what each latent changes, and every probe fitted here.
+# `set_curves.csv`, `null_phenotypes.csv`, `null_targets.csv`, `rule.json`, `settings.json`, `catalogue.csv` (plausible and faithful),
+# `decisions.md`; for `06_explanations` and `07_replication`, under `private/`, `kept.h5`: what each latent changes, and every probe
+# fitted here.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -61,6 +62,8 @@ n_tokens = 20000                  # [100, 1e9] tokens on which firing rates are 
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -92,7 +95,7 @@ null_arms = {target.name for target in corpus.targets if target.null}  # of whic
 arms = sorted(dict.fromkeys(c.split("/")[0] for c in scores.columns if "/" in c), key=null_arms.__contains__)  # those last
 targets = {arm: scores[f"{arm}/phenotype"].to_numpy() for arm in arms}
 families = scores.group.to_numpy() if scores.group.duplicated().any() else None  # subjects of one group are resampled together
-subjects = stored.read(corpus)
+subjects, subject_table = stored.read(corpus), corpus.subjects()
 n_subjects = len(subjects.readout.subjects)
 n_parts, X = len(subjects.readout.parts), subjects.features(site)
 span = probe.span(X)  # of the subjects, in which every probe is fitted
@@ -152,15 +155,15 @@ pd.Series(n_sets | {"latents in a family": sum(map(len, sets["family"].values())
 # %% [markdown]
 # ## The test
 #
-# Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic
-# ones, most of whose length no probe reads. Where subjects have one part (of DNA: features pooled over the genome), a direction is one
-# number to the probe, a dealt row another of any size and sign, and this null is 0. Rate-matched controls are of two sorts, at most `n_matched` of each. *Strict* (column
-# `rate_matched_99`): within 10 % of the firing rate and 10 % of the norm, of a set member by member. *Nearest* (`nearest_99`): of a
-# latent, within 10 % of its rate and nearest in norm; of a set, each of the 50 nearest in both. Fewer than `least_matched` cannot
-# speak; a fall is held to the larger of those that can, and without any, or without dealt directions (a set of more than half of
-# the dictionary), it is not called needed. Nulls and the fall they bound are of the first repeat. Two steps for sets: those needed
-# with every latent as a possible control are established; their latents are then no controls for the others, or one cause would
-# hide the next (`rate_matched_99_all` and `nearest_99_all` have the first step).
+# Directions at random are the dictionary's own rows, dealt out anew so that nothing keeps its own: a stronger null than isotropic ones,
+# most of whose length no probe reads. Where subjects have one part (of DNA: features pooled over the genome), a direction is one number
+# to the probe, a dealt row another of any size and sign, and this null is 0. Rate-matched controls are of two sorts, at most `n_matched`
+# of each. *Strict* (column `rate_matched_99`): within 10 % of the firing rate and 10 % of the norm, of a set member by member. *Nearest*
+# (`nearest_99`): of a latent, within 10 % of its rate and nearest in norm; of a set, each of the 50 nearest in both. Fewer than
+# `least_matched` cannot speak; a fall is held to the larger of those that can, and without any, or without dealt directions (a set of
+# more than half of the dictionary), it is not called needed. Nulls and the fall they bound are of the first repeat. Two steps for sets:
+# those needed with every latent as a possible control are established; their latents are then no controls for the others, or one cause
+# would hide the next (`rate_matched_99_all` and `nearest_99_all` have the first step).
 #
 # **The refit** comes last: only what passes all else is fitted anew, with its latents on their reference value, in the folds of the
 # first repeat and with strengths chosen anew; what fails before has NaN there, and is not needed anyway. In the second cohort the
@@ -294,12 +297,35 @@ by_kind_of_set.agg(targets=("draw", "size"), auroc=("auroc", "mean"), largest=("
                    necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
 
 # %% [markdown]
+# *Null targets* of the front door (of DNA: diseases that broken decoys, neutral variants or nothing cause) go through the whole rule, with
+# their own probes, second cohort and refits, of one repeat and 1,000 draws. `telling`: needed sets that hold a latent of 04's `tells`,
+# which reads what works: called functional, where nothing functional causes the target.
+
+# %%
+telling = np.flatnonzero(named.tells.fillna("") != "") if "tells" in named else np.empty(0, int)
+brief, rows = replace(limits, n_boot=1000), []
+for name in corpus.null_targets:
+    y, elsewhere = subject_table[name].to_numpy(), None
+    frozen = probe.final(X, y, settings["C_grid"], settings["seed"], families)
+    if corpus.second_targets:
+        elsewhere = rule.SecondCohort(other_y[name].to_numpy(), frozen.score(other_X), frozen, other_moved, other_X)
+    one = rule.Evidence(name, y, families, probed(y, 1), moved, decoder, rate, size, sets, elsewhere, refit=refit(y))
+    table = rule.judge(one, brief)
+    calls = table[table.needed]
+    told = [np.isin(one.sets[row.kind][row.name], telling).any() for row in calls[["kind", "name"]].itertuples(index=False, name="Set")]
+    rows.append((name, table.auroc_full.iloc[0] if len(table) else np.nan, len(table), len(calls), int(table.necessary.sum()), sum(told)))
+null_targets = pd.DataFrame(rows, columns=["target", "auroc", "tested", "needed", "necessary", "telling"])
+stage.write_table("null_targets", null_targets)
+null_targets.round(4)
+
+# %% [markdown]
 # ## Verdicts
 #
-# Six sorts of claim. In each arm, some set of each kind is needed; its best latent, and its best group, are missed more by a refit
+# Seven sorts of claim. In each arm, some set of each kind is needed; its best latent, and its best group, are missed more by a refit
 # than those of every rival; 25 latents are strongly necessary; with every latent on its reference value three quarters of the
 # prediction are gone, and a refit misses the latents all together by the bar, without which no set of them can be necessary. Of
-# targets that nothing causes, at most one in twenty has anything called needed, and in an arm declared null nothing is.
+# targets that nothing causes, at most one in twenty has anything called needed, and in an arm declared null nothing is. Of null targets
+# at most one in ten has anything needed, and none anything necessary, or a latent needed that tells what works.
 #
 # **Reading.** The first has the numbers of its largest needed set, or else of the largest fall; n counts subjects, and the note has
 # how many were needed and tested. Those of all latents ask whether they carry the prediction, or the dictionary's error does. A
@@ -376,6 +402,17 @@ if n_null:
                 f"share of {words['targets']}; necessary in {int(wrong.necessary.sum())}; {int(nulls.tested.sum())} tests, controls "
                 "and refits left out; Wilson interval", of=words["targets"], rule="the interval lies at or below 0.05", stopped=no_go,
                 because=few if e.n else "no set of latents can be tested")
+
+# %%
+if len(null_targets):
+    n, said = len(null_targets), {"of": words["targets"], "stopped": no_go}
+    counts = {column: int((null_targets[column] > 0).sum()) for column in ("needed", "necessary", "telling")}
+    note = f"share of {words['targets']} that nothing named causes, through the whole rule; Wilson interval"
+    for column, text, most in (("needed", "anything is called needed", 0.1), ("necessary", "anything is called necessary", 0.0),
+                               ("telling", "a latent that tells what works is called needed", 0.0)):
+        e = estimates.share(counts[column], n)
+        stage.claim(f"null {words['targets']} in which {text}", *e, most, e.value <= most, note, **said,
+                    rule="none" if not most else "at most one in ten")
 
 # %%
 catalogue = rule.catalogue(named, of_arm[arms[0]], sets, len(decoder), bool(stopped[arms[0]]))

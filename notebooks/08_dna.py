@@ -29,7 +29,8 @@
 # model itself may have; so has its raw embedding, the rival.)
 #
 # Reads 00 to 05. Leaves `finalists.csv`, `logos.csv`, `tracks/`; with planted truth `recovery.csv`, `false_claims.csv`, `planted.csv`,
-# `naming.csv`, `naming_scores.csv`, `oracle.csv`, `oracle_latents.csv`; `input_report.csv`, `variants.csv`, `differences.h5`, `separation.csv`.
+# `naming.csv`, `naming_scores.csv`, `oracle.csv`, `oracle_latents.csv`; `input_report.csv`, `variants.csv`, `differences.h5`,
+# `separation.csv`.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -59,11 +60,9 @@ from lib.annotate import concepts, outside
 from lib.causal import ablation, kept, necessity
 from lib.causal import sets as latent_sets
 from lib.causal import subjects as stored
-from lib.causal.evidence import SecondCohort, refit
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.dna import finalists, labelled, motifs, oracle, reference, report, tracks, truth, windows
-from lib.dna.grammar_demo import DISEASES
 from lib.edits import naming, separation
 from lib.edits.change import differences, of_alleles, readable, summarise, write_differences
 from lib.figures import edits, style
@@ -242,23 +241,13 @@ if units_path is not None and units_path.exists():
     taken_back = {name: oracle.removed(oracle.broken(planted_units, of.units, of.texts), of, site) for name, of in people.items()}
     X = {name: of.features(site) for name, of in people.items()}
     fits = kept.read(io.private_path(study, "05_validation", "kept.h5"))
-    other_y = corpus.subjects(corpora.SECOND) if corpus.second_targets else None
-
-# %%
-def of_ideal(arm, fit):
-    """Rows of `oracle.falls` of an arm, its latents beside the whole windows."""
-    second = None
-    if other_y is not None:
-        other_X = X[corpora.SECOND]
-        second = SecondCohort(other_y[arm].to_numpy(), fit.final.score(other_X), fit.final, np.zeros((len(other_X), 1, 0)), other_X)
+    second_y = corpus.subjects(corpora.SECOND) if corpus.second_targets else None
     n_parts = len(people[corpora.SUBJECTS].readout.parts)
-    again = refit(X[corpora.SUBJECTS], n_parts, fit.y, fits.groups, probes["n_folds"], probes["C_grid"], probes["seed"])
-    return oracle.falls(DISEASES[arm], fit.y, fit.run, again, taken_back[corpora.SUBJECTS], second, taken_back.get(corpora.SECOND), n_boot,
-                        seed).assign(arm=arm)
+    ideal = {arm: oracle.of_arm(arm, fits.arms[arm], fits.groups, X, taken_back, n_parts, probes, second_y, n_boot, seed)
+             for arm in arms if arm in oracle.DISEASES}
 
 # %%
 if units_path is not None and units_path.exists():
-    ideal = {arm: of_ideal(arm, fits.arms[arm]) for arm in arms if arm in DISEASES}
     oracles = pd.concat(ideal.values(), ignore_index=True)
     stage.write_table("oracle", oracles)
     contrasted, latents_of = io.read_table(study, "04_annotation", "contrasts"), necessary[necessary.kind == "latent"]

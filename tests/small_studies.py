@@ -10,7 +10,8 @@ STUDIES: dict[str, dict[str, dict]] = {
     # moves in as many people as are asked for
     "tiny": {
         "00_dna": {"simulate_people": 40, "simulate_background_bp": 2560, "external_vcf_path": "", "external_phenotype_path": "",
-                   "genetic_path": "", "germline_limits": [0.95, 0.95], "truth_path": "", "truth_variants_path": "", "promoter_path": "", "variant_path": "", "label_column": ""},
+                   "genetic_path": "", "germline_limits": [0.95, 0.95], "truth_path": "",
+                   "truth_variants_path": "", "promoter_path": "", "variant_path": "", "label_column": ""},
         "03_sae_training": {"layer_sites": ["resid_post.4"], "run_architectures": ["topk"], "run_expansions": [2],
                             "run_sparsities": [16.0], "steps": 20, "n_seeds": 1},
         "04_annotation": {"min_instances": 100000},
@@ -22,7 +23,8 @@ STUDIES: dict[str, dict[str, dict]] = {
         "00_dna": {"model_path": "$DATA_DIR/models/mistral-dna-1m-hg38", "simulate_people": 40, "external_vcf_path": "",
                    "external_phenotype_path": "", "simulate_background_bp": 3840},
         "01_extraction": {"sites": ["resid_post.1", "resid_post.2"]},
-        "03_sae_training": {"sae_site": "resid_post.2", "layer_sites": ["resid_post.2"], "run_architectures": ["topk"], "run_expansions": [1],
+        "03_sae_training": {"sae_site": "resid_post.2", "layer_sites": ["resid_post.2"],
+                            "run_architectures": ["topk"], "run_expansions": [1],
                             "run_sparsities": [16.0], "steps": 30},
         "06_explanations": {"patch_site": "resid_post.2"},
         "05_validation": {"together": 0.001, "least_moved": 1, "n_null": 1, "n_boot": 50},

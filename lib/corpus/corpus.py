@@ -88,7 +88,8 @@ class Corpus:
 
     words: of this field, by the shared one: unit, subject, subjects, part, space, spaces, reference. split: "validation" and
     "test" -> names of spaces, all others train. about: what figures say of the data. concept_kinds: kind -> source. has_second,
-    second_targets: whether there is a second corpus of subjects, and what is to be predicted of it. settings: the kind's own.
+    second_targets: whether there is a second corpus of subjects, and what is to be predicted of it. null_targets: further columns of
+    the targets' tables, which nothing that is named causes and 05 alone reads. settings: the kind's own.
     """
 
     study: str
@@ -102,6 +103,7 @@ class Corpus:
     concept_kinds: dict[str, str] = field(default_factory=dict)
     has_second: bool = False
     second_targets: bool = False
+    null_targets: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from lib.dna.intervals import (
     gwas_intervals,
     motif_hits,
 )
-from lib.dna.people import read_genetic, read_phenotype
+from lib.dna.people import read_genetic, read_phenotype, read_rows
 from lib.dna.phenotypes import ibd_effects, match_effects, simulate_arm
 from lib.dna.reference import Reference
 from lib.stage.inputs import SIMULATED
@@ -61,7 +62,7 @@ def readout(samples: list[str], part: UnitSet, pooled_over: str = "locus") -> Re
 
 class Arms(NamedTuple):
     """How targets are made: as the parameters of the same names; phenotype_file and genetic_file are files or None; null_arms: further
-    columns of the phenotype file, targets of which nothing may be needed."""
+    columns of the phenotype file, targets of which nothing may be needed; null_targets: more of these, of which 05 alone makes use."""
 
     names: list[str]
     kinds: list[str]
@@ -72,6 +73,7 @@ class Arms(NamedTuple):
     phenotype_file: Path | None
     genetic_file: Path | None
     null_arms: Sequence[str] = ()
+    null_targets: Sequence[str] = ()
 
 
 #: Simulated arms in which nothing in the genome causes the target.
@@ -123,7 +125,23 @@ def targets(
     for arm in arms.null_arms:
         table[arm] = read_phenotype(arms.phenotype_file, genotypes.samples, arm)
         made.append(Target(arm, limit=1.0, **said[arms.names[0]], null=True))
-    return made, table
+    more = {name: read_phenotype(arms.phenotype_file, genotypes.samples, name) for name in arms.null_targets}
+    return made, table.assign(**more)
+
+
+def named_columns(path: Path | None, patterns: list[str], without: Sequence[str]) -> list[str]:
+    """Columns of a table that fit one of the patterns ("decoys *"), in the table's order, those named in `without` left out.
+
+    Raises ValueError for a pattern that fits none, and where there is no table.
+    """
+    if not patterns:
+        return []
+    if path is None:
+        raise ValueError(f"null_targets are {patterns} without a table of phenotypes, wanted one with a column of each")
+    columns = list(read_rows(path).columns)
+    if lacking := [pattern for pattern in patterns if not fnmatch.filter(columns, pattern)]:
+        raise ValueError(f"{path}: no column fits null_targets {lacking[0]!r}, found {', '.join(columns)}")
+    return [name for name in columns if name not in without and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def said_of(arms: Arms) -> dict[str, dict[str, bool]]:
@@ -150,10 +168,12 @@ def _arm(arms: Arms, i: int, genotypes: Genotypes, present, stratum, seed: int) 
     return simulated.phenotype.to_numpy(), simulated.genetic.to_numpy() if np.ptp(simulated.genetic) > 0 else None
 
 
-def second_targets(path: Path, samples: list[str], made: list[Target], arms: list[str], of_table: bool) -> pd.DataFrame:
+def second_targets(
+    path: Path, samples: list[str], made: list[Target], arms: list[str], of_table: bool, null_targets: Sequence[str] = ()
+) -> pd.DataFrame:
     """Targets of the second cohort. of_table: the first's come from a table too, whose columns are then those here; else there is one
-    phenotype, which stands under the name of every arm. Null arms have columns of their own."""
-    names = {target.name: target.name for target in made}
+    phenotype, which stands under the name of every arm. Null arms and null targets have columns of their own."""
+    names = {name: name for name in (*(target.name for target in made), *null_targets)}
     names |= {arm: column(arms, arm, "phenotype") if of_table else "phenotype" for arm in arms}
     return pd.DataFrame({"subject": samples} | {name: read_phenotype(path, samples, of) for name, of in names.items()})
 

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 
 from lib.acts import counterparts
-from lib.causal.evidence import Refit, SecondCohort
+from lib.causal.evidence import Refit, SecondCohort, refit
+from lib.causal.kept import Arm
 from lib.causal.subjects import Subjects
+from lib.corpus.corpus import SECOND, SUBJECTS
 from lib.dna import grammar
+from lib.dna.grammar_demo import DISEASES
 from lib.outcome import validate
 from lib.stats import estimates
 
@@ -61,12 +64,12 @@ def removed(table: pd.DataFrame, subjects: Subjects, site: str) -> dict[str, np.
 
 
 def falls(
-    pairs: tuple[int, ...], y: np.ndarray, run: validate.Repeated, refit: Refit, taken: dict[str, np.ndarray],
+    pairs: tuple[int, ...], y: np.ndarray, run: validate.Repeated, anew: Refit, taken: dict[str, np.ndarray],
     second: SecondCohort | None, taken_second: dict[str, np.ndarray] | None, n_boot: int, seed: int,
 ) -> pd.DataFrame:  # fmt: skip
     """What probes lose when a pair's effect is taken back: a row a pair and name of AROUND.
 
-    y: [subject]; run, refit, second: of the rule, second with X; taken, taken_second: of `removed`, [pair, subject, part * d].
+    y: [subject]; run, anew, second: of the rule, second with X; taken, taken_second: of `removed`, [pair, subject, part * d].
     Columns: pair (its name), removed, refit, low, high (AUROC of a probe fitted anew, less than in full; 95 % paired bootstrap over
     subjects, first repeat's folds), n; where there is a second cohort frozen_second (its fall under the probe of the first as it is) and
     refit_second (under one fitted anew on all of the first).
@@ -74,16 +77,30 @@ def falls(
     rows = []
     for pair in pairs:
         for name, features in taken.items():
-            left = refit.X - features[pair]
-            e = validate.difference(y, run.score[:1], refit.again(left).score[:1], n_boot, seed)
+            left = anew.X - features[pair]
+            e = validate.difference(y, run.score[:1], anew.again(left).score[:1], n_boot, seed)
             row = {"pair": grammar.PAIRS[pair].name, "removed": name, "refit": e.value, "low": e.low, "high": e.high, "n": e.n}
             if second is not None:
                 others = second.X - taken_second[name][pair]
                 full = estimates.auroc(second.y, second.score)
-                for how, probe in (("frozen", second.probe), ("refit", refit.final(left))):
+                for how, probe in (("frozen", second.probe), ("refit", anew.final(left))):
                     row[f"{how}_second"] = float(full - estimates.auroc(second.y, probe.score(others)))
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def of_arm(
+    arm: str, fit: Arm, groups: np.ndarray | None, X: dict[str, np.ndarray], taken: dict[str, dict[str, np.ndarray]], n_parts: int,
+    probes: dict, second_y: pd.DataFrame | None, n_boot: int, seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """`falls` of the pairs of a disease, with arm. fit, groups: of kept.h5; X, taken: features and `removed`, by corpus; probes: settings
+    of 02; second_y: targets of the second cohort, None without."""
+    second = None
+    if second_y is not None:
+        other = X[SECOND]
+        second = SecondCohort(second_y[arm].to_numpy(), fit.final.score(other), fit.final, np.zeros((len(other), n_parts, 0)), other)
+    again = refit(X[SUBJECTS], n_parts, fit.y, groups, probes["n_folds"], probes["C_grid"], probes["seed"])
+    return falls(DISEASES[arm], fit.y, fit.run, again, taken[SUBJECTS], second, taken.get(SECOND), n_boot, seed).assign(arm=arm)
 
 
 def beside_latents(table: pd.DataFrame, told: pd.DataFrame, necessary: pd.DataFrame) -> pd.DataFrame:

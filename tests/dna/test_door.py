@@ -136,6 +136,22 @@ def test_null_arms_are_further_columns_of_the_table_and_are_declared_null(tmp_pa
         door.targets(wanted._replace(null_arms=["neutral"]), of, None, pd.DataFrame({"sample": of.samples}), 0)
 
 
+def test_null_targets_are_columns_that_fit_a_pattern_and_are_no_arms(tmp_path):
+    of, path = cohort(4), tmp_path / "y.csv"
+    path.write_text("sample,phenotype,decoys 1,decoys 2,nothing 1\nP00,0,1,0,1\nP01,0,1,1,0\nP02,1,0,1,0\nP03,1,1,0,1\n")
+    names = door.named_columns(path, ["decoys *", "nothing 1"], ["phenotype", "decoys 2"])
+    assert names == ["decoys 1", "nothing 1"] and door.named_columns(None, [], []) == []
+    wanted = arms(phenotype_path="y.csv", phenotype_file=path, limits=[0.8], null_targets=names)
+    made, table = door.targets(wanted, of, None, pd.DataFrame({"sample": of.samples}), 0)
+    assert [t.name for t in made] == ["one"] and table["nothing 1"].tolist() == [1, 0, 0, 1]
+    second = door.second_targets(path, of.samples, made, ["one"], True, names)
+    assert second.columns.tolist() == ["subject", "one", *names]
+    with pytest.raises(ValueError, match="no column fits null_targets 'neutral"):
+        door.named_columns(path, ["neutral *"], [])
+    with pytest.raises(ValueError, match="without a table"):
+        door.named_columns(None, ["neutral *"], [])
+
+
 def test_a_missing_call_is_the_variants_mean():
     assert door.filled(np.array([[0.0, np.nan, 2.0], [1.0, 1.0, np.nan]])).tolist() == [[0, 1], [1, 1], [2, 1]]
 
