@@ -27,7 +27,8 @@
 
 # %% tags=["parameters"]
 study = "demo"
-sites = ["resid_post.1", "resid_post.3", "resid_post.4", "resid_post.5"]  # where activations are read; one or more, none twice
+sites = ["resid_post.1", "resid_post.3", "resid_post.4",
+         "resid_post.5"]               # {all, ...} where activations are read; all: after every block; one or more, none twice
 frames = [0]                           # [0, 63] offsets of a k-mer model's words; every unit is run once a frame; one or more, none twice
 subset_units = 1000                    # [0, 1e9] also write a small store of this many background units (0: none)
 token_budget = 2048                    # [1, 1e9] tokens per batch, padding included; 1 runs every unit alone
@@ -44,6 +45,7 @@ from lib.acts import quality as qc
 from lib.corpus import corpus as corpora
 from lib.figures import extraction, labels, style
 from lib.models import adapter, conformance, language
+from lib.models.sites import stored
 from lib.stage import io
 
 stage = io.open_stage(study, "01_extraction")
@@ -58,6 +60,7 @@ stage = io.open_stage(study, "01_extraction")
 corpus = corpora.load(study)
 records = {name: corpus.records(name) for name in corpus.corpora()}
 model = adapter.load(corpus.model_path())
+sites = stored(sites, [site.name for site in model.sites()])
 checks = conformance.check(model, records["background"].texts[:3])
 stage.write_table("conformance", checks)
 assert checks.passed.all(), f"the adapter misreads this model:\n{checks}"

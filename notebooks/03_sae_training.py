@@ -35,7 +35,8 @@
 # %% tags=["parameters"]
 study = "demo"
 sae_site = "resid_post.4"         # site to decompose; "best" takes the best block of 02_layer_hunting
-layer_sites = ["resid_post.1", "resid_post.3", "resid_post.4", "resid_post.5"]  # where the chosen run is trained too, for 04; none twice
+layer_sites = ["resid_post.1", "resid_post.3", "resid_post.4",
+               "resid_post.5"]  # {all, top5, ...} where the chosen run is trained too; all: every stored block, top5: 02's best; none twice
 run_architectures = ["topk", "topk", "topk", "topk", "topk", "topk", "batchtopk", "jumprelu", "matryoshka", "standard",
                      "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated, convolutional} one entry a run; one or more
 run_expansions = [2, 4, 4, 2, 4, 8, 4, 4, 4, 4, 4]        # [1, 256] d_sae / d_model; as many as run_architectures
@@ -72,7 +73,7 @@ from lib.acts import counterparts, store
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.figures import dictionaries, labels, style
-from lib.models import adapter
+from lib.models import adapter, sites
 from lib.sae import coactivity, data, differences, evaluate, format, stability
 from lib.sae.model import random_dictionary
 from lib.sae.stack import Run
@@ -83,15 +84,13 @@ from lib.stats import estimates
 stage = io.open_stage(study, "03_sae_training")
 
 # %%
-if sae_site == "best":
-    import yaml
-
-    hunted = yaml.safe_load(io.stage_path(study, "02_layer_hunting", "layer_hunting_results.yaml").read_text())
-    sae_site = next(iter(hunted.values()))["best_block"]
+best_block, top = sites.hunted(study) if sae_site == "best" or sites.is_word(layer_sites, sites.TOP5) else ("", [])
+sae_site = best_block if sae_site == "best" else sae_site
 corpus = corpora.load(study)
 identity = io.read_json(study, "01_extraction", "model.json")
 store_path = io.stage_path(study, "01_extraction", "activations.h5")
 acts = store.open_store(store_path)
+layer_sites = sites.trained(layer_sites, list(acts.acts), sae_site, top)
 units = io.read_table(study, "01_extraction", "units")
 x, unit = acts.acts[sae_site], acts.tokens["unit"]
 split = splits.split_rows(units, unit, corpus.split["validation"], corpus.split["test"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from lib.check.study import EXPLAINED, RULE, SECOND, E, H, Study, T, Unknown
+from lib.models import sites as words
 from lib.stage import inputs, params
 
 #: number of a stage -> numbers of the stages that it cannot do without
@@ -59,20 +60,29 @@ def paths(study: Study) -> None:
 def sites(study: Study) -> None:
     """A site that a later stage reads has to be one that 01 stores, and the best one is known after 02."""
     stored = study(E, "sites")
-    wanted = f"one of the sites that 01_extraction stores: {', '.join(stored)}"
+    every = words.is_word(stored, words.ALL)  # which blocks the model has is asked of the model
+    wanted = f"one of the sites that 01_extraction stores: {f'{words.BLOCKS}k of every block' if every else ', '.join(stored)}"
+
+    def lacks(site: str) -> bool:
+        return not site.startswith(words.BLOCKS) if every else site not in stored
+
     with suppress(Unknown):
-        if study(T, "sae_site") not in [*stored, "best"]:
+        if study(T, "sae_site") != "best" and lacks(study(T, "sae_site")):
             study.fault(T, "sae_site", repr(study(T, "sae_site")), wanted + ', or "best"')
         if study(T, "sae_site") == "best" and H not in study.values:
             study.fault(T, "sae_site", f"'best', which {H} chooses, without {H}.yaml", wanted)
     with suppress(Unknown):
-        for site in study(T, "layer_sites"):
-            if site not in stored:
+        given = study(T, "layer_sites")
+        top = words.is_word(given, words.TOP5)
+        if top and H not in study.values:
+            study.fault(T, "layer_sites", f"{words.TOP5}, which {H} ranks, without {H}.yaml", f"{words.ALL}, or a list of such: {wanted}")
+        for site in [] if top or words.is_word(given, words.ALL) else given:
+            if lacks(site):
                 study.fault(T, "layer_sites", f"a list with {site!r}", wanted)
     with suppress(Unknown):
-        if study(EXPLAINED, "patch_site") not in stored:
+        if lacks(study(EXPLAINED, "patch_site")):
             study.fault(EXPLAINED, "patch_site", repr(study(EXPLAINED, "patch_site")), wanted)
-    if H in study.values and not any(site.startswith("resid_post.") for site in stored):
+    if H in study.values and not every and not any(site.startswith(words.BLOCKS) for site in stored):
         study.fault(E, "sites", f"{', '.join(stored)}", "at least one resid_post.k: 02 chooses among those")
 
 

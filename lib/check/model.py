@@ -10,6 +10,7 @@ import torch
 
 from lib.check.study import EXPLAINED, SECOND, E, Study, T, Unknown
 from lib.models import adapter, files
+from lib.models import sites as words
 from lib.models.adapter import Adapter
 
 REAL_BYTES = 200e6  # weights up to this size are loaded; of larger ones only the headers are read
@@ -43,11 +44,13 @@ def check(study: Study, model: Adapter) -> None:
 
 
 def sites(study: Study, model: Adapter) -> None:
-    """Every site that a stage names is one of the model's."""
+    """Every site that a stage names, not by a word that stands for several, is one of the model's."""
     known = [site.name for site in model.sites()]
     for stage, name in ((E, "sites"), (T, "sae_site"), (T, "layer_sites"), (EXPLAINED, "patch_site")):
         with suppress(Unknown):
             value = study(stage, name)
+            if value == [words.ALL] or name == "layer_sites" and value == [words.TOP5]:
+                continue
             for site in [value] if isinstance(value, str) else value:
                 if site not in known and not (name == "sae_site" and site == "best"):
                     study.fault(stage, name, repr(site), f"one of the model's: {', '.join(known)}")
@@ -56,7 +59,7 @@ def sites(study: Study, model: Adapter) -> None:
 def patching(study: Study, model: Adapter) -> None:
     """The forward restarts at the dictionary's site and a later one is read."""
     known = [site.name for site in model.sites()]
-    stored = [site for site in study(E, "sites") if site in known]
+    stored = [site for site in words.stored(study(E, "sites"), known) if site in known]
     blocks = [site for site in stored if site.startswith("resid_post.")]
     chosen, later = study(T, "sae_site"), study(EXPLAINED, "patch_site")
     if chosen != "best" and not chosen.startswith("resid_post.") and chosen in known:

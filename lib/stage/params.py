@@ -7,6 +7,7 @@ import difflib
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ def read_params(notebook: Path, file: Path) -> tuple[list[Entry], list[Problem]]
     Wrong is an unknown or repeated name; a type other than the default's (an int may stand for a float, a bool never for
     an int, list elements likewise; elements of a list that is empty by default are texts; any type where the default is
     None); a value outside the range that the notebook's comment gives (lib.stage.ranges); and what YAML reads other than it
-    looks (lib.stage.flat_yaml). Raises Refused as `parameter_defaults` does, and when there is no such file.
+    looks (lib.stage.flat_yaml). A bare word that the comment lets stand for a list becomes the list of that one. Raises Refused
+    as `parameter_defaults` does, and when there is no such file.
     """
     defaults, allowed = parameter_defaults(notebook), parameter_ranges(notebook)
     if not file.exists():
@@ -130,7 +132,10 @@ def read_params(notebook: Path, file: Path) -> tuple[list[Entry], list[Problem]]
         if entry.name not in defaults:
             actual, wanted = f"no parameter of {notebook.name}", _nearest(entry.name, defaults)
         else:
+            entry = _one_word(entry, defaults[entry.name], allowed[entry.name])
             actual, wanted = _misfit(entry.value, defaults[entry.name])
+            if wanted and allowed[entry.name].words and not isinstance(entry.value, list):
+                wanted += f", or {' or '.join(allowed[entry.name].words)}"
             if not wanted:
                 actual, wanted = _out_of_range(entry.value, allowed[entry.name], values)
         if wanted:
@@ -138,6 +143,12 @@ def read_params(notebook: Path, file: Path) -> tuple[list[Entry], list[Problem]]
         else:
             fitting.append(entry)
     return fitting, sorted(problems, key=lambda problem: problem.line)
+
+
+def _one_word(entry: Entry, default: Any, allowed: Range) -> Entry:
+    """The entry, a word that may stand for a list as the list of it, so that bare or not it is one value."""
+    bare = isinstance(default, list) and isinstance(entry.value, str) and entry.value in allowed.words
+    return replace(entry, value=[entry.value]) if bare else entry
 
 
 def sentence(file: Path, problem: Problem) -> str:
@@ -252,6 +263,8 @@ def _out_of_range(value: Any, allowed: Range, values: dict[str, Any]) -> tuple[s
     if allowed.distinct and len(set(value)) < len(value):
         twice = next(v for i, v in enumerate(value) if v in value[:i])
         return f"a list with {twice!r} twice", "each element once"
+    if len(value) > 1 and (words := [word for word in allowed.words if word in value]):
+        return f"a list with {words[0]!r} among others", f"{words[0]} alone, or a list without it"
     other = values.get(allowed.as_many)
     if isinstance(other, list) and len(value) != len(other):
         return f"a list of {len(value)}", f"{len(other)} elements, one for each of {allowed.as_many}"

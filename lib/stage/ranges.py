@@ -4,9 +4,10 @@
     case_share = 0.5             # (0, 1) share of people who are cases
     device = "cpu"               # {cpu, cuda, mps} where dictionaries are trained
     effect_scales = [1.0]        # [0, 100] multiples of published effects; as many as arms
-    sites = ["resid_post.0"]     # where activations are read; one or more, none twice
+    sites = ["resid_post.0"]     # {all, ...} where activations are read; one or more, none twice
 
-A square bracket includes its end, a round one does not. Of a list, the range is that of each element.
+A square bracket includes its end, a round one does not. Of a list, the range is that of each element. Braces that end in `...` give
+words that may stand for the whole list, bare or as its one element, beside lists of other texts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Range:
 
     interval: its text, ends and which ends count, of a number; choices: of a text; None where the comment names none.
     as_many: the list that this one is as long as. filled: a list may not be empty. distinct: nothing in it comes twice.
-    empty: the comment says what "" means, so that it is a value too.
+    empty: the comment says what "" means, so that it is a value too. words: texts that stand for a whole list.
     """
 
     interval: tuple[str, float, float, bool, bool] | None = None
@@ -39,6 +40,7 @@ class Range:
     filled: bool = False
     distinct: bool = False
     empty: bool = False
+    words: tuple[str, ...] = ()
 
     def wanted(self, value: Any) -> str:
         """What was wanted instead of one number or text, "" where it fits."""
@@ -60,11 +62,13 @@ def of_comment(comment: str) -> Range:
     interval, choices = _INTERVAL.match(comment + " "), _CHOICES.match(comment)
     many = _AS_MANY.search(comment)
     words = tuple(word.strip().strip('"') for word in choices[1].split(",")) if choices else None
-    bounds = None
+    bounds, whole = None, ()
+    if words and words[-1] == "...":
+        words, whole = None, words[:-1]
     if interval:
         left, low, high, right = interval.groups()
         bounds = (interval[0].strip(), float(low), float(high), left == "[", right == "]")
-    return Range(bounds, words, many[1] if many else "", "one or more" in comment, "none twice" in comment, '""' in comment)
+    return Range(bounds, words, many[1] if many else "", "one or more" in comment, "none twice" in comment, '""' in comment, whole)
 
 
 def of_source(source: str) -> dict[str, Range]:

@@ -47,7 +47,10 @@ WRONG = [
     ("00_dna", "genetic_path", "simulated:truth/liability.csv"),
     ("03_sae_training", "steps", "0"), ("03_sae_training", "run_sparsities", "[16.0]"), ("03_sae_training", "device", "gpu"),
     pytest.param("03_sae_training", "device", "mps", marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="a Mac has it")),
-    ("03_sae_training", "sae_site", "resid_post.7"),
+    ("01_extraction", "sites", "every"), ("01_extraction", "sites", "top5"), ("01_extraction", "sites", "[top5]"),
+    ("01_extraction", "sites", "[all, resid_post.2, resid_post.3]"), ("03_sae_training", "layer_sites", "best"),
+    ("03_sae_training", "layer_sites", "[top5, resid_post.2]"), ("03_sae_training", "run_architectures", "topk"),
+    ("03_sae_training", "sae_site", "all"), ("03_sae_training", "sae_site", "resid_post.7"),
     ("03_sae_training", "sae_site", "mlp_out.2"), ("03_sae_training", "layer_sites", "[resid_post.2, resid_post.8]"),
     ("00_dna", "validation_contigs", "[chr77]"), ("03_sae_training", "batch", "900000"),
     ("03_sae_training", "lr", "-0.1"), ("03_sae_training", "log_to", "mlflow"),
@@ -112,6 +115,32 @@ def test_a_good_study_has_no_fault(root):
     of = whole.check("own")
     assert of.faults == [] and any(note.startswith("estimate: ") for note in of.notes)
     whole.refuse("own")
+
+
+@pytest.mark.parametrize("sites", ["all", "[all]", "[resid_post.1, resid_post.2, resid_post.3]"])
+@pytest.mark.parametrize("layers", ["all", "[all]", "top5", "[top5]", "[]"])
+def test_sites_may_be_said_by_a_word(root, sites, layers):
+    put(root, "01_extraction", "sites", sites)
+    put(root, "03_sae_training", "layer_sites", layers)
+    assert whole.check("own").faults == []
+
+
+def test_what_a_word_stands_for_is_still_asked(root):
+    """Behind `all` a site has to be a block of the model's, and costs what it costs in a list; `top5` needs the stage that ranks layers."""
+    put(root, "01_extraction", "sites", "[resid_post.0, resid_post.1, resid_post.2, resid_post.3]")
+    put(root, "03_sae_training", "layer_sites", "[resid_post.0, resid_post.1, resid_post.2, resid_post.3]")
+    listed = [note for note in whole.check("own").notes if note.startswith("estimate: ")]
+    put(root, "01_extraction", "sites", "all")
+    put(root, "03_sae_training", "layer_sites", "all")
+    assert listed and [note for note in whole.check("own").notes if note.startswith("estimate: ")] == listed
+    put(root, "03_sae_training", "sae_site", "mlp_out.2")
+    assert 'stores: resid_post.k of every block, or "best"' in " ".join(fault.wanted for fault in faults_of("sae_site"))
+    put(root, "03_sae_training", "sae_site", "resid_post.9")
+    assert [fault.wanted.split(":")[0] for fault in faults_of("sae_site")] == ["one of the model's"]
+    put(root, "03_sae_training", "sae_site", "resid_post.2")
+    put(root, "03_sae_training", "layer_sites", "top5")
+    (root / "params/own/02_layer_hunting.yaml").unlink()
+    assert [fault.actual for fault in faults_of("layer_sites")] == ["top5, which 02_layer_hunting ranks, without 02_layer_hunting.yaml"]
 
 
 def test_all_faults_come_at_once(root, capsys):
@@ -506,6 +535,17 @@ def test_a_comment_belongs_to_its_own_line():
     allowed = ranges.of_source('a = 1  # [0, 2] x\n# [5, 6] prose\nb = [\n    3,\n]  # [3, 4] y; as many as a, one or more\nc = "#"\n')
     assert allowed["a"].interval[1:3] == (0, 2) and allowed["b"].interval[1:3] == (3, 4)
     assert allowed["b"].as_many == "a" and allowed["b"].filled and allowed["c"] == ranges.Range()
+
+
+def test_a_word_for_a_list_is_one_value_however_it_is_written(root):
+    allowed = ranges.of_comment("{all, top5, ...} where; none twice")
+    assert allowed.words == ("all", "top5") and allowed.choices is None and ranges.of_comment("{a, b} x").words == ()
+    for text in ("all", "[all]"):
+        put(root, "01_extraction", "sites", text)
+        assert params.stage_params("own", "01_extraction")["sites"] == ["all"]
+    put(root, "01_extraction", "sites", "every")
+    assert re.search(r"wanted a list like \[.*\], or all$", params.sentence(root, params.read_params(
+        params.notebook_path("01_extraction"), root / "params/own/01_extraction.yaml")[1][0]))
 
 
 # Params by grammar ---------------------------------------------------------------------------------------

@@ -133,6 +133,7 @@ def leftovers(root: Path) -> list[str]:
         ("rate: true", r"rate is True \(bool\), wanted float"),
         ("n:", r"n is None \(NoneType\), wanted int"),
         ("study: no", "study is no, which YAML reads as false, wanted true or false, or the word in quotes"),
+        ("layers: every", r"layers is 'every' \(str\), wanted a list like \[0, 1\]$"),
         ("layers: 2", r"layers is 2 \(int\), wanted a list like \[0, 1\]"),
         ("layers: [0, x]", r"layers is a list with element 2 'x' \(str\) \(text\), wanted int"),
         ("n: 3\nrate: 0.5\nn: 4", r"line 3: n is there twice, first in line 1"),

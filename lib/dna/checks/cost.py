@@ -14,6 +14,7 @@ from lib.dna.checks import fit
 from lib.dna.checks.agreement import D
 from lib.dna.checks.data import Data
 from lib.dna.checks.reads import looked_at
+from lib.models import sites
 from lib.models.adapter import Adapter
 from lib.stage import io
 
@@ -47,13 +48,15 @@ def estimate(study: Study, data: Data, model: Adapter) -> Cost:
     tokens = round((n_cohort + n_background) * fit.n_tokens(model, looked_at(study, data)[::10]).mean())
     tokens *= len(study(E, "frames"))
     dims = {site.name: site.dim for site in model.sites()}
-    width = sum(dims.get(site, 0) for site in study(E, "sites"))
+    stored = sites.stored(study(E, "sites"), list(dims))
+    width = sum(dims.get(site, 0) for site in stored)
     pooled = 4 * (n_cohort + n_background) * width
     n_loci = len(data.loci())
     memory = 1.5e9 + pooled + 4 * 4 * n_people * n_loci * model.d_model + 4.0 * model.identity["parameters"] * 3
     forward = 2.0 * model.identity["parameters"] * tokens
     dim = dims.get(study(T, "sae_site"), model.d_model)
-    extra = (study(T, "n_seeds") - 1 + 2 * len(study(T, "layer_sites"))) * max(study(T, "run_expansions"))
+    layers = sites.trained(study(T, "layer_sites"), stored, study(T, "sae_site"), stored)  # of top5 any five: each costs the same
+    extra = (study(T, "n_seeds") - 1 + 2 * len(layers)) * max(study(T, "run_expansions"))
     train = 6.0 * study(T, "steps") * study(T, "batch") * dim * dim * (sum(study(T, "run_expansions")) + extra)
     return Cost(n_cohort + n_background, tokens, 2.0 * tokens * width * 1.1 + pooled, memory,
                 (forward / FLOPS["cpu"] + 30, train / FLOPS[study(T, "device")] + 30))
