@@ -1,4 +1,8 @@
-"""Alarms that stop a claim about people: leaks, confounders, ceilings."""
+"""Alarms that stop a claim about people: leaks, confounders, ceilings.
+
+An alarm speaks against us, so that where its bound is a number, the estimate beyond it sets it off. To wait until the interval lies
+beyond would let a leak pass where people are few; to ask that it lies within would sound the alarm wherever they are.
+"""
 
 from __future__ import annotations
 

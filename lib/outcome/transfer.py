@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,24 @@ from lib.outcome import calibration, probe
 from lib.outcome.validate import estimate
 from lib.stats import estimates
 from lib.stats.estimates import Estimate
+
+MOST_LOST = 0.05  # of the AUROC at home, by which one elsewhere may be lower and the probe still transports
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A frozen probe in another cohort. external: its AUROC; fall: that at home less it, of people who share nobody; slope: its calibration
+    slope, NaN where the score is constant or separates the classes; holds: whether it transports."""
+
+    external: Estimate
+    fall: Estimate
+    slope: float
+    holds: bool
+
+    def row(self) -> dict[str, float]:
+        """The numbers of `external.csv`: value, low, high and n of the AUROC, slope, and the fall with its interval."""
+        fall = {"fall": self.fall.value, "fall_low": self.fall.low, "fall_high": self.fall.high}
+        return {**self.external._asdict(), "slope": self.slope, **fall}
 
 
 def left_out_groups(
@@ -63,20 +83,20 @@ def transport(
     n_boot: int,
     seed: int,
     groups: np.ndarray | None = None,
-) -> tuple[Estimate, float, bool]:
-    """A frozen probe in another cohort: its AUROC there, its calibration slope, and whether it transports.
+) -> Transport:
+    """A frozen probe in another cohort, and whether it transports.
 
-    It does when the AUROC's interval overlaps the one at home and both lie above 0.5. The slope is NaN where the
-    score is constant or separates the classes. With fewer than 2 people of a class there, nothing can be said of it:
-    stats.NOTHING, NaN, False.
+    It does when both AUROCs' intervals lie above 0.5, and that of the fall, home less elsewhere, lies below MOST_LOST. That two intervals
+    overlap would be no rule: the fewer people, the wider they are, and the surer they overlap. Here few people have to be better than at
+    home, or nothing is shown. With fewer than 2 people of a class elsewhere nothing can be said of it: NOTHING, NaN, False.
     inside: the nested AUROC at home. y, log_odds: [person] of the other cohort; groups: [person], resampled whole.
     """
     if min(np.sum(y == 1), np.sum(y == 0)) < 2:
-        return estimates.NOTHING, np.nan, False
+        return Transport(estimates.NOTHING, estimates.NOTHING, np.nan, False)
     external = estimate(y, log_odds, n_boot, seed, groups)
-    overlap = external.low <= inside.high and inside.low <= external.high
+    fall = estimates.fall(inside, external)
     try:
         slope = calibration.platt(log_odds, y)[0]
     except ValueError:
         slope = np.nan
-    return external, slope, bool(overlap and min(external.low, inside.low) > 0.5)
+    return Transport(external, fall, slope, min(external.low, inside.low) > 0.5 and fall.high < MOST_LOST)

@@ -140,6 +140,18 @@ def share(count: int, n: int) -> Estimate:
     return Estimate(count / n, *proportion_confint(count, n, method="wilson"), int(n)) if n else NOTHING
 
 
+def fall(a: Estimate, b: Estimate) -> Estimate:
+    """a - b of two samples that share nobody, with the interval that their own two make; n: that of b.
+
+    Each end of an interval is as far from its value as its sampling error goes that way, and errors of independent samples add by
+    squares: high - (a - b) = sqrt((a.high - a)^2 + (b - b.low)^2), the low end likewise. NaN where one of the two is.
+    Source: Zou and Donner 2008, Statistics in Medicine 27:1693, after Newcombe's interval of two proportions.
+    """
+    value = a.value - b.value
+    below, above = np.hypot(a.value - a.low, b.high - b.value), np.hypot(a.high - a.value, b.value - b.low)
+    return Estimate(float(value), float(value - below), float(value + above), b.n)
+
+
 def too_few(e: Estimate, bar: float, what: str, at_most: bool = False) -> str:
     """Why a share cannot be held to a bar by its whole interval, or "": of so few not even all show at least the bar (at_most: not even
     none shows at most it) by Wilson's interval. One whose own interval lies beyond the bar has failed, however few there are.

@@ -138,3 +138,20 @@ def test_a_bar_that_no_share_of_so_few_can_keep_to_is_said():
     assert estimates.too_few(estimates.share(2, 72), 0.05, "pairs", at_most=True) == "of 72 pairs not even none shows at most 0.05"
     assert estimates.too_few(estimates.share(20, 72), 0.05, "pairs", at_most=True) == ""
     assert estimates.too_few(estimates.share(0, 0), 0.8, "motifs") == "no motifs"
+
+
+def test_a_fall_has_the_errors_of_both_samples_each_in_its_direction():
+    """By hand: errors 0.03 and 0.04 make 0.05 upwards, 0.05 and 0.12 make 0.13 downwards."""
+    e = estimates.fall(estimates.Estimate(0.8, 0.75, 0.83, 100), estimates.Estimate(0.7, 0.66, 0.82, 40))
+    np.testing.assert_allclose(e, (0.1, 0.1 - 0.13, 0.1 + 0.05, 40), rtol=1e-12)
+    assert np.isnan(estimates.fall(estimates.NOTHING, e).high)
+
+
+def test_a_fall_between_two_samples_is_covered_as_often_as_said():
+    """Means of 40 and of 60 draws, 0.3 apart: their difference lies inside the interval in 95 %."""
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(300):
+        a, b = (estimates.mean_interval(rng.normal(mean, 1, n), 400, 0) for mean, n in ((0.3, 40), (0.0, 60)))
+        low, high = estimates.fall(a, b)[1:3]
+        inside += low < 0.3 < high
+    assert 0.91 * 300 < inside < 0.98 * 300
