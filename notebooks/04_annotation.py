@@ -394,10 +394,22 @@ called.agg(latents=("latent", "size"), repeat_share=("repeat_share", "median")).
 # of that share (95 % Wilson, over units) is above the `background`, the share of all test tokens. The concept that they match best is in
 # `matched`; one of the first kind is not claimed for them.
 
+# %% [markdown]
+# How many are plausible, at two sizes; latents of repeats are not counted. Several may read one family, so that families stand beside
+# them. A count has no interval.
+
+# %%
+ranked = catalogue[catalogue.plausible & (catalogue.kind != outside.KIND)].sort_values("f1_validation", ascending=False, kind="stable")
+of_families = ", ".join(f"{n} {name} families" for name, n in ranked.groupby("kind").family.nunique().items()) or "no family"
+for least in (50, 100):
+    stage.claim(f"{least} latents are plausible", len(ranked), None, None, len(catalogue), least, len(ranked) >= least,
+                f"a count of latents, of {of_families}; latents of repeats are left out; one SAE seed", of="latents",
+                rule=f"at least {least}", stopped=stopped,
+                because="" if len(best) else f"no concept has {min_instances} instances on validation and on test")
+
 # %%
 cards = shown_.cards(catalogue, named, own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"])
 stage.write_table("cards", cards)
-ranked = catalogue[catalogue.plausible & (catalogue.kind != outside.KIND)].sort_values("f1_validation", ascending=False, kind="stable")
 claims_of = ranked.drop_duplicates("family").head(n_cards)
 curves = []
 for method in ("SAE", "random dictionary"):
