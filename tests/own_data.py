@@ -56,6 +56,6 @@ def project(root: Path, monkeypatch) -> Path:
     """A project root with the real notebooks and the demo's model, taken for the real one."""
     (root / "params/demo").mkdir(parents=True)
     (root / "notebooks").symlink_to(REPO / "notebooks")
-    (root / "params/demo/model").symlink_to(REPO / "tests/planted_model")
+    (root / "params/demo/model").symlink_to(REPO / "params/demo/model")
     monkeypatch.setattr(io, "ROOT", root)
     return root

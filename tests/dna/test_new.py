@@ -46,8 +46,9 @@ def test_what_is_written_passes_the_check(root, model, capsys):
     assert "study own: nothing wrong" in capsys.readouterr().out
     assert {p.stem for p in (root / "params/own").glob("*.yaml")} == {p.stem for p in (root / "notebooks").glob("*.py")}
     door, first, third = (values(root, stage) for stage in ("00_dna", "01_extraction", "03_sae_training"))
-    assert first["sites"] == [f"resid_post.{k}" for k in range(4)] and third["sae_site"] == "resid_post.2"
-    assert values(root, EXPLAINED)["patch_site"] == "resid_post.3"
+    n = 4 if model == MISTRAL else 6
+    assert first["sites"] == [f"resid_post.{k}" for k in range(n)] and third["sae_site"] == f"resid_post.{n - 2}"
+    assert values(root, EXPLAINED)["patch_site"] == f"resid_post.{n - 1}"
     held_out = door["validation_contigs"] + door["test_contigs"]
     assert len(held_out) == len(set(held_out)) and set(held_out) < set(own_data.CONTIGS)
     assert door["simulate"] is False and door["variant_path"] == door["label_column"] == ""
@@ -62,10 +63,10 @@ def test_every_choice_has_its_reason(root):
 
 
 def test_the_window_is_the_largest_that_fits(root):
-    """The demo's model reads 160 tokens, a base each and two around them, so 158 fit and 160, the next tens, do not."""
+    """The demo's model reads 288 tokens, a base each and two around them, so 286 fit and 290, the next tens, do not."""
     new.main(["own", *options(root)])
     window_bp = values(root, "00_dna")["window_bp"]
-    assert window_bp % 10 == 0 and window_bp <= 160
+    assert window_bp % 10 == 0 and window_bp <= 286
     file = root / "params/own/00_dna.yaml"
     file.write_text(file.read_text().replace(f"window_bp: {window_bp}", f"window_bp: {window_bp + 10}"))
     assert [fault for fault in whole.check("own").faults if fault.change.startswith("window_bp ")]
