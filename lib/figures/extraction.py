@@ -48,8 +48,9 @@ def gates(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
     ax.plot(table["value"], at, "o", color=style.COLOURS["SAE"])
     for y, rule, bound in zip(at, table["rule"], table["bound"], strict=True):
         ax.plot(bound, y, ">" if rule == "at least" else "<", color="0.45", ms=4)
-    ax.set_yticks(at, [name.replace(", ", ",\n", 1) if len(name) > 24 else name for name in table["name"]])
-    ax.set(xlim=(0, 1), xlabel="F1, AUROC or share; arrows: bounds")
+    for y, name in zip(at, table["name"], strict=True):  # above its row: beside it, long names would leave no room for the panels
+        ax.text(0.01, y + 0.22, name, fontsize=5.5, va="bottom")
+    ax.set(xlim=(0, 1), ylim=(-0.5, len(table) - 0.2), yticks=[], xlabel="F1, AUROC or share; arrows: bounds")
     return ax
 
 
