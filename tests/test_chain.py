@@ -81,7 +81,7 @@ def test_no_executed_notebook_shows_where_it_ran(undisturbed: Path) -> None:
 
 def test_progress_of_long_work_is_in_the_log(undisturbed: Path) -> None:
     log = (undisturbed / "log.txt").read_text()
-    for bar in ("extract", "4 SAEs"):  # a widget's log holds its first state, 0 %, and no other
+    for bar in ("extract", "8 SAEs"):  # a widget's log holds its first state, 0 %, and no other
         assert f"{bar}: 100%" in log
 
 

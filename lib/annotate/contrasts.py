@@ -117,7 +117,8 @@ def _drawn(said: np.ndarray, test: pd.DataFrame, groups: list, weights: np.ndarr
         hits = weights[:, rows & said & positive].sum(1)
         sizes = weights[:, rows & said].sum(1) + weights[:, rows & positive].sum(1)
         total.append(np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), np.nan))
-    return np.nanmean(total, axis=0)
+    known = np.isfinite(total)
+    return np.where(known.any(0), np.where(known, total, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
 
 
 def _estimate(values: np.ndarray) -> tuple[float, float, float]:

@@ -34,7 +34,7 @@ def config(width: int = 128, layers: int = 6, heads: int = 4, context: int = CON
     """Six blocks, since a motif, its partner and the marker are found one after another."""
     return EsmConfig(
         vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, max_position_embeddings=context + 32, position_embedding_type="rotary",
+        intermediate_size=4 * width, max_position_embeddings=context + 34, position_embedding_type="rotary",
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, token_dropout=False,
         emb_layer_norm_before=False, pad_token_id=PAD, mask_token_id=MASK, tie_word_embeddings=True,
     )  # fmt: skip

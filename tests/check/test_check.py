@@ -117,7 +117,7 @@ def test_a_good_study_has_no_fault(root):
     whole.refuse("own")
 
 
-@pytest.mark.parametrize("sites", ["all", "[all]", "[resid_post.1, resid_post.2, resid_post.3]"])
+@pytest.mark.parametrize("sites", ["all", "[all]", "[resid_post.1, resid_post.4, resid_post.5]"])
 @pytest.mark.parametrize("layers", ["all", "[all]", "top5", "[top5]", "[]"])
 def test_sites_may_be_said_by_a_word(root, sites, layers):
     put(root, "01_extraction", "sites", sites)
@@ -127,8 +127,9 @@ def test_sites_may_be_said_by_a_word(root, sites, layers):
 
 def test_what_a_word_stands_for_is_still_asked(root):
     """Behind `all` a site has to be a block of the model's, and costs what it costs in a list; `top5` needs the stage that ranks layers."""
-    put(root, "01_extraction", "sites", "[resid_post.0, resid_post.1, resid_post.2, resid_post.3]")
-    put(root, "03_sae_training", "layer_sites", "[resid_post.0, resid_post.1, resid_post.2, resid_post.3]")
+    every = "[resid_post.0, resid_post.1, resid_post.2, resid_post.3, resid_post.4, resid_post.5]"
+    put(root, "01_extraction", "sites", every)
+    put(root, "03_sae_training", "layer_sites", every)
     listed = [note for note in whole.check("own").notes if note.startswith("estimate: ")]
     put(root, "01_extraction", "sites", "all")
     put(root, "03_sae_training", "layer_sites", "all")

@@ -15,7 +15,7 @@ from lib.models import knowledge_check as kc
 from lib.models import sequence as sq
 from tests import helpers
 
-DEMO = Path(__file__).parents[2] / "params" / "demo" / "model"
+DEMO = Path(__file__).parents[2] / "tests" / "planted_model"
 MISTRAL = helpers.DATA_DIR / "models" / "mistral-dna-1m-hg38-causal"
 GENOME = helpers.DATA_DIR / "GRCh38_loci.fa.gz"
 
