@@ -39,7 +39,7 @@ layer_sites = ["resid_post.1", "resid_post.3", "resid_post.4",
                "resid_post.5"]  # {all, top5, ...} where the chosen run is trained too; all: every stored block, top5: 02's best; none twice
 run_architectures = ["topk", "topk", "topk", "topk", "topk", "topk", "batchtopk", "batchtopk", "jumprelu", "matryoshka", "standard",
                      "gated"]  # {topk, batchtopk, jumprelu, matryoshka, standard, gated, convolutional} one entry a run; one or more
-run_expansions = [2, 4, 4, 2, 4, 8, 4, 8, 4, 4, 4, 4]     # [1, 256] d_sae / d_model; as many as run_architectures
+run_expansions = [2, 4, 4, 2, 4, 4, 4, 4, 4, 4, 4, 4]     # [1, 256] d_sae / d_model; as many as run_architectures
 run_sparsities = [4.0, 4.0, 8.0, 16.0, 16.0, 20.0, 16.0, 20.0, 16.0, 16.0, 0.01,
                   0.0175]  # (0, 1e4] L0 (k; convolutional: by half a window), or L1 weight of standard, gated; as many as run_architectures
 sweep_seeds = 2                   # [1, 10] trainings of each run of the sweep; with one, which latents come again is no part of the choice
