@@ -415,7 +415,7 @@ if len(null_targets):
                                ("telling", "a latent that tells what works is called needed", 0.0)):
         e = estimates.share(counts[column], n)
         stage.claim(f"null {words['targets']} in which {text}", *e, most, e.value <= most, note, **said,
-                    rule="none" if not most else "at most one in ten")
+                    rule="in none of them" if not most else "in at most one in ten")
 
 # %%
 catalogue = rule.catalogue(named, of_arm[arms[0]], sets, len(decoder), bool(stopped[arms[0]]))

@@ -234,9 +234,9 @@ for arm in arms if told is not None else []:
 
 # %%
 oracles = pd.DataFrame()
-units_path = inputs.find(study, truth_path).with_name("units.csv") if truth_path.startswith(inputs.SIMULATED) else None
-if units_path is not None and units_path.exists():
-    planted_units, probes = io.read_csv(units_path), io.read_json(study, "02_layer_hunting", "settings.json")
+planted_units = truth.units_of(corpus)
+if planted_units is not None:
+    probes = io.read_json(study, "02_layer_hunting", "settings.json")
     people = {name: stored.read(corpus, name) for name in corpus.corpora()[1:]}
     taken_back = {name: oracle.removed(oracle.broken(planted_units, of.units, of.texts), of, site) for name, of in people.items()}
     X = {name: of.features(site) for name, of in people.items()}
@@ -247,7 +247,7 @@ if units_path is not None and units_path.exists():
              for arm in arms if arm in oracle.DISEASES}
 
 # %%
-if units_path is not None and units_path.exists():
+if planted_units is not None:
     oracles = pd.concat(ideal.values(), ignore_index=True)
     stage.write_table("oracle", oracles)
     contrasted, latents_of = io.read_table(study, "04_annotation", "contrasts"), necessary[necessary.kind == "latent"]

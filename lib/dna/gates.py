@@ -77,6 +77,21 @@ def auroc(score: np.ndarray, sites: Sites) -> float:
     return float(np.mean([estimates.auroc(sites.works[test], score[test]) for test in rows]))
 
 
+def auroc_interval(score: np.ndarray, sites: Sites, n_boot: int, seed: int) -> tuple[float, float, float]:
+    """`auroc`, and the 95 % of it over draws of windows."""
+    times, drawn = _times(sites, n_boot, seed), []
+    for of_pair in pairs(sites):
+        test = of_pair[sites.part[of_pair] == "test"]
+        drawn.append(estimates.resampled_auroc(sites.works[test], score[test], times[sites.units.window.to_numpy()[test]]))
+    return auroc(score, sites), *np.nanquantile(np.mean(drawn, axis=0), [0.025, 0.975]).tolist()
+
+
+def _times(sites: Sites, n_boot: int, seed: int) -> np.ndarray:
+    """How often each draw takes each window: [window, n_boot]."""
+    n = len(sites.codes)
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot).T
+
+
 # ---- what stands beside the model -------------------------------------------------------------------------------------
 
 
@@ -184,32 +199,36 @@ def partner_broken(sites: Sites, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return codes, done
 
 
-def probed(adapter: Adapter, sites: Sites, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """A linear probe a pair and layer, on the mean over a site's tokens: scores [site, layer], and layer, auroc, lost.
+def probed(adapter: Adapter, sites: Sites, seed: int, n_boot: int = 200) -> tuple[np.ndarray, pd.DataFrame]:
+    """A linear probe a pair and layer, on the mean over a site's tokens: scores [site, layer], and layer, auroc, lost, low, high.
 
     lost: how much less often a functional site is called so when its partner is broken by one base, in shares of how much less
-    often decoys are; a mean over pairs.
+    often decoys are; a mean over pairs. low, high: the 95 % of it over draws of windows.
     """
     layers = [site.name for site in adapter.sites() if site.name.startswith("resid_post")]
     codes, changed = partner_broken(sites, seed)
     plain, broken = (site_means(adapter, letters, sites.units, layers) for letters in (sites.codes, codes))
     scores, rows = np.zeros((len(sites.works), len(layers))), []
+    times = np.hstack([np.ones((len(sites.codes), 1)), _times(sites, n_boot, seed)])  # the first: as it is
     for j, layer in enumerate(layers):
-        lost = [_lost(plain[layer][rows_], broken[layer][rows_], changed, sites, rows_, scores[:, j]) for rows_ in pairs(sites)]
-        rows.append((layer, auroc(scores[:, j], sites), float(np.nanmean(lost))))
-    return scores, pd.DataFrame(rows, columns=["layer", "auroc", "lost"])
+        lost = [_lost(plain[layer][own], broken[layer][own], changed, sites, own, scores[:, j], times) for own in pairs(sites)]
+        known = np.isfinite(lost)
+        drawn = np.where(known.any(0), np.where(known, lost, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+        rows.append((layer, auroc(scores[:, j], sites), drawn[0], *np.nanquantile(drawn[1:], [0.025, 0.975])))
+    return scores, pd.DataFrame(rows, columns=["layer", "auroc", "lost", "low", "high"])
 
 
-def _lost(plain, broken, changed: np.ndarray, sites: Sites, rows: np.ndarray, scores: np.ndarray) -> float:
-    """Fit the probe of one pair, write its scores, and say what breaking the partner takes (NaN where nothing can be broken)."""
+def _lost(plain, broken, changed: np.ndarray, sites: Sites, rows: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Fit the probe of one pair, write its scores, and say what breaking the partner takes in each draw of windows (NaN where nothing
+    can be broken, or where functional sites are not called more often than decoys). times: [window, draw]."""
     scores[rows], after = np.split(linear(np.concatenate([plain, broken]), sites, rows), 2)
     told, test = sites.part[rows] == "validation", sites.part[rows] == "test"
     hit, decoys = test & changed[rows], test & ~sites.works[rows]
-    if not hit.any():
-        return np.nan
     cut = contrasts.best_cuts(scores[rows][told, None], sites.works[rows][told])[0][0]
-    before, now, never = ((x >= cut).mean() for x in (scores[rows][hit], after[hit], scores[rows][decoys]))
-    return float((before - now) / (before - never)) if before > never else np.nan
+    weights = times[sites.units.window.to_numpy()[rows]]
+    asked = ((scores[rows], hit), (after, hit), (scores[rows], decoys))
+    before, now, never = ((x >= cut)[of] @ weights[of] / np.maximum(weights[of].sum(0), 1) for x, of in asked)
+    return np.where((weights[hit].sum(0) > 0) & (before > never), (before - now) / np.where(before > never, before - never, 1), np.nan)
 
 
 @torch.inference_mode()
@@ -233,11 +252,11 @@ def gates(adapter: Adapter, seed: int, n: int, length: int, n_local: int = 20_00
     """All gates on fresh windows, n for the model and n_local for letters alone, which need no model and many sites to be fitted on.
 
     First table: `language.KNOWLEDGE` and passed, a row for each of BOUNDS; second: the probe by layer. A gate is
-    passed by its value; low and high are of draws over windows, NaN where not drawn. The probe's layer is each pair's best on
+    passed by its value; low and high are of draws over windows. The probe's layer is each pair's best on
     validation; the random dictionary, and what breaking takes, are of the layer whose probe tells all sites best there.
     """
     sites, wide = sample(seed, n, length), sample(seed + 1, n_local, length)
-    probe, layers = probed(adapter, sites, seed)
+    probe, layers = probed(adapter, sites, seed, n_boot)
     validation = sites.part == "validation"
     best = int(contrasts.best_cuts(probe[validation], sites.works[validation])[1].argmax())
     layer = layers.layer[best]
@@ -245,8 +264,8 @@ def gates(adapter: Adapter, seed: int, n: int, length: int, n_local: int = 20_00
     letters = local(wide)
     of_model = _told({"supervised probe": probe, "random dictionary": chance}, sites, n_boot, seed)
     told = pd.concat([of_model, _told(letters, wide, n_boot, seed)])
-    values = [told.loc["one-hot +-12"], (auroc(letters["one-hot +-12"], wide), np.nan, np.nan), told.loc["best 8-mer"],
-              told.loc["supervised probe"], told.loc["random dictionary"], (layers.lost[best], np.nan, np.nan)]  # fmt: skip
+    values = [told.loc["one-hot +-12"], auroc_interval(letters["one-hot +-12"], wide, n_boot, seed), told.loc["best 8-mer"],
+              told.loc["supervised probe"], told.loc["random dictionary"], layers.loc[best, ["lost", "low", "high"]]]  # fmt: skip
     rows = []
     for (gate, (rule, bound)), (value, low, high) in zip(BOUNDS.items(), values, strict=True):
         tested = (n_local if gate.split(",")[0] in letters else n) // 3

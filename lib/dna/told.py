@@ -7,9 +7,8 @@ import pandas as pd
 
 from lib.annotate import concepts, contrasts
 from lib.corpus.corpus import Corpus
-from lib.dna import gates, grammar
+from lib.dna import gates, grammar, truth
 from lib.models import sequence as sq
-from lib.stage import inputs, io
 
 #: What stands beside latents, by the names of `gates.local`.
 SURFACE = {"best 8-mer": "8-mers", "one-hot +-12": "one-hot +-12"}
@@ -23,25 +22,16 @@ def told(corpus: Corpus, tokens: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.
     touch the site, half-open), group ("HNF1A+HNF4A -": site, partners, strand), positive (it works), unit. Second, method ->
     part -> scores [instance, 1], fitted on the chromosomes of neither part.
     """
-    planted = _units(corpus)
+    planted = truth.units_of(corpus)
     if planted is None:
         return {}, {}
+    planted = planted[planted["kind"].isin(("functional", *grammar.DECOYS)) & ~planted["marked"]]
     windows = corpus.units()
     windows = windows[windows["unit"].isin(concepts.disjoint_units(windows))].reset_index(drop=True)
     sites = _sites(planted, windows, corpus.records().texts, _parts(windows, corpus.split, tokens))
     scores = gates.local(sites, word_on=("fit",))
     beside = {name: gates.parted(scores[gate], sites) for gate, name in SURFACE.items()}
     return {part: _instances(sites, windows, part, tokens[part]) for part in contrasts.PARTS}, beside
-
-
-def _units(corpus: Corpus) -> pd.DataFrame | None:
-    """Planted units without a marker that hold a whole site; None where no grammar is planted."""
-    truth = corpus.settings["truth_path"]
-    path = inputs.find(corpus.study, truth).with_name("units.csv") if truth.startswith(inputs.SIMULATED) else None
-    if path is None or not path.exists():
-        return None
-    units = io.read_csv(path)
-    return units[units["kind"].isin(("functional", *grammar.DECOYS)) & ~units["marked"]]
 
 
 def _parts(windows: pd.DataFrame, split: dict[str, list[str]], tokens: dict[str, pd.DataFrame]) -> np.ndarray:

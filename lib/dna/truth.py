@@ -7,7 +7,9 @@ import pandas as pd
 
 from lib.annotate import association
 from lib.annotate.ladder import profile
+from lib.corpus.corpus import Corpus
 from lib.dna.grammar_demo import DISEASES
+from lib.stage import inputs, io
 from lib.stats import estimates
 
 
@@ -108,6 +110,13 @@ def _on_sites(hits: pd.DataFrame, sites: pd.DataFrame) -> dict[tuple[str, str], 
     overlaps = overlaps[2 * shared >= shorter].drop_duplicates(["index", "concept_site"])
     total = hits["concept"].value_counts()
     return {pair: n / total[pair[0]] for pair, n in overlaps.groupby(["concept", "concept_site"]).size().items()}
+
+
+def units_of(corpus: Corpus) -> pd.DataFrame | None:
+    """Every planted unit, as units.csv of the truth has them; None where no grammar is planted."""
+    truth = corpus.settings["truth_path"]
+    path = inputs.find(corpus.study, truth).with_name("units.csv") if truth.startswith(inputs.SIMULATED) else None
+    return io.read_csv(path) if path is not None and path.exists() else None
 
 
 def motif_read(associations: pd.DataFrame) -> pd.Series:
