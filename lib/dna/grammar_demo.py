@@ -38,11 +38,11 @@ def simulate_grammar(
 ) -> Path:  # fmt: skip
     """Write a small disease study over a grammar into out_dir; the same seed gives the same bytes.
 
-    Files as of `demo.simulate_demo`. The second cohort has other breaking alleles, none of the first's, other frequencies and
-    other linkage. phenotype.csv and external_phenotype.csv have a column a disease (DISEASES), and n_nulls columns each of
-    diseases that broken decoys, neutral variants and nothing cause ("decoys 01", ...). locus_bp, background_bp: multiples of
-    `grammar_genome.STRETCH`. effect_log_odds: of a haplotype with a broken pair; the pairs of a disease raise and lower its odds
-    in turn. Raises ValueError when there are more loci than names.
+    Files: genome.fa (+ .fai), loci.bed, background.bed, cohort.vcf.gz and external.vcf.gz (+ .tbi; unphased), and truth/. The second
+    cohort has other breaking alleles, none of the first's, other frequencies and other linkage. phenotype.csv and external_phenotype.csv
+    have a column a disease (DISEASES), and n_nulls columns each of diseases that broken decoys, neutral variants and nothing cause
+    ("decoys 01", ...). locus_bp, background_bp: multiples of `grammar_genome.STRETCH`. effect_log_odds: of a haplotype with a broken
+    pair; the pairs of a disease raise and lower its odds in turn. Raises ValueError when there are more loci than names.
     """
     if not 1 <= n_loci <= len(demo_genome.GENES):
         raise ValueError(f"n_loci is {n_loci}, wanted 1 to {len(demo_genome.GENES)}")

@@ -8,11 +8,11 @@ import pytest
 
 from lib.dna import haplotypes, people, planted, windows
 from lib.dna import motifs as mt
-from lib.dna.demo import simulate_demo
-from lib.dna.demo_variants import CAUSAL_MOTIFS
 from lib.dna.genotypes import read_genotypes
 from lib.dna.reference import Reference
 from lib.models import sequence as sq
+from tests.planted_demo import simulate_demo
+from tests.planted_variants import CAUSAL_MOTIFS
 
 SMALL = {"n_people": 40, "n_loci": 9, "n_contigs": 4, "n_background": 4, "background_bp": 2048}
 SMALL["n_destroying"] = 40
