@@ -257,12 +257,16 @@ print(f"chosen: {chosen}, L0 {best.l0:.1f}")
 # %%
 twin = adapter.load(corpus.model_path(), random_init=True, seed=seed)
 
-def of_twin(site, part):
-    return data.ModelSource(twin, site, [texts[u] for u in np.unique(unit[split[part]])])
+def of_twin(site, part, tokens=None):
+    """The twin on units of a split: all, or drawn ones that hold about so many tokens."""
+    of_part = np.unique(unit[split[part]])
+    most = len(of_part) if tokens is None else min(len(of_part), int(1.02 * tokens / len(split[part]) * len(of_part)) + 1)
+    drawn = np.sort(np.random.default_rng(seed).permutation(of_part)[:most])
+    return data.ModelSource(twin, site, [texts[u] for u in drawn])
 
 def trained_on_twin(site, config):
     """The chosen run on the twin's activations at a site, and its explained variance on test units."""
-    source = of_twin(site, "train")
+    source = of_twin(site, "train", config.steps * batch)
     again = partial(data.batches, source, batch, seed, buffer_blocks=len(source.sizes), crop=crop)  # one reading of the model
     run = replace(named[chosen], name="twin")
     twin_sae = trained(f"twin {site}", [run], again, f"twin {twin.identity['weights_sha256']} {site} {key}", config).saes["twin"]

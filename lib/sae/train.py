@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -129,11 +129,14 @@ def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path |
     if len(set(names)) < len(names):
         raise ValueError(f"two runs have one name: {sorted(names)}")
     open_log = logs.opener(log, log_folder)
-    sweep = Sweep(runs, config, _activations(next(batches(0))))
+    stream = batches(0)
+    opening = next(stream)
+    sweep = Sweep(runs, config, _activations(opening))
     newest = checkpoints.newest(folder) if folder else None
     if newest:
         sweep.load(newest)
-    given, first = batches(sweep.step), sweep.step
+    first = sweep.step
+    given = batches(first) if first else chain([opening], stream)  # a source that runs a model is not run twice
     with (open_log(sweep) as send,
           tqdm(total=config.steps, initial=first, desc=names[0] if len(runs) == 1 else f"{len(runs)} SAEs",
                mininterval=5, disable=processes.rank() > 0) as bar):  # fmt: skip

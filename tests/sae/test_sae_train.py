@@ -211,6 +211,18 @@ def test_same_seed_same_bits():
 # What stops a training --------------------------------------------------------------------------------------
 
 
+def test_a_training_from_the_start_opens_its_source_once():
+    opened = []
+
+    def watched(start):
+        opened.append(start)
+        return stream()(start)
+
+    got = train([topk()], TrainConfig(steps=30, batch=256, warm_up=5), watched).saes["a"]
+    assert opened == [0]  # a source that runs a model would run it over everything again
+    assert all(torch.equal(getattr(got, name), getattr(short([topk()]).saes["a"], name)) for name in TENSORS)
+
+
 def test_input_that_teaches_nothing_raises():
     with pytest.raises(ValueError, match="variance is 0"):
         short([topk()], np.full((300, 16), 2.5, dtype=np.float32))
