@@ -93,6 +93,7 @@ scores = io.read_csv(io.private_path(study, "02_layer_hunting", "scores.csv"))
 alarms = io.read_table(study, "02_layer_hunting", "alarms")
 null_arms = {target.name for target in corpus.targets if target.null}  # of which nothing may be needed
 arms = sorted(dict.fromkeys(c.split("/")[0] for c in scores.columns if "/" in c), key=null_arms.__contains__)  # those last
+asked = [arm for arm in arms if arm not in null_arms]
 targets = {arm: scores[f"{arm}/phenotype"].to_numpy() for arm in arms}
 families = scores.group.to_numpy() if scores.group.duplicated().any() else None  # subjects of one group are resampled together
 subjects, subject_table = stored.read(corpus), corpus.subjects()
@@ -211,7 +212,7 @@ top[shown].sort_values(["arm", "kind", "delta"], ascending=[True, True, False]).
 # those of the background, which a dictionary is trained on), the neurons themselves, and random directions with as many active a
 # token. Components and neurons are signed: their ablation puts the activation's coordinate on the reference's, and they count as
 # firing where a token is off the mean by more than a standard deviation. Nothing named them, so they have latents and groups, no
-# family or closure.
+# family or closure. From here on to the targets that nothing causes, arms declared null are left out (unless all are).
 #
 # Not here: the random twin's dictionary on the twin's own activations, which needs every unit of every subject read by the twin, and
 # probes of its own; `rivals.gains` would take such evidence as it takes these.
@@ -230,7 +231,8 @@ compared = {"PCA": rivals.coordinates(rivals.components(tokens, min(len(decoder)
 
 # %%
 judged, gained = [], []
-for arm, e in evidence.items():
+caused = {arm: evidence[arm] for arm in asked or arms}
+for arm, e in caused.items():
     others = {method: rivals.evidence(e, rival, least_moved, together) for method, rival in compared.items()}
     tables = {method: rule.judge(one, limits) for method, one in others.items()}
     gained.append(rivals.gains((e, of_arm[arm]), {method: (others[method], tables[method]) for method in others}, limits))
@@ -253,13 +255,13 @@ gains.round(4)
 
 # %%
 modes = {mode: subjects.changes(sae, site, mode, seed) for mode in ablation.MODES[1:]}
-largest = {arm: {kind: beside.largest(of_arm[arm], kind, n_claimed) for kind in ("latent", "family", "closure")} for arm in arms}
-totals = pd.DataFrame([beside.total(e, seed) for e in evidence.values()])
-modes_table = beside.stacked([beside.by_mode(e, modes, largest[arm]) for arm, e in evidence.items()])
-alone = beside.stacked([beside.sufficiency(e, largest[arm]["closure"]) for arm, e in evidence.items()])
-curves = beside.stacked([beside.set_curve(e, moving, 20, seed) for e in evidence.values()])
-first = {arm: {kind: beside.largest(of_arm[arm], kind, 3) for kind in sets} for arm in arms}
-refits = beside.stacked([beside.refitted(e, first[arm], n_boot, seed) for arm, e in evidence.items()])
+largest = {arm: {kind: beside.largest(of_arm[arm], kind, n_claimed) for kind in ("latent", "family", "closure")} for arm in caused}
+totals = pd.DataFrame([beside.total(e, seed) for e in caused.values()])
+modes_table = beside.stacked([beside.by_mode(e, modes, largest[arm]) for arm, e in caused.items()])
+alone = beside.stacked([beside.sufficiency(e, largest[arm]["closure"]) for arm, e in caused.items()])
+curves = beside.stacked([beside.set_curve(e, moving, 20, seed) for e in caused.values()])
+first = {arm: {kind: beside.largest(of_arm[arm], kind, 3) for kind in sets} for arm in caused}
+refits = beside.stacked([beside.refitted(e, first[arm], n_boot, seed) for arm, e in caused.items()])
 for name, table in {"totals": totals, "modes": modes_table, "sufficiency": alone, "refits": refits, "set_curves": curves}.items():
     stage.write_table(name, table)
 print(totals.round(3).to_string(index=False), "\n", refits.round(4).to_string(index=False))
@@ -337,7 +339,6 @@ null_targets.round(4)
 # %%
 alarmed, no_go = stops.of_arms(alarms), stops.of_dictionary(chosen)
 stopped = {arm: stops.joined(alarmed[arm], no_go) for arm in arms}  # all that is said here rests on the dictionary
-asked = [arm for arm in arms if arm not in null_arms]
 needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(sets):g}, beyond the 99th percentiles of rate-matched "
          "controls (the larger of strict and nearest) and of dealt directions, above 0 in four fifths of the folds"
          + (" and in the second cohort" if corpus.second_targets else "") + ", and a refit's lower bound is above 0")
