@@ -41,7 +41,8 @@ n_tracks = 10                        # [0, 1e4] latents with browser tracks
 held_out_only = False                # read variants on the test chromosomes of 00 alone, which no dictionary trained on
 split_exons = False                  # split variants into exon and other, by the exons of 00
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
-lost_share = 0.5                     # (0, 1] a named latent is lost if the alternative takes this share of its peak near the variant
+lost_share = 0.25                    # (0, 1] a named latent is lost if the alternative takes this share of its peak near the variant
+named_share = 0.5                    # (0, 1] a family is named if as much is said for it as this share of what is said for the first
 lost_floor = 0.15                    # [0, 1] and that peak is at least this share of its largest activation on validation
 max_per_class = 500                  # [1, 1e6] labelled variants per class, a seeded sample
 n_boot = 1000                        # [10, 1e6] bootstrap resamples, over genes
@@ -322,8 +323,9 @@ out.sort_values("lost").head(8)[["contig", "pos", "ref", "alt", "gene", "label",
 # ## Is the motif that a variant breaks named?
 #
 # Only where truth is planted. A latent that 04 claims for a motif bears its family; at a variant it is *lost* where it fires on the
-# reference and the alternative takes `lost_share` of its peak away. A family counts once. *Recall*: of variants that break a planted
-# motif, those with its family among the families lost; *precision*: of pairs of a variant and a lost family, those of the broken motif.
+# reference and the alternative takes `lost_share` of its peak away. It speaks for its family with what it lost times its precision;
+# the family with the most said for it is named, and any with `named_share` of that. *Recall*: of variants that break a planted motif,
+# those with its family among the families named; *precision*: of pairs of a variant and a family named, those of the broken motif.
 # Beside them what counts any whole motif of the same planted unit as right, since a broken partner may well silence latents of its
 # site; false alarms, of variants that break nothing; the latent that loses most, alone; and families dealt out anew among the latents.
 # Latents that fire farther than `radius_bp` from the variant are not seen.
@@ -334,7 +336,8 @@ if told is not None and planted is not None:
     silenced = naming.lost(before.latents[0], after.latents[0], named, lost_share)
     broken = truth.broken_by(out, told, planted).assign(gene=out.gene, in_site=labelled.inside(out, planted))
     broken["first"] = out.lost_latent.map(named.set_index("latent").family).fillna("")
-    named_by, how_well = naming.naming(silenced, named.family, broken), naming.scores(silenced, named.family, broken, n_boot, seed=seed)
+    named_by = naming.naming(silenced, named.family, broken, named_share)
+    how_well = naming.scores(silenced, named.family, broken, named_share, n_boot, seed=seed)
     stage.write_table("naming", named_by)
     stage.write_table("naming_scores", how_well)
     print(how_well.round(3).to_string(index=False))
@@ -346,13 +349,13 @@ if told is not None and planted is not None:
 for score, what in {"recall": "variants", "precision": "pairs"}.items() if told is not None and planted is not None else []:
     strict, loose = (row_of.loc[("break a motif", score, right)] for right in naming.RIGHT)
     e = estimates.Estimate(strict.value, strict.low, strict.high, int(strict.n))
-    counted = "variants that break a planted motif" if score == "recall" else "pairs of such a variant and a family lost"
+    counted = "variants that break a planted motif" if score == "recall" else "pairs of such a variant and a family named"
     why = estimates.too_few(e, 0.8, counted) or ("" if strict.n_genes > 1 else "all of them lie in one gene")
-    stage.claim(f"[simulated] {score} of the families of broken motifs among those of lost latents is at least 0.8",
+    stage.claim(f"[simulated] {score} of the families of broken motifs among those named by lost latents is at least 0.8",
                 *e, 0.8, strict.low >= 0.8 and strict.low > strict.null_95,
                 f"{strict.k:.0f} of {e.n}, bootstrap over {strict.n_genes:.0f} genes, or Wilson's where wider; families dealt out anew: "
                 f"{strict.null:.3f}, 95 % {strict.null_95:.3f}; any motif of the unit counted: {loose.value:.3f}; the latent that loses "
-                f"most, alone: {first:.3f}; variants that break nothing and lose a family: {alarm.k:.0f} of {alarm.n:.0f}",
+                f"most, alone: {first:.3f}; variants that break nothing of which a family is named: {alarm.k:.0f} of {alarm.n:.0f}",
                 of=what, rule="the interval lies at or above 0.8, and above 95 % of families dealt out anew", stopped=stopped,
                 because=why)
     stage.headline(**{f"naming {score}": f"{strict.k:.0f} of {e.n}"})

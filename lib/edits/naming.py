@@ -1,8 +1,9 @@
 """Which families does a variant silence, and is that of the motif it breaks among them?
 
 A *named* latent is one that the catalogue claims for a motif. It is *lost* at a variant where it fires on the reference, above
-its floor, and the alternative takes a stated share of that peak away. A family counts once a variant, however many latents lose it.
-Whatever lies elsewhere than near the variant is not seen.
+its floor, and the alternative takes a stated share of that peak away. Each lost latent speaks for its family with what it lost, as a
+share of its largest activation, times its precision: how often it fires on that family at all. The family with the most said for
+it is named, and any with a stated share of that. Whatever lies elsewhere than near the variant is not seen.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ COLUMNS = ["variants", "score", "right", "value", "low", "high", "k", "n", "n_ge
 
 
 def namers(features: pd.DataFrame, least: float) -> pd.DataFrame:
-    """The latents that name: latent, family, floor (activation units).
+    """The latents that name: latent, family, largest, precision, floor (activation units).
 
     features: latent, kind, family, plausible, threshold (share of largest from which the latent's name was read), largest (its largest
-    activation on validation). floor: that threshold, or the share `least` of largest where it is lower, so that noise does not count.
+    activation on validation), precision (share of its firing that lies on its name, on test). floor: that threshold, or the share
+    `least` of largest where it is lower, so that noise does not count.
     """
     some = features[features["plausible"].astype(bool) & (features["kind"] == "motif")]
-    return some[["latent", "family"]].assign(floor=some["largest"] * some["threshold"].clip(lower=least)).reset_index(drop=True)
+    floor = some["largest"] * some["threshold"].clip(lower=least)
+    return some[["latent", "family", "largest", "precision"]].assign(floor=floor).reset_index(drop=True)
 
 
 def lost(before: sparse.csr_matrix, after: sparse.csr_matrix, named: pd.DataFrame, share: float) -> np.ndarray:
-    """Which named latents each variant loses: [variant, named] bool.
+    """What each variant takes from named latents, for their families: [variant, named] float64, 0 where a latent is not lost, else
+    the peak's fall as a share of the latent's largest activation, times its precision.
 
     before, after: largest activation near the variant with the reference and the alternative allele, CSR [variant, d_sae]; named: of
     `namers`; share: of the reference's peak that has to be gone, above 0 and at most 1. Raises ValueError for unlike shapes.
@@ -38,42 +42,43 @@ def lost(before: sparse.csr_matrix, after: sparse.csr_matrix, named: pd.DataFram
         raise ValueError(f"after has shape {after.shape}, expected {before.shape}")
     columns = named["latent"].to_numpy(int)
     peak, left = (states.tocsc()[:, columns].toarray() for states in (before, after))
-    return (peak > 0) & (peak >= named["floor"].to_numpy()) & (peak - left >= share * peak)
+    gone = (peak > 0) & (peak >= named["floor"].to_numpy()) & (peak - left >= share * peak)
+    return np.where(gone, (peak - left) / named["largest"].to_numpy() * named["precision"].to_numpy(), 0.0)
 
 
-def naming(silenced: np.ndarray, family: pd.Series, truth: pd.DataFrame) -> pd.DataFrame:
+def naming(silenced: np.ndarray, family: pd.Series, truth: pd.DataFrame, share: float) -> pd.DataFrame:
     """`truth` with what each variant names: named (families, joined by "; "), n_named, right and right_unit, how many of them are of
     the broken motif, and of its unit.
 
     silenced: [variant, named] of `lost`; family: [named]; truth: a row a variant, with broken (a family, or "") and unit_families
-    (joined by "; "), as `lib.dna.truth.broken_by` gives them.
+    (joined by "; "), as `lib.dna.truth.broken_by` gives them; share: in (0, 1], of what is said for the first family.
     """
     names, member = _one_hot(family)
-    hit = _families(silenced, member)
+    hit = _families(silenced, member, share)
     own = {column: hit & _told(truth[column], names) for column in RIGHT.values()}
     said = ["; ".join(names[row]) for row in hit]
     return truth.assign(named=said, n_named=hit.sum(1), right=own["broken"].sum(1), right_unit=own["unit_families"].sum(1))
 
 
 def scores(
-    silenced: np.ndarray, family: pd.Series, truth: pd.DataFrame, n_boot: int = 1000, n_null: int = 200, seed: int = 0
+    silenced: np.ndarray, family: pd.Series, truth: pd.DataFrame, share: float, n_boot: int = 1000, n_null: int = 200, seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
     """How well variants are named, one row a kind of variant, score and meaning of right; columns COLUMNS.
 
     truth: broken, unit_families, target, gene (what is resampled), first (family of the latent that loses most, "" where that names
     nothing) and in_site (whether the variant lies in a true site, planted or by chance).
 
-    Of variants that break a motif, all and by target: recall, the share with a right family among those lost; precision, the share of
-    pairs of a variant and a lost family that are right; reachable, the share whose broken family some latent bears; first, the share
-    of which the latent that loses most alone is right. Of the others, false alarm: the share that loses any family. low, high: the
+    Of variants that break a motif, all and by target: recall, the share with a right family among those named; precision, the share of
+    pairs of a variant and a family named that are right; reachable, the share whose broken family some latent bears; first, the share
+    of which the latent that loses most alone is right. Of the others, false alarm: the share of which any family is named. low, high: the
     wider of a bootstrap over genes and Wilson's, which speaks where all draws are alike; NaN with one gene. null, null_95: mean and
     95th percentile over n_null deals of the families among the latents.
     """
     names, member = _one_hot(family)
     told = {right: _told(truth[column], names) for right, column in RIGHT.items()}
     rng = np.random.default_rng(seed)
-    dealt = [_families(silenced, member[rng.permutation(len(member))]) for _ in range(n_null)]
-    hit, first, rows = _families(silenced, member), _told(truth["first"], names), []
+    dealt = [_families(silenced, member[rng.permutation(len(member))], share) for _ in range(n_null)]
+    hit, first, rows = _families(silenced, member, share), _told(truth["first"], names), []
 
     def row(kind: str, score: str, right: str, some: np.ndarray, counted: tuple[np.ndarray, np.ndarray], null: list[float] = ()) -> None:
         part, whole = (values[some] for values in counted)
@@ -105,9 +110,10 @@ def _one_hot(family: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return names.astype(object), code[:, None] == np.arange(len(names))
 
 
-def _families(silenced: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Which families each variant loses: [variant, family] bool. member: [named, family]."""
-    return silenced.astype(np.float32) @ member.astype(np.float32) > 0
+def _families(silenced: np.ndarray, member: np.ndarray, share: float) -> np.ndarray:
+    """Which families are named at each variant: [variant, family] bool. member: [named, family]."""
+    said = silenced.astype(np.float64) @ member.astype(np.float64)
+    return (said > 0) & (said >= share * said.max(1, keepdims=True, initial=0) * (1 - 1e-12))
 
 
 def _told(joined: pd.Series, names: np.ndarray) -> np.ndarray:

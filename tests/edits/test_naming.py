@@ -8,9 +8,9 @@ from scipy import sparse
 from lib.edits import naming
 
 FEATURES = pd.DataFrame(
-    [(0, "motif", "A", True, 0.5, 10.0), (1, "motif", "A", True, 0.0, 10.0), (2, "motif", "B", True, 0.15, 4.0),
-     (3, "motif", "C", False, 0.5, 1.0), (4, "interval", "exon", True, 0.5, 1.0), (5, "motif", "C", True, 0.0, 1.0)],
-    columns=["latent", "kind", "family", "plausible", "threshold", "largest"],
+    [(0, "motif", "A", True, 0.5, 10.0, 1.0), (1, "motif", "A", True, 0.0, 10.0, 0.5), (2, "motif", "B", True, 0.15, 4.0, 1.0),
+     (3, "motif", "C", False, 0.5, 1.0, 1.0), (4, "interval", "exon", True, 0.5, 1.0, 1.0), (5, "motif", "C", True, 0.0, 1.0, 0.75)],
+    columns=["latent", "kind", "family", "plausible", "threshold", "largest", "precision"],
 )  # fmt: skip
 
 
@@ -26,10 +26,9 @@ def test_a_latent_is_lost_when_it_fires_on_the_reference_and_half_of_its_peak_go
     after = sparse.csr_matrix([[3.0, 2.1, 0.6, 0, 0, 0], [0, 0, 0, 0, 0, 0.4], [9, 5, 1, 0, 0, 0.6]])
     # first: 6 to 3 is half; 4 to 2.1 and 1 to 0.6 are less than half; 3 and 4 name nothing; 5 was silent
     # second: 4.9 is below the floor of 5. third: gained, and 1 to 0.6
-    assert naming.lost(before, after, named, 0.5).tolist() == [
-        [True, False, False, False], [False, True, True, True], [False, False, False, False]
-    ]  # fmt: skip
-    assert naming.lost(before, after, named, 0.4)[:, 3].tolist() == [False, True, True]
+    # what is gone, of the largest activation, times precision: 3 / 10 x 1; 4 / 10 x 0.5; 1 / 4 x 1; 0.6 / 1 x 0.75
+    np.testing.assert_allclose(naming.lost(before, after, named, 0.5), [[0.3, 0, 0, 0], [0, 0.2, 0.25, 0.45], [0, 0, 0, 0]])
+    assert (naming.lost(before, after, named, 0.4)[:, 3] > 0).tolist() == [False, True, True]
     assert not naming.lost(before * 0, after, naming.namers(FEATURES, 0.0), 0.5).any()  # who was silent loses nothing
     with pytest.raises(ValueError, match=r"after has shape \(2, 6\), expected \(3, 6\)"):
         naming.lost(before, after[:2], named, 0.5)
@@ -52,14 +51,21 @@ LOST = np.array([
 
 
 def test_names_of_a_variant_count_a_family_once():
-    table = naming.naming(LOST, FAMILY, TRUTH)
+    table = naming.naming(LOST, FAMILY, TRUTH, 0.5)
     assert table.named.tolist() == ["A", "B; C", "", "A", "B", ""]
     assert table.n_named.tolist() == [1, 2, 0, 1, 1, 0]
     assert table.right.tolist() == [1, 0, 0, 0, 0, 0] and table.right_unit.tolist() == [1, 1, 0, 1, 0, 0]
 
 
+def test_the_family_with_the_most_said_for_it_is_named_and_any_near_it():
+    said = np.array([[0.3, 0.2, 0.2, 0.25], [0.0, 0.1, 0.4, 0.2]])  # A .5, B .2, C .25; A .1, B .4, C .2
+    assert naming.naming(said, FAMILY, TRUTH[:2], 0.5).named.tolist() == ["A; C", "B; C"]
+    assert naming.naming(said, FAMILY, TRUTH[:2], 0.51).named.tolist() == ["A", "B"]
+    assert naming.naming(said, FAMILY, TRUTH[:2], 0.2).named.tolist() == ["A; B; C", "A; B; C"]
+
+
 def rows(**more):
-    return naming.scores(LOST, FAMILY, TRUTH, **{"n_boot": 200, "n_null": 50} | more).set_index(["variants", "score", "right"])
+    return naming.scores(LOST, FAMILY, TRUTH, 0.5, **{"n_boot": 200, "n_null": 50} | more).set_index(["variants", "score", "right"])
 
 
 def test_recall_counts_variants_and_precision_pairs():
@@ -91,7 +97,7 @@ def test_the_interval_is_the_wider_of_genes_and_wilson():
 
 def rows_of(lost, broken, gene):
     truth = pd.DataFrame({"broken": broken, "unit_families": broken, "target": "site", "gene": gene, "first": "", "in_site": True})
-    table = naming.scores(lost, pd.Series(["A", "B"]), truth, 300, 5)
+    table = naming.scores(lost, pd.Series(["A", "B"]), truth, 0.5, 300, 5)
     return table.set_index(["variants", "score", "right"]).loc["break a motif", "recall", "broken motif"]
 
 
@@ -103,17 +109,17 @@ def test_dealing_families_anew_leaves_chance_and_naming_everything_is_no_merit()
                           "in_site": True})  # fmt: skip
     right = (broken[:, None] == family.to_numpy()[None])
     recall = ("break a motif", "recall", "broken motif")
-    good = naming.scores(right, family, truth, 50, 200).set_index(["variants", "score", "right"]).loc[recall]
+    good = naming.scores(right, family, truth, 0.5, 50, 200).set_index(["variants", "score", "right"]).loc[recall]
     assert good.value == 1 and good.null == pytest.approx(0.1, abs=0.03) and good.null_95 < 0.4
-    every = naming.scores(np.ones_like(right), family, truth, 50, 20).set_index(["variants", "score", "right"])
+    every = naming.scores(np.ones_like(right), family, truth, 0.5, 50, 20).set_index(["variants", "score", "right"])
     assert every.loc[recall].value == every.loc[recall].null_95 == 1  # names all families: so would any deal
     assert every.loc[("break a motif", "precision", "broken motif")].value == pytest.approx(0.1)
 
 
 def test_no_variant_and_no_named_latent_are_counted_as_nothing():
-    none = naming.scores(LOST[:0], FAMILY, TRUTH[:0], 10, 3)
-    assert (none.n == 0).all() and none.value.isna().all() and naming.naming(LOST[:0], FAMILY, TRUTH[:0]).empty
-    nobody = naming.scores(LOST[:, :0], FAMILY[:0], TRUTH, 10, 3).set_index(["variants", "score", "right"])
+    none = naming.scores(LOST[:0], FAMILY, TRUTH[:0], 0.5, 10, 3)
+    assert (none.n == 0).all() and none.value.isna().all() and naming.naming(LOST[:0], FAMILY, TRUTH[:0], 0.5).empty
+    nobody = naming.scores(LOST[:, :0], FAMILY[:0], TRUTH, 0.5, 10, 3).set_index(["variants", "score", "right"])
     assert nobody.loc[("break a motif", "recall", "broken motif"), ["k", "n"]].tolist() == [0, 4]
     assert nobody.loc[("break a motif", "precision", "broken motif"), "n"] == 0
-    assert naming.naming(LOST[:, :0], FAMILY[:0], TRUTH).named.eq("").all()
+    assert naming.naming(LOST[:, :0], FAMILY[:0], TRUTH, 0.5).named.eq("").all()
