@@ -9,6 +9,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from lib.figures import style
 
+#: The twin's dictionary stands where the target is, since a model that learned nothing says little: it is no rival on this axis.
+OF_TWIN = {"random twin": ", of its own activations"}
+
 
 def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axes:
     """Explained variance against L0 on the test split, with floor and target of the go or no-go; controls at the chosen L0."""
@@ -22,8 +25,9 @@ def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axe
     strongest = controls.loc[controls["control"] != "random dictionary", "explained_variance"].min()
     low = max(0.0, min(test["value"].min(), strongest) - 0.05)
     for row in controls.itertuples():
-        below = f" ({row.explained_variance:.2f}, below)" if row.explained_variance < low else ""
-        ax.plot(row.l0, row.explained_variance, style.MARKERS[row.control], color=style.COLOURS[row.control], label=row.control + below)
+        said = f" ({row.explained_variance:.2f}, below)" if row.explained_variance < low else OF_TWIN.get(row.control, "")
+        ax.plot(row.l0, row.explained_variance, style.MARKERS[row.control], color=style.COLOURS[row.control], label=row.control + said,
+                clip_on=row.explained_variance < low, zorder=3)  # fmt: skip
     ax.fill_between([0.5, 30], 0.90, 1.0, color="0.5", alpha=0.10, lw=0, label="floor: EV ≥ 0.90, L0 ≤ 30")
     ax.fill_between([0.5, 20], 0.95, 1.0, color="0.5", alpha=0.18, lw=0, label="target: EV ≥ 0.95, L0 ≤ 20")
     ax.set(xscale="log", ylim=(low, 1.0))
