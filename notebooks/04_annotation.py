@@ -408,6 +408,16 @@ for least in (50, 100):
                 because="" if len(best) else f"no concept has {min_instances} instances on validation and on test")
 
 # %%
+n_others = len(chosen["seeds"]) - 1
+again_share = ranked.seeds_found.to_numpy() / max(n_others, 1)
+e = estimates.mean_interval(again_share[: len(ranked) * (n_others > 0)], n_boot, seed)
+stage.claim("90 % of plausible latents come back with another seed by when they fire (r above 0.7)", *e, 0.9, e.low >= 0.9,
+            f"mean over latents of the share of {n_others} other seeds with such a partner; bootstrap over latents; all latents that fire: "
+            f"{catalogue.seeds_found.sum() / max(n_others, 1) / max((catalogue.density > 0).sum(), 1):.3f}", of="latents",
+            rule="the interval lies at or above 0.9", stopped=stopped,
+            because="" if e.n else "no latent is plausible" if n_others else "one seed was trained")
+
+# %%
 cards = shown_.cards(catalogue, named, own["test"], tokens["test"], units, texts, n_cards, card_windows, words["letter"])
 stage.write_table("cards", cards)
 claims_of = ranked.drop_duplicates("family").head(n_cards)

@@ -76,8 +76,8 @@ COLUMNS = {
     "density": "share of test tokens on which it fires",
     "coherence": "largest absolute cosine of its decoder row with another's",
     "variance_share": "explained variance that is lost on test tokens when it alone is set to 0",
-    "seeds_found": "number of other seeds in which it has the same partner by encoder and decoder, both with cosine above 0.7; empty "
-    "when no other seed was trained",
+    "seeds_found": "number of other seeds in which its one-to-one partner fires with it, r above 0.7 over the same test tokens; empty when "
+    "no other seed was trained",
     "kind": "kind of its best concept; empty, as all up to plausible, when no pair reached the floor on validation",
     "concept": "concept of the highest F1 on the validation split",
     "family": "family of the concept, which is what we report",
