@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.annotate import contrasts
-from lib.dna import gates, grammar, planted, pretrain
+from lib.dna import gates, grammar, planted, pretrain, pretrain_grammar
 from lib.dna import motifs as mt
 from lib.models import adapter
 
@@ -107,13 +107,13 @@ def test_units_are_whole_and_apart(genome):
 def test_a_masked_marker_is_masked_whole_and_nothing_of_it_is_given_away(genome):
     codes, units = genome
     ids, rng = torch.from_numpy(pretrain.token_ids(codes)), np.random.default_rng(1)
-    numbers = pretrain.markers(units, tuple(ids.shape), rng)
+    numbers = pretrain_grammar.markers(units, tuple(ids.shape), rng)
     marked = units[units.marked]
     inside = np.zeros(ids.shape, bool)
     for _, row in marked.iterrows():
         inside[row.window, row.marker_start + 1 : row.marker_start + 1 + grammar.MARKER] = True
     assert ((numbers > 0).numpy() >= inside).all() and (numbers[:, [0, -1]] == 0).all()
-    inputs, chosen, hidden = pretrain.corrupt(ids, numbers, torch.Generator().manual_seed(0))
+    inputs, chosen, hidden = pretrain_grammar.corrupt(ids, numbers, torch.Generator().manual_seed(0))
     assert (inputs[hidden] == pretrain.MASK).all() and (hidden <= chosen).all()
     places = [(r.window, slice(r.marker_start + 1, r.marker_start + 1 + grammar.MARKER)) for r in marked.itertuples()]
     share = np.mean([hidden[place].float().mean() for place in places])
@@ -156,7 +156,7 @@ def test_the_trainers_model_is_the_one_kept(model):
 
 def test_the_kept_model_knows_which_sites_work_by_their_partner_and_a_random_twin_does_not(model):
     """600 windows: too few for the gates' F1, enough for an AUROC far from chance, and for what breaking the partner takes."""
-    sites = gates.sample(11, 600, pretrain.CONTEXT)
+    sites = gates.sample(11, 600, pretrain_grammar.CONTEXT)
     _, layers = gates.probed(model, sites, 0)
     last = layers.set_index("layer").loc[["resid_post.4", "resid_post.5"]]
     assert (last.auroc > 0.8).all() and (last.lost > 0.5).all(), layers
@@ -166,11 +166,11 @@ def test_the_kept_model_knows_which_sites_work_by_their_partner_and_a_random_twi
 
 
 def test_gates_say_what_was_measured_against_each_bound(model):
-    table, layers = gates.gates(model, 5, 450, pretrain.CONTEXT, n_local=900, n_boot=20)
+    table, layers = gates.gates(model, 5, 450, pretrain_grammar.CONTEXT, n_local=900, n_boot=20)
     assert table["name"].tolist() == list(gates.BOUNDS) and len(layers) == 6
     passed = np.where(table.rule == "at least", table.value >= table.bound, table.value <= table.bound)
     assert (table.passed == passed).all() and table.value.notna().all()
     drawn = table
     with pytest.raises(ValueError, match="30 windows are too few"):
-        gates.sample(5, 30, pretrain.CONTEXT)
+        gates.sample(5, 30, pretrain_grammar.CONTEXT)
     assert len(drawn) == 6 and (drawn.low <= drawn.value).all() and (drawn.value <= drawn.high).all()
