@@ -2,8 +2,8 @@
 
     OMP_WAIT_POLICY=PASSIVE PYTHONPATH=. python benchmarks/recipes.py demo
 
-Writes nothing; `recipes.md` holds what it printed. The chosen run of 03, with each change alone, the steps of the sweep, two seeds.
-About ten minutes on two cores.
+Writes nothing; `recipes.md` holds what it printed. The chosen run of 03, with each change alone, 800 steps, two seeds.
+A TopK cannot be folded, see `whiten.folded`. About ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from benchmarks import whiten
 from lib.acts import counterparts, store
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
 from lib.models import adapter
-from lib.sae import coactivity, data, differences, evaluate, whiten
+from lib.sae import coactivity, data, differences, evaluate
 from lib.sae.stack import Run
 from lib.sae.train import TrainConfig, train
 from lib.stage import io
@@ -42,6 +43,8 @@ def main(study: str) -> None:
     x, unit = acts.acts[site], acts.tokens["unit"]
     split = splits.split_rows(units, unit, corpus.split["validation"], corpus.split["test"])
     settings = io.read_json(study, "03_sae_training", f"{site}/{chosen['run']}/settings.json")
+    if settings["architecture"] in ("topk", "convolutional"):
+        raise SystemExit(f"03 chose {chosen['run']}: wanted another than {settings['architecture']}, which cannot be folded")
     run = Run(**{name: settings[name] for name in ("name", "architecture", "d_sae", "sparsity", "lr")})
     config, judged = TrainConfig(steps=STEPS, batch=BATCH), Judge(study, corpus, site, acts, split["validation"])
     rows = []
@@ -74,6 +77,7 @@ class Judge:
         self.model = adapter.load(corpus.model_path())
 
     def row(self, name: str, saes: list) -> dict:
+        """Of the first of two dictionaries, and of how much of it comes again in the second."""
         q = evaluate.quality(saes[0], self.x, self.rows, self.unit)
         moved = differences.of_differences(differences.rebuilt_by(saes[0], self.own.tokens["unit"]), self.own.acts[self.site],
                                            self.own.tokens["unit"], self.counterpart, self.edited)  # fmt: skip

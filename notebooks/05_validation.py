@@ -274,7 +274,8 @@ wide.groupby(["arm", "kind"], sort=False).head(2)
 # tells subjects apart as the latents do, however little variance it has, and no set can be necessary. Then the refits: `frozen` is
 # the fall under the probes as they are, `refit` what a probe loses that is fitted anew without the set, of the three largest of
 # each kind, whether they pass the rest of the rule or not. A small `refit` beside a large `frozen`: other features carry the same.
-# Last, the falls with other values of f*, of the first repeat as the refits are.
+# A refit can gain by an ablation too, by as much as some hundredths: what it misses is held to `bar` where something is called necessary,
+# and to 0 where it is called needed. Last, the falls with other values of f*, of the first repeat as the refits are.
 #
 # Not shown: `sufficiency.csv` has the AUROC with one closure kept and all else ablated; `recovered` is the share of the whole fall
 # that it saves. `set_curves.csv` has the AUROC after the first k latents are ablated, largest fall first, beside 20 random orders
@@ -305,6 +306,13 @@ by_kind_of_set.agg(targets=("draw", "size"), auroc=("auroc", "mean"), largest=("
 
 # %%
 telling = np.flatnonzero(named.tells.fillna("") != "") if "tells" in named else np.empty(0, int)
+
+def telling_sets(table, of):
+    """Which sets are needed and hold a latent that tells what works. table: of the rule; of: its sets."""
+    hold = [np.isin(of[row.kind][row.name], telling).any() for row in table[["kind", "name"]].itertuples(index=False, name="Set")]
+    return table.needed.to_numpy(bool) & np.array(hold, dtype=bool)
+
+# %%
 brief, rows = replace(limits, n_boot=1000), []
 for name in corpus.null_targets:
     y, elsewhere = subject_table[name].to_numpy(), None
@@ -313,9 +321,8 @@ for name in corpus.null_targets:
         elsewhere = rule.SecondCohort(other_y[name].to_numpy(), frozen.score(other_X), frozen, other_moved, other_X)
     one = rule.Evidence(name, y, families, probed(y, 1), moved, decoder, rate, size, sets, elsewhere, refit=refit(y))
     table = rule.judge(one, brief)
-    calls = table[table.needed]
-    told = [np.isin(one.sets[row.kind][row.name], telling).any() for row in calls[["kind", "name"]].itertuples(index=False, name="Set")]
-    rows.append((name, table.auroc_full.iloc[0] if len(table) else np.nan, len(table), len(calls), int(table.necessary.sum()), sum(told)))
+    counts = len(table), int(table.needed.sum()), int(table.necessary.sum()), int(telling_sets(table, one.sets).sum())
+    rows.append((name, table.auroc_full.iloc[0] if len(table) else np.nan, *counts))
 null_targets = pd.DataFrame(rows, columns=["target", "auroc", "tested", "needed", "necessary", "telling"])
 stage.write_table("null_targets", null_targets)
 null_targets.round(4)
@@ -366,10 +373,13 @@ for arm in asked:
     latents = of_arm[arm][of_arm[arm].kind == "latent"]
     count, strong = int(latents.necessary.sum()), int(latents.strongly_necessary.sum())
     of_sets = of_arm[arm].groupby("kind").strongly_necessary.sum().reindex(["family", "closure"], fill_value=0)
+    tried = int(necessity.matched(latents).notna().sum())
+    missed = totals.set_index("arm").refit[arm]
     for least in (10, 25):
-        stage.claim(f"[{arm}] {least} latents are necessary, each with falls of {bar} or more", strong, None, None, len(latents), least,
+        stage.claim(f"[{arm}] {least} latents are necessary, each with falls of {bar} or more", strong, None, None, tried, least,
                     strong >= least, f"a count of latents; {count} with falls, {strong} with lower bounds of {bar} or more; beside them "
-                    f"{of_sets['family']} families and {of_sets['closure']} closures with such lower bounds", of="latents",
+                    f"{of_sets['family']} families and {of_sets['closure']} closures; a refit misses all latents together by {missed:.3f}, "
+                    "and where that is less than the bar none can be necessary", of="latents",
                     rule=f"of at least {least} both lower bounds, frozen and on refit, are at least the bar", stopped=stopped[arm],
                     because=necessity.untested(latents, "latent", words["subjects"]))
 
@@ -393,9 +403,16 @@ for arm in asked:
 # %%
 for arm in sorted(null_arms.intersection(arms), key=arms.index):
     n_needed, n_sets = int(of_arm[arm].needed.sum()), len(of_arm[arm])
+    of_function = int(telling_sets(of_arm[arm], evidence[arm].sets).sum())
+    said = {"of": "sets", "stopped": stopped[arm], "because": "" if n_sets else "no set of latents can be tested"}
     stage.claim(f"[{arm}] nothing is called needed of a target that nothing named causes", *estimates.share(n_needed, n_sets), 0.0,
-                n_needed == 0, f"share of sets through the whole rule, {n_needed} needed; Wilson interval, sets not independent", of="sets",
-                rule="none of the sets is needed", stopped=stopped[arm], because="" if n_sets else "no set of latents can be tested")
+                n_needed == 0, f"share of sets through the whole rule, {n_needed} needed; Wilson interval, sets not independent; where "
+                "something else causes the target and the probe reads it, a set may be needed rightly",
+                rule="none of the sets is needed", **said)
+    if len(telling):
+        stage.claim(f"[{arm}] nothing that tells what works is called needed of a target that nothing named causes",
+                    *estimates.share(of_function, n_sets), 0.0, of_function == 0, "share of sets that are needed and hold such a latent "
+                    f"({len(telling)} of the dictionary); Wilson interval, sets not independent", rule="none of the sets is", **said)
 
 # %%
 if n_null:
@@ -408,15 +425,13 @@ if n_null:
                 because=few if e.n else "no set of latents can be tested")
 
 # %%
-if len(null_targets):
-    n, said = len(null_targets), {"of": words["targets"], "stopped": no_go}
-    counts = {column: int((null_targets[column] > 0).sum()) for column in ("needed", "necessary", "telling")}
-    note = f"share of {words['targets']} that nothing named causes, through the whole rule; Wilson interval"
-    for column, text, most in (("needed", "anything is called needed", 0.1), ("necessary", "anything is called necessary", 0.0),
-                               ("telling", "a latent that tells what works is called needed", 0.0)):
-        e = estimates.share(counts[column], n)
-        stage.claim(f"null {words['targets']} in which {text}", *e, most, e.value <= most, note, **said,
-                    rule="in none of them" if not most else "in at most one in ten")
+n, said = len(null_targets), {"of": words["targets"], "stopped": no_go}
+note = f"share of {words['targets']} that nothing named causes, through the whole rule; Wilson interval"
+for column, text, most in (("needed", "anything is called needed", 0.1), ("necessary", "anything is called necessary", 0.0),
+                           ("telling", "a latent that tells what works is called needed", 0.0)):
+    e = estimates.share(int((null_targets[column] > 0).sum()), n)
+    stage.claim(f"null {words['targets']} in which {text}", *e, most, e.value <= most, note, **said,
+                rule="in at most one in ten" if most else "in none of them", because="" if n else "the front door names no null target")
 
 # %%
 catalogue = rule.catalogue(named, of_arm[arms[0]], sets, len(decoder), bool(stopped[arms[0]]))

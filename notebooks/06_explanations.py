@@ -205,7 +205,7 @@ explanations.set_index("method").T.round(3)
 # it. `letters_auroc` is as `auroc`, inside the letters that cause the target.
 
 # %%
-limit = 0.05 / len(explanations)
+limit, few = 0.05 / len(explanations), "" if n_checked >= 10 else f"{n_checked} {words['units']} are fewer than 10"
 points = f"the interval lies above 0.5 and above 95 % of the rolled masks, and p is at most {limit:.4g}"
 for row in explanations.itertuples():
     stop = stopped if row.method == "SAE latents" else alarmed[arm]  # the others read model and probe alone
@@ -218,7 +218,11 @@ for row in explanations.itertuples():
     stage.claim(f"[{arm}] deleting what {row.method} names moves the score faster than a random order", row.deletion,
                 row.deletion_low, row.deletion_high, len(twins[0].values), 0.0, row.deletion_low > 0, "area between the curves, in units "
                 f"of the whole replacement; bootstrap over places; one of {len(explanations)} methods, not corrected",
-                of=words["units"], rule="the interval lies above 0", stopped=stop)
+                of=words["units"], rule="the interval lies above 0", stopped=stop, because=few)
+    stage.claim(f"[{arm}] {row.method} says something else on a model of random weights", row.sanity, row.sanity_low, row.sanity_high,
+                int(row.sanity_n), 0.5, row.sanity_high <= 0.5, "rank correlation of |value| with the same method on a model of random "
+                f"weights, mean over {words['units']}; bootstrap over places; rolled by half a {words['unit']}: {row.sanity_null:.3f}",
+                of=words["units"], rule="the interval lies at or below 0.5", stopped=stop, because=few)
 
 # %%
 gap = pointing.difference(explained, "SAE latents", "ISM", picked, sites, 1000, seed)

@@ -241,23 +241,24 @@ def verdicts(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def strongest(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimates.Estimate, float, str]:
-    """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall: the fall with its
-    interval, the largest of its nulls' 99th percentiles (rounded to 5 digits), and a note. table: rows of `verdict`; subjects: what
-    the field calls them."""
+    """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall that could be tested: the fall
+    with its interval, the largest of its nulls' 99th percentiles (rounded to 5 digits), and a note. n: sets that have every null. table:
+    rows of `verdict`; subjects: what the field calls them."""
     if table.empty:
         return estimates.NOTHING, np.nan, ""
     table = table.sort_values("delta", ascending=False, ignore_index=True)
-    best = (table[table["needed"]] if table["needed"].any() else table).iloc[0]
     limits = table.assign(matched=matched(table))[["matched", "random_99"]].astype(float)
+    tested = limits.notna().all(axis=1)
+    best = next(part.iloc[0] for part in (table[table["needed"]], table[tested], table) if len(part))
     limit = float(limits.loc[best.name].max())  # NaN only where all are
     note = (
-        f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {len(table)}; fall of AUROC, "
-        f"BCa over {subjects}, maxT p {best['p_max_t']:.4f}; " + _refitted(best)
+        f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {int(tested.sum())} tested; "
+        f"fall of AUROC, BCa over {subjects}, maxT p {best['p_max_t']:.4f}; " + _refitted(best)
         + "; null: the largest 99th percentile of strict and nearest rate-matched controls and dealt directions"
     )
-    if too_large := int(limits.isna().any(axis=1).sum()):
-        note += f"; {too_large} of them could not be tested, for want of a null"
-    return estimates.Estimate(best["delta"], best["low"], best["high"], len(table)), round(limit, 5), note
+    if untried := int((~tested).sum()):
+        note += f"; {untried} more could not be tested, for want of a null"
+    return estimates.Estimate(best["delta"], best["low"], best["high"], int(tested.sum())), round(limit, 5), note
 
 
 def _refitted(row: pd.Series) -> str:

@@ -31,11 +31,17 @@ def strict(evidence: Evidence, kind: str, settings: Settings, established: Itera
 
 
 def nearest(evidence: Evidence, kind: str, settings: Settings, established: Iterable[int] = ()) -> Null:
-    """Controls of a latent: within 10 % of its rate, the nearest in norm; of a set, sets each of whose members is among the 50 nearest in
-    rate and norm to the one it stands for, however far they are. established: as in `strict`."""
+    """Controls of a latent: within 10 % of its rate, the nearest in norm, or where fewer than `least_matched` are, as many as that of
+    those nearest in rate and norm, however far they are; of a set, sets each of whose members is among the 50 nearest in rate and norm to
+    the one it stands for. established: as in `strict`."""
     how = (evidence.rate, evidence.size, settings.n_matched, settings.seed)
     if kind == LATENT:
-        return _of_latents(evidence, settings, *sets.rate_matched(_latents(evidence), *how))
+        latents, least = _latents(evidence), settings.least_matched
+        index, n_controls = sets.rate_matched(latents, *how)
+        few = n_controls < least
+        far, n_controls[few] = sets.nearest(latents[few], evidence.rate, evidence.size, least)
+        index[few] = np.pad(far, ((0, 0), (0, settings.n_matched)), constant_values=-1)[:, : settings.n_matched]
+        return _of_latents(evidence, settings, index, n_controls)
     members = list(evidence.sets[kind].values())
     return _of_sets(evidence, [sets.matched_sets(m, *how, list(established)) for m in members], settings)
 

@@ -15,6 +15,8 @@ from lib.stats.estimates import Estimate
 
 EXEMPT = "exempt: above 0.5, as components of a few loci carry causal alleles, but dosage and the layer are above it"
 NO_CEILING = "no limit is given, and nothing in this cohort has a true genetic effect"
+NO_LIMIT = "the limit is an AUROC of 1, which nothing passes"
+NO_COLUMN = "nothing is known of it in this cohort, so that it cannot go off"
 
 
 def alarms(
@@ -36,7 +38,8 @@ def alarms(
     any other confounder      AUROC interval above 0.5
     probe minus dosage        AUROC difference above 0.05 with an interval above 0
     germline ceiling          AUROC above the limit, a number; or, where the true genetic score [person] is given,
-                              significantly above its AUROC (paired); None: cannot fire, and the note says why
+                              significantly above its AUROC (paired); None, or 1, which nothing passes: cannot
+                              fire, and the note says why
 
     Scores are [repeat, person] or [person]; a confounder of no column is None and cannot fire. shuffles: [n_shuffles];
     groups: [person], resampled whole.
@@ -47,7 +50,9 @@ def alarms(
     for name, score in confounders.items():
         e = Estimate(0.5, 0.5, 0.5, len(y)) if score is None else estimate(y, score, *resampling)
         fired, limit, note = e.low > 0.5, 0.5, ""
-        if name == "principal components":
+        if score is None:
+            limit, note = None, NO_COLUMN
+        elif name == "principal components":
             limit = "0.5, or dosage above it"
             if fired and all(difference(y, s, score, *resampling).low > 0 for s in (dosage, nested)):
                 fired, note = False, EXEMPT
@@ -55,14 +60,17 @@ def alarms(
     gap = difference(y, nested, dosage, *resampling)
     rows.append(("probe minus dosage", gap, 0.05, gap.value > 0.05 and gap.low > 0, ""))
     reached = estimate(y, nested, *resampling)
+    why = NO_CEILING
     if germline_limit is None:
         limit, fired = None, False
     elif np.ndim(germline_limit):
         limit = float(estimates.auroc(y, germline_limit))
         fired = difference(y, nested, germline_limit, *resampling).low > 0
+    elif germline_limit >= 1:
+        limit, fired, why = None, False, NO_LIMIT
     else:
         limit, fired = germline_limit, reached.value > germline_limit
-    rows.append(("germline ceiling", reached, limit, fired, NO_CEILING if limit is None else ""))
+    rows.append(("germline ceiling", reached, limit, fired, why if limit is None else ""))
     return pd.DataFrame([
         {"alarm": name, **e._asdict(), "limit": limit, "fired": bool(fired), "note": note}
         for name, e, limit, fired, note in rows

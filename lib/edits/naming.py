@@ -2,8 +2,9 @@
 
 A *named* latent is one that the catalogue claims for a motif. It is *lost* at a variant where it fires on the reference, above
 its floor, and the alternative takes a stated share of that peak away. Each lost latent speaks for its family with what it lost, as a
-share of its largest activation, times its precision: how often it fires on that family at all. The family with the most said for
-it is named, and any with a stated share of that. Whatever lies elsewhere than near the variant is not seen.
+share of its largest activation, times its precision: the share of its firing, above its threshold, that lies inside the concept which
+names it, on the test tokens of 04. The family with the most said for it is named, and any with a stated share of that. Whatever lies
+elsewhere than near the variant is not seen.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def namers(features: pd.DataFrame, least: float) -> pd.DataFrame:
     """The latents that name: latent, family, largest, precision, floor (activation units).
 
     features: latent, kind, family, plausible, threshold (share of largest from which the latent's name was read), largest (its largest
-    activation on validation), precision (share of its firing that lies on its name, on test). floor: that threshold, or the share
+    activation on validation), precision (share of its firing inside the concept that names it). floor: that threshold, or the share
     `least` of largest where it is lower, so that noise does not count.
     """
     some = features[features["plausible"].astype(bool) & (features["kind"] == "motif")]
@@ -46,22 +47,22 @@ def lost(before: sparse.csr_matrix, after: sparse.csr_matrix, named: pd.DataFram
     return np.where(gone, (peak - left) / named["largest"].to_numpy() * named["precision"].to_numpy(), 0.0)
 
 
-def naming(silenced: np.ndarray, family: pd.Series, truth: pd.DataFrame, share: float) -> pd.DataFrame:
+def naming(said: np.ndarray, family: pd.Series, truth: pd.DataFrame, share: float) -> pd.DataFrame:
     """`truth` with what each variant names: named (families, joined by "; "), n_named, right and right_unit, how many of them are of
     the broken motif, and of its unit.
 
-    silenced: [variant, named] of `lost`; family: [named]; truth: a row a variant, with broken (a family, or "") and unit_families
+    said: [variant, named] of `lost`; family: [named]; truth: a row a variant, with broken (a family, or "") and unit_families
     (joined by "; "), as `lib.dna.truth.broken_by` gives them; share: in (0, 1], of what is said for the first family.
     """
     names, member = _one_hot(family)
-    hit = _families(silenced, member, share)
+    hit = _families(said, member, share)
     own = {column: hit & _told(truth[column], names) for column in RIGHT.values()}
-    said = ["; ".join(names[row]) for row in hit]
-    return truth.assign(named=said, n_named=hit.sum(1), right=own["broken"].sum(1), right_unit=own["unit_families"].sum(1))
+    joined = ["; ".join(names[row]) for row in hit]
+    return truth.assign(named=joined, n_named=hit.sum(1), right=own["broken"].sum(1), right_unit=own["unit_families"].sum(1))
 
 
 def scores(
-    silenced: np.ndarray, family: pd.Series, truth: pd.DataFrame, share: float, n_boot: int = 1000, n_null: int = 200, seed: int = 0
+    said: np.ndarray, family: pd.Series, truth: pd.DataFrame, share: float, n_boot: int = 1000, n_null: int = 200, seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
     """How well variants are named, one row a kind of variant, score and meaning of right; columns COLUMNS.
 
@@ -77,8 +78,8 @@ def scores(
     names, member = _one_hot(family)
     told = {right: _told(truth[column], names) for right, column in RIGHT.items()}
     rng = np.random.default_rng(seed)
-    dealt = [_families(silenced, member[rng.permutation(len(member))], share) for _ in range(n_null)]
-    hit, first, rows = _families(silenced, member, share), _told(truth["first"], names), []
+    dealt = [_families(said, member[rng.permutation(len(member))], share) for _ in range(n_null)]
+    hit, first, rows = _families(said, member, share), _told(truth["first"], names), []
 
     def row(kind: str, score: str, right: str, some: np.ndarray, counted: tuple[np.ndarray, np.ndarray], null: list[float] = ()) -> None:
         part, whole = (values[some] for values in counted)
@@ -110,10 +111,10 @@ def _one_hot(family: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return names.astype(object), code[:, None] == np.arange(len(names))
 
 
-def _families(silenced: np.ndarray, member: np.ndarray, share: float) -> np.ndarray:
+def _families(said: np.ndarray, member: np.ndarray, share: float) -> np.ndarray:
     """Which families are named at each variant: [variant, family] bool. member: [named, family]."""
-    said = silenced.astype(np.float64) @ member.astype(np.float64)
-    return (said > 0) & (said >= share * said.max(1, keepdims=True, initial=0) * (1 - 1e-12))
+    total = said.astype(np.float64) @ member.astype(np.float64)
+    return (total > 0) & (total >= share * total.max(1, keepdims=True, initial=0) * (1 - 1e-12))
 
 
 def _told(joined: pd.Series, names: np.ndarray) -> np.ndarray:

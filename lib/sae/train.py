@@ -136,13 +136,13 @@ def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path |
     if newest:
         sweep.load(newest)
     first = sweep.step
-    given = batches(first) if first else chain([opening], stream)  # a source that runs a model is not run twice
+    stream = batches(first) if first else chain([opening], stream)  # from the start, a source that runs a model is run once
     with (open_log(sweep) as send,
           tqdm(total=config.steps, initial=first, desc=names[0] if len(runs) == 1 else f"{len(runs)} SAEs",
                mininterval=5, disable=processes.rank() > 0) as bar):  # fmt: skip
         started = time.monotonic()
         while sweep.step < config.steps and sweep.stacks:
-            row = sweep.train_on(next(given))
+            row = sweep.train_on(next(stream))
             bar.update()
             if row is not None:
                 tokens = (sweep.step - first) * config.batch / max(time.monotonic() - started, 1e-9)
@@ -151,7 +151,7 @@ def train(runs: list[Run], config: TrainConfig, batches: Batches, folder: Path |
                                 dead=f"{row['dead_share'].median():.2f}", tokens_s=f"{tokens:,.0f}")  # fmt: skip
             if folder and config.checkpoint_every and sweep.step % config.checkpoint_every == 0:
                 sweep.save(Path(folder))
-        sweep.settle(given)
+        sweep.settle(stream)
     if not sweep.stacks:
         raise FloatingPointError("; ".join(f"{name}: {said}" for name, said in sweep.verdicts.items()))
     return sweep.result()

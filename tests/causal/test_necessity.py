@@ -467,7 +467,7 @@ def test_sets_too_large_for_their_null_could_not_be_tested(rate_matched, dealt, 
     assert why in necessity.untested(table, "closure") and bool(why) == bool(necessity.untested(table, "closure"))
     some = pd.concat([table, pd.DataFrame([ROW])])
     assert necessity.untested(some, "closure") == ""  # one set has its null: the others are counted in the note
-    assert ("2 of them could not be tested" in necessity.strongest(some)[2]) == bool(why)
+    assert ("2 more could not be tested" in necessity.strongest(some)[2]) == bool(why)
 
 
 def test_no_set_at_all_is_an_empty_table_with_every_column():

@@ -64,6 +64,13 @@ def test_the_family_with_the_most_said_for_it_is_named_and_any_near_it():
     assert naming.naming(said, FAMILY, TRUTH[:2], 0.2).named.tolist() == ["A; B; C", "A; B; C"]
 
 
+def test_a_family_near_the_first_counts_against_precision():
+    said, truth = np.array([[0.3, 0.2, 0.2, 0.25], [0.0, 0.1, 0.4, 0.2]]), TRUTH[:2].assign(broken=["A", "B"])
+    for share, pairs in ((0.5, 4), (0.51, 2)):
+        table = naming.scores(said, FAMILY, truth, share, 20, 3).set_index(["variants", "score", "right"])
+        assert table.loc[("break a motif", "precision", "broken motif"), ["k", "n"]].tolist() == [2, pairs]
+
+
 def rows(**more):
     return naming.scores(LOST, FAMILY, TRUTH, 0.5, **{"n_boot": 200, "n_null": 50} | more).set_index(["variants", "score", "right"])
 

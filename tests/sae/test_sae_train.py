@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,26 @@ def test_a_training_from_the_start_opens_its_source_once():
     got = train([topk()], TrainConfig(steps=30, batch=256, warm_up=5), watched).saes["a"]
     assert opened == [0]  # a source that runs a model would run it over everything again
     assert all(torch.equal(getattr(got, name), getattr(short([topk()]).saes["a"], name)) for name in TENSORS)
+
+
+def test_a_resumed_training_has_closed_the_source_that_it_opened_first(tmp_path):
+    log = []
+
+    def watched(start):
+        log.append(("opened", start))
+        try:
+            for batch in stream()(start):
+                log.append(("read", start))
+                yield batch
+        finally:
+            log.append(("closed", start))
+
+    config = TrainConfig(steps=30, batch=256, warm_up=5, checkpoint_every=10)
+    train([topk()], config, stream(), tmp_path)
+    shutil.rmtree(max(tmp_path.glob("step_*")))
+    train([topk()], config, watched, tmp_path)
+    again = next(start for event, start in log if event == "read" and start)
+    assert log.index(("closed", 0)) < log.index(("read", again))
 
 
 def test_input_that_teaches_nothing_raises():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.sae import whiten
+from benchmarks import whiten
 from lib.sae.model import SAE, SAEConfig
 
 RNG = np.random.default_rng(0)
@@ -23,7 +23,14 @@ def test_coordinates_lead_back_but_for_the_components_left_out():
     np.testing.assert_allclose(to.of(X) @ to.back + to.centre, X, atol=1e-3)
     few = whiten.fitted(X, ROWS, 4, 0.5, 0)
     left = X - (few.of(X) @ few.back + few.centre)
-    assert 0 < np.square(left).sum() < 0.1 * np.square(X - X.mean(0)).sum() and few.there.shape == (12, 4)
+    assert 0 < np.square(left).sum() < 0.1 * np.square(X - X.mean(0)).sum() and few.into.shape == (12, 4)
+
+
+def test_batches_are_turned_one_by_one():
+    to = whiten.fitted(X, ROWS, 4, 1.0, 0)
+    got = whiten.turned(lambda step: iter([X[step : step + 2], X[:1]]), to)(3)
+    np.testing.assert_allclose(next(got), to.of(X[3:5]))
+    assert next(got).shape == (1, 4)
 
 
 @pytest.mark.parametrize("architecture", ["standard", "gated", "jumprelu"])
@@ -47,6 +54,9 @@ def test_a_folded_dictionary_rebuilds_the_same_from_raw_activations(architecture
 def test_what_cannot_be_folded_or_fitted_is_refused():
     with pytest.raises(ValueError, match="topk does not survive"):
         whiten.folded(SAE(SAEConfig("topk", 12, 30, 3)), whiten.fitted(X, ROWS, 12, 1.0, 0))
+    flat = np.hstack([X, np.ones((len(X), 1), np.float32)])
+    with pytest.raises(ValueError, match="1 of 13 components hold no variance: wanted at most 12"):
+        whiten.fitted(flat, ROWS, 13, 1.0, 0)
     with pytest.raises(ValueError, match="components 13: wanted"):
         whiten.fitted(X, ROWS, 13, 1.0, 0)
     with pytest.raises(ValueError, match="power 2"):

@@ -1,6 +1,7 @@
 """Activations turned to their principal components, and scaled by them, before a dictionary is trained; folded back into it after.
 
-A dictionary of what came out reads and rebuilds raw activations: the change of coordinates is in its weights.
+A dictionary of what came out reads and rebuilds raw activations: the change of coordinates is in its weights. `recipes.md` says
+what that bought on the demo: nothing, so that no notebook does it.
 """
 
 from __future__ import annotations
@@ -16,27 +17,30 @@ from lib.sae.model import SAE, SAEConfig
 
 
 class Coordinates(NamedTuple):
-    """z = (x - centre) @ there, x = z @ back + centre on the components kept. centre [d_in]; there [d_in, p]; back [p, d_in]."""
+    """z = (x - centre) @ into, x = z @ back + centre on the components kept. centre [d_in]; into [d_in, p]; back [p, d_in]."""
 
     centre: np.ndarray
-    there: np.ndarray
+    into: np.ndarray
     back: np.ndarray
 
     def of(self, x: np.ndarray) -> np.ndarray:
         """float32 [token, d_in] -> [token, p]."""
-        return ((x - self.centre.astype(np.float32)) @ self.there.astype(np.float32)).astype(np.float32)
+        return ((x - self.centre.astype(np.float32)) @ self.into.astype(np.float32)).astype(np.float32)
 
 
 def fitted(acts: np.ndarray, train: np.ndarray, components: int, power: float, seed: int) -> Coordinates:
     """Leading components of training tokens, each divided by its standard deviation to a power: 1 whitens, 0 leaves the lengths.
 
-    Raises ValueError for a power outside [0, 1] or components outside 1 to d_in.
+    Raises ValueError for a power outside [0, 1], components outside 1 to d_in, and for components without variance to divide by.
     """
     if not 0 <= power <= 1 or not 0 < components <= acts.shape[1]:
         raise ValueError(f"power {power:g}, components {components}: wanted 0 to 1, and 1 to {acts.shape[1]}")
     centre, basis = evaluate.pca_basis(acts, train, components, seed)
     pick = np.sort(np.random.default_rng(seed).choice(train, min(50_000, len(train)), replace=False))
-    size = ((np.asarray(acts[pick], dtype=np.float64) - centre) @ basis).std(0) ** power
+    deviation = ((np.asarray(acts[pick], dtype=np.float64) - centre) @ basis).std(0)
+    if power and (weak := int((deviation < 1e-5 * deviation[0]).sum())):
+        raise ValueError(f"{weak} of {components} components hold no variance: wanted at most {components - weak}")
+    size = deviation**power
     return Coordinates(centre, basis / size, (basis * size).T)
 
 
@@ -53,13 +57,13 @@ def folded(sae: SAE, to: Coordinates) -> SAE:
     """
     if sae.config.architecture in ("topk", "convolutional"):
         raise ValueError(f"{sae.config.architecture} does not survive a change of coordinates: its choice compares latents by size")
-    there, back, centre = (torch.from_numpy(np.asarray(a)).float() for a in (to.there, to.back, to.centre))
+    into, back, centre = (torch.from_numpy(np.asarray(a)).float() for a in (to.into, to.back, to.centre))
     c = sae.config
     out = SAE(SAEConfig(c.architecture, len(centre), c.d_sae, c.k, c.trained_as))
     rows = sae.W_dec @ back
     length = rows.norm(dim=1).clamp_min(1e-12)
     out.W_dec.copy_(rows / length[:, None])
-    out.W_enc.copy_(there @ sae.W_enc * length)
+    out.W_enc.copy_(into @ sae.W_enc * length)
     out.b_enc.copy_(sae.b_enc * length)
     out.b_dec.copy_(centre + sae.b_dec @ back)
     for name in ("threshold", "b_mag"):
