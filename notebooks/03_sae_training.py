@@ -56,7 +56,7 @@ device = "cpu"                    # {cpu, cuda, mps} where dictionaries are trai
 bf16 = False                      # products in bfloat16, for GPUs
 log_to = ""                       # {"", tensorboard, wandb} follows the training there, if installed; W&B may send the curves out
 n_boot = 1000                     # [10, 1e6] bootstrap resamples, over units
-loss_units = 64                   # [1, 1e6] units of a split on which loss recovered is measured
+loss_units = 192                  # [1, 1e6] units of a split on which loss recovered is measured
 edited_units = 300                # [1, 1e6] units of subjects of a split, at most, on which what an edit changes is read
 compared_tokens = 20000           # [100, 1e9] tokens of a split, at most, on which two seeds are compared by when latents fire
 seed = 0  # [0, 4e9] of all that is drawn at random
@@ -473,8 +473,8 @@ stage.claim(
     "the language model loses less on the dictionary's reconstructions than on a random dictionary's",
     kept.loss_recovered, kept.low, kept.high, int(kept.n_units), round(float(rival.loss_recovered), 4),
     at_stake.sum() > 0 and over_random.low > 0,
-    f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, held if "
-    f"the paired difference is above 0; PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
+    f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, paired "
+    f"difference {over_random.value:.3f} ({over_random.low:.3f} to {over_random.high:.3f}); PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
     of=corpus.words["units"],
     rule="mean ablation costs loss, and the interval of the paired difference lies above 0",
     because=no_head,

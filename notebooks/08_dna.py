@@ -174,7 +174,8 @@ if planted is not None:
 if planted is not None:
     stage.claim("claimed latent-family pairs that are false against truth", *e, 0.05, e.high <= 0.05,
                 "share of claimed pairs of the SAE that are strictly false; the wider of Wilson and a bootstrap over "
-                f"{false.latent.nunique()} latents; with the sites under other names {truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
+                f"{false.latent.nunique()} latents; with the sites under other names "
+                f"{truth.chance_false(read, planted, hits, seed=seed):.2f} would be false; "
                 f"in the wider sense of true, false {false['false'].mean():.3f}", of="pairs", rule="the interval lies at or below 0.05",
                 stopped=stopped, because=estimates.too_few(e, 0.05, "claimed pairs of a latent and a JASPAR family", at_most=True))
     stage.headline(motifs_recovered=f"{int(of_sae.recovered)} of {n_motifs}",
@@ -408,6 +409,8 @@ if truth_path:
     located = "".join(f"; of label {label} {share:.2f} lie in planted sites" for label, share in inside.items())
     alone = bool(inside.max() >= 0.95 and inside.min() <= 0.05)
 by_place = "whether a variant lies in a planted site tells the labels apart, by itself" if truth_path and alone else ""
+
+# %%
 for (kind, region), group in separated.groupby(["variants", "region"], sort=False):
     by = group.set_index("method")
     s, counted = by.loc["SAE"], f"{by.n_positive['SAE']} of label 1; bootstrap over {by.n_genes['SAE']} genes{located}"

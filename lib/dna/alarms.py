@@ -59,22 +59,21 @@ def alarms(
         rows.append((name, e, limit, fired, note))
     gap = difference(y, nested, dosage, *resampling)
     rows.append(("probe minus dosage", gap, 0.05, gap.value > 0.05 and gap.low > 0, ""))
-    reached = estimate(y, nested, *resampling)
-    why = NO_CEILING
-    if germline_limit is None:
-        limit, fired = None, False
-    elif np.ndim(germline_limit):
-        limit = float(estimates.auroc(y, germline_limit))
-        fired = difference(y, nested, germline_limit, *resampling).low > 0
-    elif germline_limit >= 1:
-        limit, fired, why = None, False, NO_LIMIT
-    else:
-        limit, fired = germline_limit, reached.value > germline_limit
-    rows.append(("germline ceiling", reached, limit, fired, why if limit is None else ""))
+    rows.append(("germline ceiling", *_ceiling(y, nested, germline_limit, resampling)))
     return pd.DataFrame([
         {"alarm": name, **e._asdict(), "limit": limit, "fired": bool(fired), "note": note}
         for name, e, limit, fired, note in rows
     ])  # fmt: skip
+
+
+def _ceiling(y: np.ndarray, nested: np.ndarray, limit: float | np.ndarray | None, resampling: tuple) -> tuple:
+    """The AUROC reached, the limit, whether it is passed, and why it cannot be."""
+    reached = estimate(y, nested, *resampling)
+    if limit is None:
+        return reached, None, False, NO_CEILING
+    if np.ndim(limit):
+        return reached, float(estimates.auroc(y, limit)), difference(y, nested, limit, *resampling).low > 0, ""
+    return (reached, None, False, NO_LIMIT) if limit >= 1 else (reached, limit, reached.value > limit, "")
 
 
 #: When each alarm goes off, in words; of any other confounder, as of population.

@@ -91,10 +91,8 @@ def surface(corpus: Corpus, texts: list[str]) -> np.ndarray:
 
 def over(name: str) -> tuple[str, str]:
     """The claim of the chosen layer against a rival, and its caveat."""
-    if name == "dosage":
-        return ("the layer chosen inside folds is above dosage, by no more than 0.05",
-                "a gain this small is shrinkage towards shared directions, not knowledge of people; ")
-    return f"the layer chosen inside folds predicts better than {name}", ""
+    caveat = "a gain would be shrinkage towards shared directions, not knowledge of people, and above 0.05 an alarm; "
+    return f"the layer chosen inside folds predicts better than {name}", caveat if name == "dosage" else ""
 
 
 def alarms(y, scores: dict, nested, shuffles, limit, n_boot: int, seed: int, groups=None) -> pd.DataFrame:
