@@ -474,7 +474,8 @@ stage.claim(
     kept.loss_recovered, kept.low, kept.high, int(kept.n_units), round(float(rival.loss_recovered), 4),
     at_stake.sum() > 0 and over_random.low > 0,
     f"loss recovered ({labels.loss(corpus.about)}), bootstrap over units, one SAE seed; null: random dictionary at the same L0, paired "
-    f"difference {over_random.value:.3f} ({over_random.low:.3f} to {over_random.high:.3f}); PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
+    f"difference {over_random.value:.3f} ({over_random.low:.3f} to {over_random.high:.3f}); "
+    f"PCA with {basis.shape[1]} components: {recovered.loss_recovered['PCA']:.4f}",
     of=corpus.words["units"],
     rule="mean ablation costs loss, and the interval of the paired difference lies above 0",
     because=no_head,
