@@ -48,15 +48,17 @@ label
 
 # %% [markdown]
 # ## Figure 1 · What is read, and whether the model knows it
-# Left: units against the readings that a loop over subjects would cost. Middle: the model against its control. Right: activation
-# norms by block (median, n tokens in the CSV).
+# Left: the readings that a loop over the subjects of the first corpus would cost, against the units that they carry; background units,
+# which nobody carries, are read beside them. Middle: the model against its control. Right: activation norms by block (median, n tokens
+# in the CSV).
 
 # %%
-n_units = io.read_manifest(study, "01_extraction")["headline"]["units"]
-counts = extraction.counts(corpus.about.get("readings", n_units), n_units, corpus.words.get("reading", "readings"))
+n_units = io.read_table(study, "01_extraction", "tokens").set_index("part").units
+carried, background = n_units[corpora.SUBJECTS], n_units[corpora.BACKGROUND]
+counts = extraction.counts(corpus.about.get("readings", carried), carried, background, corpus.words.get("reading", "readings"))
 known = io.read_table(study, "01_extraction", "knowledge")
 quality = io.read_table(study, "01_extraction", "qc")
-figure, axes = style.axes(1, 3, height=2.0, width_ratios=[1, 1.25, 0.9])
+figure, axes = style.axes(1, 3, height=2.0, width_ratios=[1.2, 1.25, 0.9])
 extraction.sequences(counts, axes[0])
 extraction.knowledge(known, axes[1], labels.loss(corpus.about))
 extraction.norms(quality, axes[2])
@@ -80,7 +82,7 @@ style.save(stage, "fig2_layers", figure, label, layers);
 
 # %% [markdown]
 # ## Figure 3 · Explained variance against sparsity
-# Test split, bars 95 % bootstrap over units; PCA and a random dictionary at the chosen run's L0.
+# Test split, bars 95 % bootstrap over units; in the ring the chosen run, trained longer; PCA and a random dictionary at its L0.
 
 # %%
 sweep, controls = (io.read_table(study, "03_sae_training", name) for name in ("sweep", "controls"))
@@ -91,12 +93,13 @@ style.save(stage, "fig3_sae_pareto", figure, label, on_test.assign(control=""), 
 
 # %% [markdown]
 # ## Figure 4 · How often latents fire
-# Test tokens. A mass at the left would be dead or nearly dead latents; at the right, latents that mean nothing.
+# Test tokens, the chosen run trained longer. A mass at the left would be dead or nearly dead latents; at the right, latents that mean
+# nothing.
 
 # %%
 latents = io.read_table(study, "03_sae_training", "latents")
 figure, axes = style.axes(1, 2, height=2.0)
-dictionaries.density(latents, axes[0], on_test.set_index("run").dead_share[chosen["run"]])
+dictionaries.density(latents, axes[0])
 dictionaries.training(io.read_table(study, "03_sae_training", "curves"), axes[1])
 style.letters(axes)
 style.save(stage, "fig4_density", figure, label, latents);
@@ -144,8 +147,8 @@ style.save(stage, "fig6_nulls", figure, label, ladder, curves, *[means] * (len(m
 
 # %% [markdown]
 # ## Figure 7 · Concepts, layer by layer
-# Each layer has a dictionary of its own, trained alike. Small: 95 % bootstrap over units. Bold: claimed, and the
-# lower bound is above the best null or rival at that layer.
+# Each layer has a dictionary of its own, by one recipe; that of the chosen site is trained longer than the others. Small: 95 %
+# bootstrap over units. Bold: claimed, and the lower bound is above the best null or rival at that layer.
 
 # %%
 cells = io.read_table(study, "04_annotation", "layer_concepts")
@@ -175,7 +178,7 @@ if hasattr(corpus.module, "cards"):
 # Fall of AUROC when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
 # moves with it). Bars 95 % BCa interval over subjects; crosses, the fall on refit, of what passes all else; ticks, the largest null (paler,
 # where established latents among the controls make it larger); dashed, the largest fall of a rival (PCA, neurons, random dictionary),
-# its unit beside latents and its group beside sets; dotted, the bar of *necessary*.
+# its unit beside latents and its group beside sets (not asked of arms declared null); dotted, the bar of *necessary*.
 
 # %%
 falls = causal.largest_falls(io.read_table(study, "05_validation", "necessity"), rule["arms"])
@@ -191,7 +194,7 @@ style.save(stage, "fig10_necessity", figure, label, falls, of_rivals, stop=no_go
 # ## Figure 11 · Explanations and edits
 # Explanations on the same units: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
 # what they name moves the score (bootstrap over places). Last, of a study with labelled edits: AUROC by size of change, bootstrap over
-# groups.
+# groups; kinds that hold the same edits are drawn once.
 
 # %%
 scores = io.read_table(study, "06_explanations", "explanations")

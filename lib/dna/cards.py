@@ -13,6 +13,7 @@ from lib.dna import motifs
 from lib.figures import style
 
 NAME = 22  # characters of a family's name that fit a line above its profile
+LEAST_Q = 1e-10  # smaller ones are said to be below it: so far out a p-value says how many sites there were, and no more
 NO_CARD = "no latent matches a motif at q < 0.05"
 
 
@@ -43,7 +44,8 @@ def said(feature: pd.Series) -> str:
     """What stands beside a latent: of a family its test F1, and q where that is claimed; of a repeat how much of its firing is there."""
     if feature["kind"] == outside.KIND:
         return f"; {feature['repeat_share']:.0%} in repeats"
-    return f"; F1 {feature['f1']:.2f}, " + (f"q {feature['q']:.2g}" if feature["plausible"] else "not claimed")
+    q = f"q < {LEAST_Q:g}" if feature["q"] < LEAST_Q else f"q {feature['q']:.2g}"
+    return f"; F1 {feature['f1']:.2f}, " + (q if feature["plausible"] else "not claimed")
 
 
 def profile(feature: pd.Series, ax: plt.Axes) -> plt.Axes:

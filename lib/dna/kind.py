@@ -182,7 +182,10 @@ def cards(windows: pd.DataFrame, features: pd.DataFrame) -> plt.Figure:
         cards_.track(own, axes[i][0], feature)
         cards_.logo(cards_.window_bits(own), axes[i][1], f"top windows, bits (n = {own['rank'].nunique()})", flank=10)
         cards_.profile(feature, axes[i][2])
-    if features.empty:
+    if len(features):
+        axes[-1][0].set_xlabel("base on " + " or ".join(dict.fromkeys(windows.contig[windows["rank"] == 0])))
+        axes[-1][1].set_xlabel("bases from the peak")
+    else:
         cards_.track(windows, axes[0][0])
         axes[0][1].axis("off"), axes[0][2].axis("off")
     return figure

@@ -24,9 +24,10 @@ def kinds(table: pd.DataFrame, at_least: int) -> list[str]:
 
 
 def concepts(best: pd.DataFrame, ax: plt.Axes, kind: str, f1_floor: float) -> plt.Axes:
-    """Test F1 of the best unit per concept of a kind, ranked, for the SAE and its nulls; a line at `f1_floor`."""
+    """Test F1 of the best unit per concept of a kind, ranked, for the SAE and its nulls; a line at `f1_floor`. n: of concepts searched,
+    without decoys."""
     of_kind = best[best["kind"] == kind]
-    n = of_kind["concept"].nunique()
+    n = of_kind.loc[of_kind["method"] != "decoy concepts", "concept"].nunique()
     ax.set(xlabel=f"{kind} concepts, ranked (n = {n})".lstrip(), ylabel="test F1 of the chosen latent or rival", ylim=(0, 1), title=kind)
     ax.label_outer()
     if of_kind.empty:

@@ -108,7 +108,7 @@ def agreement(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
         matrix[i, j] = matrix[j, i] = row.spearman
     ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     for i, j in product(range(len(names)), repeat=2):
-        ax.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
+        ax.text(j, i, f"{matrix[i, j]:z.2f}", ha="center", va="center", fontsize=6, color="white" if abs(matrix[i, j]) > 0.6 else "black")
     short = [SHORT.get(name, name) for name in names]
     ax.set_xticks(range(len(names)), short, rotation=30, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), short)

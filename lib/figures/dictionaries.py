@@ -9,12 +9,17 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from lib.figures import style
 
-#: The twin's dictionary stands where the target is, since a model that learned nothing says little: it is no rival on this axis.
-OF_TWIN = {"random twin": ", of its own activations"}
+#: What the legend says of the random twin. Its dictionary stands where the target is, since a model that learned nothing says little: it
+#: is no rival on this axis.
+OF_TWIN = "random twin, of its own activations"
+LONGER = ", longer"  # ends the name of the sweep's row of the chosen run, trained longer
 
 
 def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axes:
-    """Explained variance against L0 on the test split, with floor and target of the go or no-go; controls at the chosen L0."""
+    """Explained variance against L0 on the test split, with floor and target of the go or no-go; controls at the chosen L0.
+
+    A ring stands around the chosen run as it was trained longer, the one that all later numbers are of.
+    """
     test = sweep[sweep["split"] == "test"].rename(columns={"explained_variance": "value"})
     ax.set(xlabel="L0 (active latents per token)", ylabel="explained variance (fraction)")
     if test.empty:
@@ -25,9 +30,13 @@ def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axe
     strongest = controls.loc[controls["control"] != "random dictionary", "explained_variance"].min()
     low = max(0.0, min(test["value"].min(), strongest) - 0.05)
     for row in controls.itertuples():
-        said = f" ({row.explained_variance:.2f}, below)" if row.explained_variance < low else OF_TWIN.get(row.control, "")
-        ax.plot(row.l0, row.explained_variance, style.MARKERS[row.control], color=style.COLOURS[row.control], label=row.control + said,
-                clip_on=row.explained_variance < low, zorder=3)  # fmt: skip
+        name = OF_TWIN if row.control == "random twin" else row.control
+        below = row.explained_variance < low
+        ax.plot(row.l0, row.explained_variance, style.MARKERS[row.control], color=style.COLOURS[row.control], clip_on=below, zorder=3,
+                label=f"{name} ({row.explained_variance:.2f}, below)" if below else name)  # fmt: skip
+    longer = test[test["run"].str.endswith(LONGER)]
+    if len(longer):
+        ax.plot(longer["l0"], longer["value"], "o", color="black", mfc="none", ms=9, mew=0.8, label="chosen, trained longer")
     ax.fill_between([0.5, 30], 0.90, 1.0, color="0.5", alpha=0.10, lw=0, label="floor: EV ≥ 0.90, L0 ≤ 30")
     ax.fill_between([0.5, 20], 0.95, 1.0, color="0.5", alpha=0.18, lw=0, label="target: EV ≥ 0.95, L0 ≤ 20")
     ax.set(xscale="log", ylim=(low, 1.0))
@@ -39,10 +48,10 @@ def pareto(sweep: pd.DataFrame, ax: plt.Axes, controls: pd.DataFrame) -> plt.Axe
     return ax
 
 
-def density(latents: pd.DataFrame, ax: plt.Axes, dead_share: float) -> plt.Axes:
-    """How often latents fire on test tokens. latents: frequency; dead_share: of latents that never fire, as the sweep counted it."""
+def density(latents: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """How often latents fire on test tokens, and the share of them that never do. latents: frequency."""
     ax.set(xlabel="log10 share of test tokens", ylabel=f"latents (of {len(latents)})")
-    ax.set_title(f"firing frequency; never fire: {dead_share:.1%}")
+    ax.set_title(f"firing frequency; never fire: {latents['frequency'].eq(0).mean():.1%}")
     alive = latents.loc[latents["frequency"] > 0, "frequency"]
     if alive.empty:
         style.untested(ax, "no latent fires")

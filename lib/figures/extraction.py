@@ -8,15 +8,16 @@ import pandas as pd
 from lib.figures import style
 
 
-def counts(readings: int, units: int, reading: str = "readings") -> pd.DataFrame:
-    """The rows that `sequences` draws: readings of a naive loop over subjects, by their word, and units that the model reads."""
-    return pd.DataFrame({"site": [reading, "units"], "count": [readings, units]})
+def counts(readings: int, units: int, background: int, reading: str = "readings") -> pd.DataFrame:
+    """The rows that `sequences` draws: readings of a naive loop over subjects, by their word, the units that these subjects carry, and
+    background units, which are read beside them."""
+    return pd.DataFrame({"site": [reading, "their units", "background units"], "count": [readings, units, background]})
 
 
 def sequences(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
-    """Sequences to run: those of a naive loop beside those that are read. table: from `counts`."""
-    names = [{"units": "units, with\nbackground"}.get(name, name.replace("-", "-\n").replace(" ", "\n")) for name in table["site"]]
-    bars = ax.bar(names, table["count"], color=["0.7", style.COLOURS["SAE"]])
+    """Sequences to run: those of a naive loop beside those that are read in their place, and the background. table: from `counts`."""
+    names = [name.replace("-", "-\n").replace(" ", "\n") for name in table["site"]]
+    bars = ax.bar(names, table["count"], color=["0.7", style.COLOURS["SAE"], style.COLOURS["standard"]])
     ax.bar_label(bars, [f"{n:,}" for n in table["count"]], fontsize=6)
     ax.set(yscale="log", ylabel="sequences (count)", ylim=(1, max(table["count"], default=1) * 4), title="compute per unit")
     return ax
@@ -41,16 +42,20 @@ def knowledge(table: pd.DataFrame, ax: plt.Axes, loss: str = "cross-entropy") ->
 
 
 def gates(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
-    """Each gate's value with its interval, and its bound as a tick that points to the side that it has to lie on."""
+    """Each gate's value with its interval, and its bound as a tick that points to the side that it has to lie on.
+
+    The axis is that of shares, longer where an interval is: a share that is a ratio of estimates may pass 1.
+    """
     at = range(len(table))[::-1]
     ends = table[["low", "high"]].fillna({"low": table["value"], "high": table["value"]})
+    left, right = min(0, ends["low"].min() - 0.02), max(1, ends["high"].max() + 0.02)
     ax.hlines(at, ends["low"], ends["high"], color=style.COLOURS["SAE"], lw=1)
     ax.plot(table["value"], at, "o", color=style.COLOURS["SAE"])
     for y, rule, bound in zip(at, table["rule"], table["bound"], strict=True):
         ax.plot(bound, y, ">" if rule == "at least" else "<", color="0.45", ms=4)
     for y, name in zip(at, table["name"], strict=True):  # above its row: beside it, long names would leave no room for the panels
-        ax.text(0.01, y + 0.22, name, fontsize=5.5, va="bottom")
-    ax.set(xlim=(0, 1), ylim=(-0.5, len(table) - 0.2), yticks=[], xlabel="F1, AUROC or share; arrows: bounds")
+        ax.text(left + 0.01, y + 0.22, name, fontsize=5.5, va="bottom")
+    ax.set(xlim=(left, right), ylim=(-0.5, len(table) - 0.2), yticks=[], xlabel="F1, AUROC or share; arrows: bounds")
     return ax
 
 

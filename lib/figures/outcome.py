@@ -7,6 +7,11 @@ import pandas as pd
 
 from lib.figures import style
 
+#: What is drawn of a block, by its kind: shift along x, so that equal values do not hide each other, colour, name and marker.
+READ = {"layer": (-0.13, style.COLOURS["model"], "layer", "o"),
+        "composition-matched": (0.13, "0.45", "layer, composition-matched", "s"),
+        "nested": (0, "black", "layer chosen inside folds", "D")}  # fmt: skip
+
 
 def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects: str = "subjects") -> plt.Axes:
     """AUROC of one arm by layer, with baselines, the random twin and shuffled labels as bands.
@@ -22,12 +27,14 @@ def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects
         ax.axhline(row.value, color="black", lw=0.8, ls=":", label=row.predictor)
     for row in t[t["kind"].isin(["baseline", "shuffle"]) & (t["predictor"] != "raw embedding")].itertuples():
         style.band(ax, row.value, row.low, row.high, style.colour(row.predictor), row.predictor)
-    block = t.assign(block=t["predictor"].str.removeprefix("resid_post."))
-    style.intervals(ax, block[block["kind"] == "layer"], "block", style.COLOURS["model"], "layer")
-    style.intervals(ax, block[block["kind"] == "composition-matched"], "block", "0.45", "layer, composition-matched", "s")
-    style.intervals(ax, block[block["kind"] == "nested"].assign(block="in\nfolds"), "block", "black", "layer chosen inside folds", "D")
+    sites = list(dict.fromkeys(t.loc[t["kind"] == "layer", "predictor"]))
+    for kind, (shift, colour, name, marker) in READ.items():
+        rows = t[t["kind"] == kind]
+        at = [sites.index(site) + shift if site in sites else len(sites) for site in rows["predictor"]]
+        style.intervals(ax, rows.assign(at=at), "at", colour, name, marker)
+    ax.set_xticks(range(len(sites) + 1), [*(site.removeprefix("resid_post.") for site in sites), "in\nfolds"])
     ax.set_ylabel(f"AUROC (n = {int(t['n'].max())} {subjects})")
-    ax.label_outer()
+    style.outer(ax)
     style.put_stop(ax, stop)
     return ax
 
@@ -39,7 +46,7 @@ def calibration(table: pd.DataFrame, ax: plt.Axes, arm: str) -> plt.Axes:
     """
     t = table[table["arm"] == arm].rename(columns={"observed": "value"})
     ax.set(title=arm, xlabel="predicted probability", ylabel="share of cases", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    ax.label_outer()
+    style.outer(ax)
     if t.empty:
         style.untested(ax, "no score of this target could be calibrated")
         return ax

@@ -79,6 +79,17 @@ def panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, 
     return figure, list(grid.ravel()[:n])
 
 
+def outer(ax: plt.Axes) -> plt.Axes:
+    """Ticks and labels of axes at the edge of a grid of panels alone: on the x axis, of the last panel of each column, whatever its row."""
+    x, place = ax.get_xlabel(), ax.get_subplotspec()
+    ax.label_outer()
+    under = [other.get_subplotspec() for other in ax.figure.axes if other.axison]
+    if not any(spec.colspan == place.colspan and spec.rowspan.start == place.rowspan.stop for spec in under):
+        ax.set_xlabel(x)
+        ax.tick_params(labelbottom=True)
+    return ax
+
+
 def above(columns: int, height: float, below: float, **kwargs) -> tuple[plt.Figure, np.ndarray, plt.Axes]:
     """A row of panels above one that is as wide as the text. height, below: of the two rows, inches. Returns the figure, the axes of the
     row as an array, and the one below; other arguments are those of the row."""

@@ -38,6 +38,8 @@ def test_the_track_of_the_top_window():
     assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == 3.0 and ax.get_xlim() == (10, 13)
     assert says(ax, "latent 7  c; F1 0.90, q 0.0001", "activation")
     assert says(drawn(cards.track, WINDOWS), "latent 7  c")
+    far = pd.Series({"kind": "motif", "f1": 0.9, "q": 8.3e-197, "plausible": True})
+    assert says(drawn(cards.track, WINDOWS, far), "latent 7  c; F1 0.90, q < 1e-10")
     weak = pd.Series({"kind": "motif", "f1": 0.24, "q": 1e-9, "plausible": False})
     assert says(drawn(cards.track, WINDOWS, weak), "latent 7  c; F1 0.24, not claimed")
 
@@ -52,7 +54,9 @@ def test_a_card_names_a_family_or_a_repeat_and_no_factor():
     features = pd.DataFrame([feature, alu]).assign(latent=[7, 8]).set_index("latent")
     figure = kind.cards(pd.concat([WINDOWS, WINDOWS.assign(latent=8)]), features)
     titles = [ax.get_title("left") + ax.get_title() for ax in figure.axes]
+    named = [ax.get_xlabel() for ax in figure.axes]
     plt.close(figure)
+    assert named == ["", "", "", "base on c", "bases from the peak", ""]  # of the bottom row
     assert titles[1] == titles[4] == "top windows, bits (n = 2)" and not any("NFKB1" in title for title in titles)
 
 

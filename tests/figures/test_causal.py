@@ -79,11 +79,12 @@ def test_doses_of_the_latents_asked_for(column, said, heights):
 
 
 def test_agreement_is_a_symmetrical_matrix():
-    table = pd.DataFrame([("ISM", "integrated gradients", 0.3), ("ISM", "SAE latents", -0.7), ("integrated gradients", "SAE latents", 0.1)],
-                         columns=["first", "second", "spearman"])  # fmt: skip
+    table = pd.DataFrame({"first": ["ISM", "ISM", "integrated gradients"], "second": ["integrated gradients", *["SAE latents"] * 2],
+                          "spearman": [0.3, -0.7, -0.001]})  # fmt: skip
     ax = drawn(causal.agreement, table)
-    assert np.asarray(ax.images[0].get_array()).tolist() == [[1, 0.3, -0.7], [0.3, 1, 0.1], [-0.7, 0.1, 1]]
-    assert says(ax, "IG", "-0.70") and says_why(drawn(causal.agreement, table.iloc[:0]), "there are no two explanations to compare")
+    assert np.asarray(ax.images[0].get_array()).tolist() == [[1, 0.3, -0.7], [0.3, 1, -0.001], [-0.7, -0.001, 1]]
+    assert says(ax, "IG", "-0.70", "0.00") and not says(ax, "-0.00")
+    assert says_why(drawn(causal.agreement, table.iloc[:0]), "there are no two explanations to compare")
 
 
 def scores(**values: float) -> pd.DataFrame:

@@ -18,8 +18,9 @@ def heights(ax) -> list[float]:
 
 
 def test_sequences():
-    ax = drawn(extraction.sequences, extraction.counts(480_000, 3_873, "person-haplotype windows"))
-    assert heights(ax) == [480_000, 3_873] and says(ax, "480,000", "3,873", "person- haplotype windows", "units, with background")
+    ax = drawn(extraction.sequences, extraction.counts(480_000, 3_873, 6_144, "person-haplotype windows"))
+    assert heights(ax) == [480_000, 3_873, 6_144] and says(ax, "480,000", "3,873", "6,144")
+    assert says(ax, "person- haplotype windows", "their units", "background units")  # what subjects carry apart from what nobody does
     assert ax.get_yscale() == "log"
 
 
@@ -27,6 +28,14 @@ def test_gates_stand_beside_their_bounds():
     ax = drawn(extraction.knowledge, GATES)
     assert [line.get_xdata().tolist() for line in ax.lines] == [[0.82, 0.5], [0.8], [0.6]]
     assert [line.get_marker() for line in ax.lines[1:]] == [">", "<"] and says(ax, "supervised probe, F1", "bounds")
+
+
+def test_the_axis_of_gates_holds_every_interval():
+    assert drawn(extraction.knowledge, GATES).get_xlim() == (0, 1)
+    ax = drawn(extraction.knowledge, GATES.assign(low=[-0.1, np.nan], high=[1.06, np.nan]))
+    left, right = ax.get_xlim()
+    assert left < -0.1 and right > 1.06
+    assert ax.collections[0].get_segments()[0][:, 0].tolist() == [-0.1, 1.06]
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "cross-entropy, refitted head"])

@@ -47,3 +47,22 @@ def test_panels_side_by_side_name_their_axis_once():
     for ax, arm in zip(axes, "ab", strict=True):
         outcome.layers(layers_table("a", "b"), ax, arm)
     assert [ax.get_ylabel() for ax in axes] == ["AUROC (n = 90 subjects)", ""]
+
+
+def test_a_layer_stands_beside_its_composition_matched_twin():
+    table = layers_table("a")
+    matched = table[table["kind"] == "layer"].assign(kind="composition-matched")
+    ax = drawn(outcome.layers, pd.concat([table, matched]), "a")
+    layer, other = points(ax)[:2], points(ax)[2:4]
+    assert [y for _, y in layer] == [y for _, y in other]
+    assert [round(x) for x, _ in layer] == [round(x) for x, _ in other] == [0, 1] and layer[0][0] < 0 < other[0][0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "1", "in\nfolds"] and points(ax)[4][0] == 2
+
+
+def test_a_panel_with_none_below_it_names_its_blocks():
+    figure, axes = style.panels(5, 2.0, sharey=True)
+    for ax, arm in zip(axes, "abcde", strict=True):
+        outcome.layers(layers_table(*"abcde"), ax, arm)
+    figure.draw_without_rendering()
+    labelled = [any(tick.label1.get_visible() for tick in ax.xaxis.get_major_ticks()) for ax in axes]
+    assert labelled == [False, False, True, True, True] == [bool(ax.get_xlabel()) for ax in axes]
