@@ -21,8 +21,9 @@
 # (model, split, names) is said once.
 #
 # **Claim.** A person is a list of units (unique haplotype windows), so the model runs once per *unit*, not once per
-# person: fewer forwards by orders of magnitude, and nothing lost. It fails if the units are not far fewer than the
-# person-haplotype windows.
+# person: many times fewer forwards, of the same sequences. It fails if the units are not far fewer than the
+# person-haplotype windows. That loses nothing, but phase that a file does not hold cannot be had back: unphased heterozygotes of a
+# window are placed on one haplotype (the cis rule), and counted.
 #
 # Leaves `corpus.json`, and of the reference background `units.csv`, `records.parquet`, `concepts.parquet`; of people, under
 # `private/`, the same with `readout.h5`, `targets.parquet` and `cohort.h5`: a haplotype's letters are its bases, and most

@@ -82,7 +82,8 @@ arms = [target.name for target in corpus.targets]
 targets = {arm: subjects[arm].to_numpy() for arm in arms}
 for arm, y in targets.items():
     print(f"{arm}: {y.sum()} positive, {(1 - y).sum()} negative")
-f"{len(subjects)} {words['subjects']}, {len(readout.parts)} {words['parts']}, {pooled.shape[1]} sites of width {pooled.shape[2]}"
+parts = f"{len(readout.parts)} {words['parts']}" if len(readout.parts) > 1 else f"one part ({readout.parts[0]})"
+f"{len(subjects)} {words['subjects']}, {parts}, {pooled.shape[1]} sites of width {pooled.shape[2]}"
 
 # %% [markdown]
 # ## Layers

@@ -22,8 +22,9 @@
 # dictionary below the floor is not read, and `decisions.md` says why. Of the runs with the best verdict on validation the one is
 # chosen that has the lowest mean rank by four things: explained variance of tokens, explained variance of what an edit changes, the
 # share of latents that come again in another seed, and the language model's loss recovered. It is then trained longer, from
-# `n_seeds` seeds, and read once on test. Beside it stand what costs the same per token: PCA with as many components as the
-# dictionary has active latents, and a random dictionary of the same shape and L0.
+# `n_seeds` seeds, and what is claimed is read on test. All runs of the sweep are shown on test too; those rows choose nothing.
+# Beside it stand what costs the same per token: PCA with as many components as the dictionary has active latents, and a random
+# dictionary of the same shape and L0.
 #
 # **Claims.** It passes the floor; it keeps what an edit changes; it explains more variance than PCA (fails if the paired interval
 # reaches 0); the language model loses less on its reconstructions than on the random dictionary's; its latents come back with other
@@ -133,7 +134,7 @@ pd.Series(result.verdicts).to_frame("verdict")
 # ## Held-out quality, and what the same budget buys otherwise
 #
 # BatchTopK and Matryoshka are read as they would be used, with a threshold measured at the end of training: a token's
-# latents do not depend on its batch.
+# latents do not depend on its batch. The table shows test; the choice below reads the rows of validation alone.
 
 # %%
 def measured(name, run, sae, part):
@@ -517,8 +518,8 @@ dictionaries.pareto(sweep, ax, controls)
 stage.finish()
 
 # %% [markdown]
-# **Reading.** Up and left is better. The corner above 0.90 and left of 30 is the floor. The height of the chosen run over
-# PCA with as many components is what choosing directions token by token buys. Near 0 or negative, it says that a few
-# fixed directions hold most of the variance: then explained variance alone does not show that the dictionary is good,
-# and loss recovered and the concept tests of 04 have to carry that. The random dictionary spends the same L0 on
-# directions nobody trained; it may fall below 0, since its directions overlap and add up to more than the activation.
+# **Reading.** Up and left is better. The corner above 0.90 and left of 30 is the floor. In the ring is the chosen run, trained longer
+# than the others, of which all that follows is read. Its height over PCA with as many components is what choosing directions token by
+# token buys. Near 0 or negative, it says that a few fixed directions hold most of the variance: then explained variance alone does not
+# show that the dictionary is good, and loss recovered and the concept tests of 04 have to carry that. The random dictionary spends the
+# same L0 on directions nobody trained; it may fall below 0, since its directions overlap and add up to more than the activation.

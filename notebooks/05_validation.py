@@ -451,22 +451,25 @@ style.legend(figure, axes, ncols=3)
 # %% [markdown]
 # **Reading.** Of latents, families and closures the eight of largest fall each; redundancy groups, the fourth kind, are tested and not
 # drawn. Bars: 95 % BCa interval over subjects; crosses: the fall on refit, of what passes all else; ticks: the largest null that the
-# fall is held to, and where it is larger still, paler, that of the first step; dashed: the largest fall of a rival's unit, or group;
-# dotted: the bar of *necessary*. Latents below the line with a closure above it: a block of latents that move together is needed, and
-# no single one. That the block bears a family's name does not show that its other members read what it names.
+# fall is held to, and where it is larger still, paler, that of the first step; dashed: the largest fall of a rival's unit, or group
+# (not asked of arms declared null); dotted: the bar of *necessary*. Latents below the line with a coloured closure above it: a block of
+# latents that move together is needed, and no single one; a grey closure above the line is not shown to be needed, however large its
+# fall. That the block bears a family's name does not show that its other members read what it names.
 
 # %%
 sound = necessary[necessary.necessary & necessary.arm.isin([arm for arm in asked if not stopped[arm]])]
 what = "something is necessary" if len(sound) else "nothing is necessary"
 lines = [f"# Decision: {what} at a fall of {bar}, in the arms that nothing stops", "",
          "Written by 05_validation from `necessity.csv`; the rule is in `lib/causal/rule.py`.", "",
-         "| arm | AUROC | kind | tested | needed | necessary | strongly | largest fall (95 %) | on refit |",
+         "| arm | AUROC | kind | tested | needed | necessary | strongly | largest fall (95 %) | that set on refit |",
          "|---|---|---|---|---|---|---|---|---|"]
 for (arm, kind), tested in necessary.groupby(["arm", "kind"], sort=False):
     best = tested.loc[tested.delta.idxmax()]
+    on_refit = "not refitted" if np.isnan(best.refit) else f"{best.refit:.4f}"
     lines.append(f"| {arm} | {best.auroc_full:.3f} | {kind} | {len(tested)} | {tested.needed.sum()} | {tested.necessary.sum()} | "
                  f"{tested.strongly_necessary.sum()} | {best['name']} {best.delta:.4f} ({best.low:.4f} to {best.high:.4f}) | "
-                 f"{best.refit:.4f} |")
+                 f"{on_refit} |")
+lines += ["", "By the rule only what passes all else is refitted; `refits.csv` has the refits of the three largest falls of each kind."]
 lines += ["", *[f"- {arm}: {'claims stopped by ' + stopped[arm] if stopped[arm] else 'no alarm fired'}" for arm in arms]]
 if n_null:
     n_necessary, n_needed, n_tested = nulls[["necessary", "needed", "tested"]].sum().astype(int)

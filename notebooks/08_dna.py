@@ -91,11 +91,13 @@ truth_path = corpus.settings["truth_path"]
 planted = io.read_csv(inputs.find(study, truth_path)) if truth_path else None
 
 # %% [markdown]
-# ## The logo is earned
+# ## Is the logo earned?
 #
 # For a few latents, chosen on validation and not of repeats: saturation mutagenesis of the latent itself around its peak in its top
 # test windows, the same on shuffled windows, seqlets at a false discovery rate of 0.1, and a logo that has to pass a gate before TomTom
-# may name it. Then motif in, motif out. The truth has no part in this.
+# may name it: at least 20 sites (one a window at most, so that no logo passes where `finalist_windows` is smaller), 5 columns and 6
+# bits. Then motif in, motif out. The word put in is the consensus of a logo that passed; of any other it is that of the JASPAR profile
+# that 04 matched (`word_from`), and shows that the latent follows the profile. The truth has no part in this.
 
 # %%
 features = io.read_table(study, "04_annotation", "features")
@@ -114,7 +116,8 @@ elif n_finalists:
     fires, kept_logos = earned.table.insertion_q < 0.05, int(earned.table.refused.eq("").sum())
     stage.claim(follows, *estimates.share(int(fires.sum()), len(fires)), 1.0, bool(fires.all()),
                 f"share of finalists, {int(fires.sum())} of {len(fires)}, Wilson interval; each paired against its shuffled letters, "
-                f"bootstrap over backgrounds; {kept_logos} of the logos passed their gate",
+                f"bootstrap over backgrounds; {kept_logos} of the logos passed their gate, the word of the others "
+                "is their profile's consensus",
                 of="latents", rule=rule, stopped=stopped)
     print(earned.table.round(3).T.to_string())
 
@@ -445,4 +448,4 @@ stage.finish()
 # **Reading.** Bars reaching 0.5 separate nothing. A blue dot no higher than the others says that the dictionary adds no
 # discrimination over the embedding it decomposes; what it adds then is only the name of what changed. Bars of two
 # methods may overlap although their paired difference is clear of 0, or the reverse: the difference is what is claimed.
-# Few genes make intervals too narrow; their number stands with every claim.
+# Few genes make intervals too narrow; their number stands with every claim. Where all variants are substitutions, one group is both.
