@@ -469,7 +469,7 @@ for (arm, kind), tested in necessary.groupby(["arm", "kind"], sort=False):
     lines.append(f"| {arm} | {best.auroc_full:.3f} | {kind} | {len(tested)} | {tested.needed.sum()} | {tested.necessary.sum()} | "
                  f"{tested.strongly_necessary.sum()} | {best['name']} {best.delta:.4f} ({best.low:.4f} to {best.high:.4f}) | "
                  f"{on_refit} |")
-lines += ["", "By the rule only what passes all else is refitted; `refits.csv` has the refits of the three largest falls of each kind."]
+lines += ["", "By the rule only what passes all else is refitted; `refits.csv` asks the three largest falls of each kind, of no null arm."]
 lines += ["", *[f"- {arm}: {'claims stopped by ' + stopped[arm] if stopped[arm] else 'no alarm fired'}" for arm in arms]]
 if n_null:
     n_necessary, n_needed, n_tested = nulls[["necessary", "needed", "tested"]].sum().astype(int)
