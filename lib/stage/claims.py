@@ -9,7 +9,8 @@ from typing import Any
 CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "of", "null", "rule", "verdict", "note"]
 #: What the n of a claim may count. "families" are of people; both are suppressed when few (schemas.yaml).
 COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets", "pairs", "concepts",
-           "motif families", "interval families", "true site families", "motifs", "variants", "phenotypes", "runs", "shuffles")
+           "motif families", "interval families", "true site families", "motifs", "variants", "phenotypes", "runs", "shuffles",
+           "places")
 VERDICTS = ("holds", "does not hold", "stopped", "could not be tested")
 
 
