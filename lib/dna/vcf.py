@@ -13,6 +13,7 @@ import pysam
 
 from lib.dna import vcf_index as index_files
 from lib.dna.reference import Reference, check_file, contig_hint, other_spelling
+from lib.dna.windows import merged
 from lib.models import sequence as sq
 from lib.stage import lines
 
@@ -111,7 +112,7 @@ def records(
     without = ~regions.contig.isin(shared)
     report[name, "loci on contigs without a record", "read as the reference"] += int(without.sum())
     done: dict[str, int] = {}  # contig -> end of the last region read
-    for contig, start, end in _merge(regions):
+    for contig, start, end in merged(regions):
         bases = reference.letters(contig, start, end).upper()
         if contig not in shared:
             continue
@@ -188,20 +189,6 @@ def _checked_ref(given: str, begin: int, where: str, contig: str, reference: Ref
     if given.upper() != fasta:
         raise ValueError(f"{where}: REF {given.upper()}, but {reference.path} has {fasta}: another genome build?")
     return ref
-
-
-def _merge(regions: pd.DataFrame) -> Iterator[tuple[str, int, int]]:
-    """The regions as sorted, non-overlapping intervals, contigs in the order of first appearance."""
-    for contig, rows in regions.groupby("contig", sort=False):
-        start = end = None
-        for a, b in sorted(zip(rows.start.tolist(), rows.end.tolist(), strict=True)):
-            if end is not None and a <= end:
-                end = max(end, b)
-                continue
-            if end is not None:
-                yield contig, start, end
-            start, end = a, b
-        yield contig, start, end
 
 
 def _check_contigs(vcf: Vcf, reference: Reference, regions: pd.DataFrame, annotation: bool) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,20 @@ def _parse(fields: list[str], where: str, reference: Reference) -> list:
     if not locus.strip():
         raise ValueError(f"{where}: the name, in column 4, is empty")
     return [contig, start, end, locus, score, strand]
+
+
+def merged(regions: pd.DataFrame) -> Iterator[tuple[str, int, int]]:
+    """The regions (contig, start, end) as sorted intervals that neither overlap nor touch, contigs in the order of first appearance."""
+    for contig, rows in regions.groupby("contig", sort=False):
+        start = end = None
+        for a, b in sorted(zip(rows.start.tolist(), rows.end.tolist(), strict=True)):
+            if end is not None and a <= end:
+                end = max(end, b)
+                continue
+            if end is not None:
+                yield contig, start, end
+            start, end = a, b
+        yield contig, start, end
 
 
 def tile(loci: pd.DataFrame, window_bp: int, overlap_bp: int = 0) -> pd.DataFrame:

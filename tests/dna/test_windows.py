@@ -74,6 +74,12 @@ def test_tile_covers_each_base_once():
     assert tiles.window.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_regions_that_overlap_or_touch_are_one_and_contigs_keep_their_order():
+    rows = [("b", 5, 9), ("a", 30, 40), ("b", 0, 5), ("a", 0, 20), ("a", 2, 4), ("a", 10, 25), ("b", 11, 12)]
+    regions = pd.DataFrame(rows, columns=windows.PLACE)
+    assert list(windows.merged(regions)) == [("b", 0, 9), ("b", 11, 12), ("a", 0, 25), ("a", 30, 40)]
+
+
 def test_tile_with_overlap():
     # 25 bases, windows of 10 that share 6: starts 0 4 8 12 16, the last one reaching the end at 26 > 25; seams 3 later
     tiles = windows.tile(LOCI[:1], 10, 6)
