@@ -114,8 +114,8 @@ test-long: $(READY)  ## the long runs of generated cases
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
 
-model: $(READY)  ## STUDY=demo or ibd-human: train its language model again
-	$(BIN)/python -m lib.dna.pretrain "$$STUDY"
+model: $(READY)  ## STUDY=demo: train its language model again
+	$(BIN)/python -m lib.dna.pretrain_study "$$STUDY"
 
 check-model: $(READY)  ## MODEL=folder or hub id, REVISION=commit, RECORDS=file: the conformance suite on a model
 	$(if $(MODEL),,$(error give MODEL=, a folder or a hub id with REVISION=))

@@ -1,14 +1,12 @@
 """Train a DNA language model of single bases: an ESM masked model (Nucleotide Transformer's class), small enough to commit.
 
-`python -m lib.dna.pretrain STUDY` trains that of a study on what the study reads: simulated sequence with a grammar
-(`pretrain_grammar`), or the real genome without the chromosomes that it holds out (`pretrain_genome`). Hours on two cores; `--init`
-goes on from a folder. Threads and compiled kernels round differently between machines, so a new model is equal in what it
-knows, not in its bytes.
+What it is trained on is a `Task`: simulated sequence with a grammar (`pretrain_grammar`) or a real genome (`pretrain_genome`); the
+command is `pretrain_study`. Threads and compiled kernels round differently between machines, so a new model is equal in what it knows,
+not in its bytes.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import time
 from pathlib import Path
@@ -23,14 +21,13 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 from lib.models.adapter import Adapter
 from lib.models.families import NATIVE
 from lib.models.wrap import wrap
-from lib.stage import io, params
 
 VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", "A", "C", "G", "T", "N", "<mask>"]
 CLS, PAD, EOS, FIRST_BASE, MASK = 0, 1, 2, 4, 9
 
 
-def config(width: int = 128, layers: int = 6, heads: int = 4, context: int = 256) -> EsmConfig:
-    """Six blocks, since a motif, its partner and the marker are found one after another."""
+def config(context: int, width: int = 128, layers: int = 6, heads: int = 4) -> EsmConfig:
+    """For windows of `context` bases. Six blocks, since a motif, its partner and the marker are found one after another."""
     return EsmConfig(
         vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * width, max_position_embeddings=context + 34, position_embedding_type="rotary",
@@ -99,13 +96,27 @@ class Batch(NamedTuple):
 
 
 class Task(Protocol):
-    """What a model is trained on. context: bases a window; told: what is reported now and then, name -> value."""
+    """What a model is trained on. context: bases a window."""
 
     context: int
 
-    def next(self, batch: int, generator: torch.Generator) -> Batch: ...
+    def next(self, batch: int, generator: torch.Generator) -> Batch:
+        """`batch` windows with masks, [batch, context + 2] tokens. generator: draws the masks."""
 
-    def told(self, model: EsmForMaskedLM, tokenizer: EsmTokenizer) -> dict[str, float]: ...
+    def told(self, model: EsmForMaskedLM, tokenizer: EsmTokenizer) -> dict[str, float]:
+        """What a report says of the model beside its losses, name -> value; NaN for what cannot be asked."""
+
+
+def check(out: Path, context: int, tokens: int, batch: int) -> None:
+    """Raises ValueError for a folder that holds a model without the `training.csv` of one trained here, which would be lost, and for
+    fewer tokens than one batch of windows of `context` bases."""
+    if (out / "config.json").exists() and not (out / "training.csv").exists():
+        raise ValueError(
+            f"{out}: holds config.json and no training.csv, so its model was not trained here and would be lost; "
+            "wanted a folder of our own: give --out"
+        )
+    if tokens < batch * context:
+        raise ValueError(f"tokens is {tokens:,}, wanted at least one batch: {batch} windows of {context} bases, {batch * context:,}")
 
 
 def train(
@@ -115,12 +126,14 @@ def train(
     """Train for `tokens` tokens and save the model, its tokenizer and `training.csv` (losses, and what the task tells) into `out`.
 
     init: a folder to go on from (weights only, with fresh optimisers), or None to start from random weights. decay: last share
-    of the run over which the rates fall to 0. report: steps between reports, each of which saves the model.
+    of the run over which the rates fall to 0. report: steps between reports, each of which saves the model. Sets torch's
+    threads and seed. Raises ValueError before anything is written, as `check` says.
     """
+    check(out, task.context, tokens, batch)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    model = EsmForMaskedLM(config(context=task.context)) if init is None else EsmForMaskedLM.from_pretrained(init, dtype=torch.float32)
+    model = EsmForMaskedLM(config(task.context)) if init is None else EsmForMaskedLM.from_pretrained(init, dtype=torch.float32)
     trunk, steppers = torch.compile(model.train().esm, dynamic=False), optimisers(model, lr, matrix_lr)
     rates, steps = (matrix_lr, lr), tokens // (batch * task.context)
     tokenizer, rows, started, running = tokenizer_in(out), [], time.time(), []
@@ -158,29 +171,3 @@ def read_by(model: EsmForMaskedLM, tokenizer: EsmTokenizer) -> Adapter:
 def save(model: EsmForMaskedLM, out: Path) -> None:
     """The weights in bfloat16, half the bytes; whoever loads them computes in float32."""
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(out)
-
-
-def main() -> None:
-    from lib.dna import pretrain_genome, pretrain_grammar
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study")
-    parser.add_argument("--out", type=Path, help="default: the model folder that the study names")
-    parser.add_argument("--init", type=Path, help="go on from this folder's weights")
-    parser.add_argument("--tokens", type=int, default=60_000_000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--matrix_lr", type=float, default=0.01)
-    parser.add_argument("--decay", type=float, default=0.3, help="last share of the run with falling rates")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--report", type=int, default=500)
-    given = vars(parser.parse_args())
-    read = params.stage_params(given.pop("study"), "00_dna")
-    given["out"] = given["out"] or io.named_path(read["model_path"])
-    seed = given["seed"]
-    train(pretrain_grammar.Windows(seed) if read["simulate"] else pretrain_genome.of_study(read, seed), **given)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,14 +7,13 @@ the loss: in a stretch of 16-mers that come five times or more in what is traine
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 from transformers import EsmForMaskedLM, EsmTokenizer
 
 from lib.dna import confounders
 from lib.dna.pretrain import FIRST_BASE, Batch, masked, spans, token_ids
 from lib.dna.reference import Reference
-from lib.dna.windows import PLACE, read_bed
+from lib.dna.windows import merged, read_bed
 from lib.models import sequence as sq
 from lib.models.shuffle import dinucleotide_shuffled
 from lib.stage import inputs
@@ -48,14 +47,16 @@ class Genome:
         self.held_out = _drawn(held_out, counts, np.random.default_rng(seed + 1))
 
     def next(self, batch: int, generator: torch.Generator) -> Batch:
+        """`batch` windows, each on a strand drawn, [batch, CONTEXT + 2] tokens; apart is what lies in repeats."""
         at = self.rng.choice(self.starts, batch)[:, None] + np.arange(CONTEXT)
         codes, repeat = self.codes[at], self.repeat[at]
         turned = self.rng.random(batch) < 0.5
-        codes[turned], repeat[turned] = 3 - codes[turned][:, ::-1], repeat[turned][:, ::-1]
+        codes[turned], repeat[turned] = sq.reverse_complement(codes[turned]), repeat[turned][:, ::-1]
         return corrupt(codes, repeat, generator)
 
     def told(self, model: EsmForMaskedLM, tokenizer: EsmTokenizer) -> dict[str, float]:
-        """Masked loss (nats a base) on stretches that are held out, in repeats and outside, and outside on the same stretches shuffled."""
+        """Masked loss (nats a base) on stretches that are held out, outside repeats and in them, and outside on the same stretches
+        shuffled; NaN where no masked base is."""
         codes, repeat = self.held_out
         texts = [sq.decode(row) for row in codes]
         dealt = np.stack([sq.encode(text) for text in dinucleotide_shuffled(texts, 0)]) if texts else codes
@@ -65,25 +66,26 @@ class Genome:
 
 def of_study(read: dict, seed: int) -> Genome:
     """The background of a study's front door. read: its parameters; chromosomes to validate and to test on are left out, and
-    the model is reported on those to validate on."""
+    the model is reported on those to validate on.
+
+    Loci of the study are trained on too: nothing else of the background file is left out. Raises ValueError when all of it is held out,
+    and as `Genome` and the readers of the genome and of the BED file say.
+    """
     genome = Reference(inputs.find(read["study"], read["genome_path"]))
-    merged = _merged(read_bed(inputs.find(read["study"], read["background_path"]), genome, unique=False))
-    texts = [sq.normalise(genome.letters(*row))[0] for row in merged.itertuples(index=False)]
-    validation, test = (merged.contig.isin(read[f"{part}_contigs"]).to_numpy() for part in ("validation", "test"))
-    given, told = ([text for text, keep in zip(texts, rows, strict=True) if keep] for rows in (~(validation | test), validation))
+    bed = inputs.find(read["study"], read["background_path"])
+    texts: dict[str, list[str]] = {}
+    for contig, start, end in merged(read_bed(bed, genome, unique=False)):
+        texts.setdefault(contig, []).append(sq.normalise(genome.letters(contig, start, end))[0])
+    validation, test = read["validation_contigs"], read["test_contigs"]
+    given = [text for contig, some in texts.items() if contig not in (*validation, *test) for text in some]
+    if not given:
+        raise ValueError(
+            f"{bed}: has {', '.join(texts)}, all held out (to validate on {', '.join(validation) or 'none'}, to test on "
+            f"{', '.join(test) or 'none'}); wanted a contig to train on"
+        )
+    told = [text for contig, some in texts.items() if contig in validation for text in some]
     print(f"{sum(map(len, given)):,} bases of {len(given)} stretches to train on, {sum(map(len, told)):,} to report on", flush=True)
     return Genome(given, told, seed)
-
-
-def _merged(loci: pd.DataFrame) -> pd.DataFrame:
-    """Overlapping stretches as one."""
-    rows: list[list] = []
-    for row in loci[PLACE].sort_values(["contig", "start"]).itertuples(index=False):
-        if rows and rows[-1][0] == row.contig and row.start <= rows[-1][2]:
-            rows[-1][2] = max(rows[-1][2], row.end)
-        else:
-            rows.append(list(row))
-    return pd.DataFrame(rows, columns=PLACE)
 
 
 def repeats(codes: np.ndarray, counts: confounders.KmerCounts) -> np.ndarray:
@@ -96,13 +98,13 @@ def repeats(codes: np.ndarray, counts: confounders.KmerCounts) -> np.ndarray:
 
 
 def whole_windows(stretches: list[np.ndarray]) -> np.ndarray:
-    """Where in the stretches, one after another, a window starts that lies in one of them and holds no N: int32."""
+    """Where in the stretches, one after another, a window starts that lies in one of them and holds no N: int64."""
     starts, offset = [], 0
     for codes in stretches:
         unknown = np.concatenate([[0], np.cumsum(codes > 3)])
         starts.append(offset + np.flatnonzero(unknown[CONTEXT:] == unknown[:-CONTEXT]))
         offset += len(codes)
-    return np.concatenate(starts).astype(np.int32)
+    return np.concatenate(starts)
 
 
 def corrupt(codes: np.ndarray, repeat: np.ndarray, generator: torch.Generator) -> Batch:
@@ -117,7 +119,7 @@ def corrupt(codes: np.ndarray, repeat: np.ndarray, generator: torch.Generator) -
 def _drawn(texts: list[str], counts: confounders.KmerCounts, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """REPORTED windows, and their repeats: both [window, base]. Repeats are those of what is trained on."""
     stretches = [codes for text in texts if len(codes := sq.encode(text)) >= CONTEXT]
-    starts = whole_windows(stretches) if stretches else np.empty(0, np.int32)
+    starts = whole_windows(stretches) if stretches else np.empty(0, np.int64)
     at = rng.choice(starts, min(REPORTED, len(starts)), replace=False)[:, None] + np.arange(CONTEXT)
     if not len(at):
         return np.empty((0, CONTEXT), np.uint8), np.empty((0, CONTEXT), bool)
@@ -127,6 +129,8 @@ def _drawn(texts: list[str], counts: confounders.KmerCounts, rng: np.random.Gene
 @torch.inference_mode()
 def _losses(model: EsmForMaskedLM, batch: Batch) -> tuple[float, float]:
     """Mean loss outside repeats, and inside; NaN where no base is."""
+    if not len(batch.ids):
+        return np.nan, np.nan
     parts = [model(batch.inputs[i : i + 32]).logits[batch.chosen[i : i + 32]] for i in range(0, len(batch.ids), 32)]
     each = torch.nn.functional.cross_entropy(torch.cat(parts).float(), batch.ids[batch.chosen], reduction="none")
     return tuple(round(each[rows].mean().item(), 4) for rows in (~batch.apart, batch.apart))

@@ -56,6 +56,7 @@ class Windows:
         self.ids, self.numbers, self.cursor = torch.empty(0), torch.empty(0), 0
 
     def next(self, batch: int, generator: torch.Generator) -> Batch:
+        """`batch` windows that no batch before had, [batch, CONTEXT + 2] tokens; apart is what lies in markers that are masked whole."""
         if self.cursor + batch > len(self.ids):
             codes, units = grammar.windows(CHUNK, CONTEXT, self.grammar, FUNCTIONAL, self.rng)
             self.ids, self.cursor = torch.from_numpy(token_ids(codes)), 0
@@ -68,5 +69,5 @@ class Windows:
     def told(self, model, tokenizer) -> dict[str, float]:
         """AUROC of the probe on the best layer, and what breaking the partner takes there, on fresh windows."""
         sites = gates.sample(10_000 + self.seed, 600, CONTEXT)
-        best = gates.probed(read_by(model, tokenizer), sites, self.seed)[1].nlargest(1, "auroc").iloc[0]
+        best = gates.probed(read_by(model, tokenizer), sites, self.seed, n_boot=1)[1].nlargest(1, "auroc").iloc[0]
         return {"probe_auroc": round(best.auroc, 4), "partner_broken": round(best.lost, 4)}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.dna import planted, pretrain
+from lib.dna import planted, pretrain, pretrain_grammar
 from lib.models import adapter, conformance
 from lib.models import sequence as sq
 
@@ -19,7 +19,7 @@ def model() -> adapter.Adapter:
 def test_it_is_small_and_of_the_class_that_the_command_trains(model):
     assert (FOLDER / "model.safetensors").stat().st_size <= 4 * 2**20
     assert model.identity["class"] == "EsmForMaskedLM"
-    for key, value in pretrain.config().to_diff_dict().items():
+    for key, value in pretrain.config(pretrain_grammar.CONTEXT).to_diff_dict().items():
         if key not in ("dtype", "transformers_version", "architectures"):
             assert getattr(model.model.config, key) == value, key
 

@@ -151,7 +151,7 @@ def model():
 def test_the_trainers_model_is_the_one_kept(model):
     assert (FOLDER / "model.safetensors").stat().st_size <= 4 * 2**20
     for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-        assert getattr(model.model.config, key) == getattr(pretrain.config(), key), key
+        assert getattr(model.model.config, key) == getattr(pretrain.config(pretrain_grammar.CONTEXT), key), key
 
 
 def test_the_kept_model_knows_which_sites_work_by_their_partner_and_a_random_twin_does_not(model):
