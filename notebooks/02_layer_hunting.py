@@ -309,9 +309,9 @@ for arm, y in targets.items():
         stage.claim(f"[{arm}] {text}", *gain, 0.0, gain.low > 0, f"{caveat}AUROC difference, paired bootstrap over {resampled}",
                     of=words["subjects"], rule="the interval of the paired difference lies above 0", stopped=stopped[arm])
     for row in alarms[alarms.arm == arm].itertuples():
-        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, row.note,
-                    of="shuffles" if row.alarm == "label shuffle" else words["subjects"], rule=kind.alarm_rule(row.alarm),
-                    because=row.note if pd.isna(row.limit) else "")
+        note, because = ("", row.note) if pd.isna(row.limit) else (row.note, "")  # one without a limit cannot go off
+        stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, note,
+                    of="shuffles" if row.alarm == "label shuffle" else words["subjects"], rule=kind.alarm_rule(row.alarm), because=because)
     numbers = {"nested": e.value, rival: float(estimates.auroc(y, runs[arm][rival].score).mean()), "shuffle": float(shuffles[arm].mean())}
     stage.headline(**{f"{arm} {name}": round(value, 3) for name, value in numbers.items()},
                    **{f"{arm} alarms": stopped[arm].removeprefix("alarm: ") or "none"})
