@@ -63,7 +63,9 @@ match_published = False                # match published effects to the variants
 exon_path = ""                         # BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
 promoter_path = "simulated:truth/annotation/promoters.bed"  # BED of promoters, or of start sites to widen; "" for none
 promoter_flank_bp = 0                  # [0, 1e5] bases added on both sides of a promoter row
-interval_paths = []                    # more BED, bigBed or RepeatMasker .out files; a row's name is its concept; none twice
+interval_paths = []                    # more BED, bigBed, RepeatMasker .out or .csv files; a row's name is its concept; none twice
+lifted_paths = []                      # BED files of another assembly, moved to this one by lift_path; none twice
+lift_path = ""                         # chain file from that assembly to this one; "" for none
 variant_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO (ClinVar), or a table with a label; "" for none
 label_column = "destroys_site"         # column of that table (contig, pos, ref, alt, …) that is the label when not empty; "" for a VCF
 gwas_path = ""                         # table with chr38, pos38 (GWAS Catalog lead SNPs); "" for none
@@ -229,7 +231,7 @@ starts = windows.read_bed(given(promoter_path), genome, "promoter", False, count
 repeats = door.repeats(plain, genome)
 files = door.Annotation(  # of labelled variants, a VCF gives intervals too
     given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given("" if label_column else variant_path),
-    given(gwas_path))
+    given(gwas_path), list(map(given, lifted_paths)), given(lift_path))
 intervals = door.intervals(files, repeats, genome, plain.units, counted)
 stage.write_table("annotation_report", report.table(counted))
 hits = door.hits(plain, validation_contigs, test_contigs, fimo_p)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lib.annotate.concepts import disjoint_units
 from lib.corpus.corpus import Readout, Records, Target, person_locus_map
-from lib.dna import confounders, motifs, tracks
+from lib.dna import confounders, lift, motifs, tracks
 from lib.dna import repeats as repeats_
 from lib.dna.genotypes import Genotypes
 from lib.dna.haplotypes import UnitSet
@@ -187,7 +187,8 @@ def column(arms: list[str], arm: str, alone: str) -> str:
 
 
 class Annotation(NamedTuple):
-    """Files of intervals, None for none. starts: a table of promoters or start sites."""
+    """Files of intervals, None for none. starts: a table of promoters or start sites; lifted: files of another assembly, which `chain`
+    leads from."""
 
     exons: Path | None
     starts: pd.DataFrame | None
@@ -195,6 +196,8 @@ class Annotation(NamedTuple):
     intervals: list[Path]
     variants: Path | None
     gwas: Path | None
+    lifted: list[Path]
+    chain: Path | None
 
 
 def repeats(part: UnitSet, genome: Reference) -> pd.DataFrame:
@@ -211,6 +214,7 @@ def intervals(files: Annotation, repeats: pd.DataFrame, genome: Reference, units
     if files.starts is not None:
         parts.append(bed_intervals(files.starts, "promoter", files.promoter_flank_bp))
     parts += [tracks.read(path, genome, counted) for path in files.intervals]
+    parts += [lift.read(path, files.chain, genome, counted) for path in files.lifted]
     if files.variants:
         parts.append(clinvar_intervals(files.variants, genome, units, counted))
     if files.gwas:

@@ -15,6 +15,7 @@ from lib.dna import windows
 from lib.dna.reference import Reference
 from lib.dna.report import on_genome
 from lib.stage import lines
+from lib.stage.bed import interval
 
 
 def write_tracks(stage, catalogue: pd.DataFrame, latents: sparse.csr_matrix, tokens: pd.DataFrame, genome: Reference, n: int) -> list[int]:
@@ -41,14 +42,16 @@ def write_tracks(stage, catalogue: pd.DataFrame, latents: sparse.csr_matrix, tok
 
 
 COLUMNS = ["contig", "start", "end", "concept", "family"]
+#: How tables call their contigs, starts and ends.
+TABLE = (("contig", "chrom", "region"), ("start",), ("end",))
 
 
 def read(path: str | Path, genome: Reference, report: Counter, concept: str = "") -> pd.DataFrame:
-    """Intervals of a BED, bigBed or RepeatMasker .out file: contig, start, end, concept, family.
+    """Intervals of a BED, bigBed, RepeatMasker .out file or table (.csv): contig, start, end, concept, family.
 
     report: counts what lies on contigs that the genome lacks, see `lib.dna.report`.
-    concept: what all rows are; "" takes a row's own name (of a repeat, its class as family). Raises ValueError with the line or record
-    that does not fit the genome, and for a file of another kind.
+    concept: what all rows are; "" takes a row's own name (of a repeat, its class as family; of a table, the file's). Raises
+    ValueError with the line or record that does not fit the genome, and for a file of another kind.
     """
     path = Path(path)
     name = path.name.removesuffix(".gz")
@@ -59,8 +62,10 @@ def read(path: str | Path, genome: Reference, report: Counter, concept: str = ""
     elif name.endswith(".bed"):
         bed = windows.read_bed(path, genome, "interval", unique=False, report=report)
         table = bed.rename(columns={"locus": "concept"}).assign(family=bed["locus"])
+    elif name.endswith(".csv"):
+        table = _read_table(path, genome, report).assign(concept=name.removesuffix(".csv"), family=name.removesuffix(".csv"))
     else:
-        raise ValueError(f"{path}: wanted .bed, .bb, .bigBed or RepeatMasker's .out, .gz allowed for text")
+        raise ValueError(f"{path}: wanted .bed, .bb, .bigBed, .csv or RepeatMasker's .out, .gz allowed for text")
     table = table[COLUMNS] if not concept else table.assign(concept=concept, family=concept)[COLUMNS]
     return table.drop_duplicates(ignore_index=True)
 
@@ -95,6 +100,27 @@ def _read_bigbed(path: Path, genome: Reference, report: Counter) -> pd.DataFrame
                 rows.append((contig, start, end, rest[0] if rest else path.stem))
     table = pd.DataFrame(rows, columns=COLUMNS[:4])
     return table.assign(family=table["concept"])
+
+
+def _read_table(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:
+    """A comma-separated table with columns region (or contig, chrom), start, end; 0-based."""
+    rows, columns = [], None
+    for number, line in lines.read(path):
+        fields, where = line.rstrip("\r\n").split(","), f"{path}, line {number}"
+        if columns is None:
+            columns = [next((fields.index(n) for n in names if n in fields), None) for names in TABLE]
+            if None in columns:
+                raise ValueError(f"{where}: columns {', '.join(fields)}, wanted region (or contig, chrom), start and end")
+            continue
+        if len(fields) <= max(columns):
+            raise ValueError(f"{where}: {len(fields)} columns, wanted at least {max(columns) + 1}")
+        contig, low, high = (fields[column] for column in columns)
+        if on_genome(genome, contig, path, where, report):
+            start, end = interval(low, high, where)
+            if start < 0 or end > genome.lengths[contig]:
+                raise ValueError(f"{where}: {contig}:{start}-{end} is off the contig, which has {genome.lengths[contig]} bases")
+            rows.append((contig, start, end))
+    return pd.DataFrame(rows, columns=COLUMNS[:3])
 
 
 def _read_repeatmasker(path: Path, genome: Reference, report: Counter) -> pd.DataFrame:

@@ -121,3 +121,16 @@ def test_igv_session_names_every_track(tmp_path):
     assert root.attrib["genome"] == "hg38" and root.attrib["locus"] == "chr1:1-100"
     assert [r.attrib["path"] for r in root.iter("Resource")] == ["l5.bw", "s.bed"]
     assert [t.attrib["name"] for t in root.iter("Track")] == ["latent 5 & co", "sites"]
+
+
+def test_a_table_of_regions_is_called_by_its_file(tmp_path, genome):
+    path, report = tmp_path / "enhancer.csv", Counter()
+    path.write_text("id,region,start,end,strand\n0,chr1,10,20,\n1,chr9,1,2,\n2,chr2,0,40,\n")
+    table = tracks.read(path, genome, report)
+    assert table.values.tolist() == [["chr1", 10, 20, "enhancer", "enhancer"], ["chr2", 0, 40, "enhancer", "enhancer"]]
+    assert report.total() == 1
+    for text, said in (("id,start,end\n", "wanted region"), ("region,start,end\nchr2,0,41\n", "line 2: chr2:0-41 is off the contig"),
+                       ("region,start,end\nchr2,5\n", "line 2: 2 columns, wanted at least 3")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            tracks.read(path, genome, report)

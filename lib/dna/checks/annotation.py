@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from lib.check.study import Study, Unknown
 from lib.dna import genes, intervals, windows
@@ -34,12 +35,19 @@ def _annotation(study: Study, data: Data, name: str, reader: Callable) -> None:
 
 
 def _intervals(study: Study, data: Data) -> None:
-    from lib.dna import tracks
+    from lib.dna import lift, tracks
 
     genome = data.genome()
     for text in study(D, "interval_paths"):
         with suppress(Unknown):
             data.read(D, "interval_paths", lambda path: tracks.read(path, genome, data.left_out), text)
+    if study(D, "lifted_paths") and not study(D, "lift_path"):
+        study.fault(D, "lift_path", "no chain file", "the one that leads from the assembly of lifted_paths to this one")
+        return
+    chain = data.read(D, "lift_path", Path) if study(D, "lifted_paths") else None
+    for text in study(D, "lifted_paths"):
+        with suppress(Unknown):
+            data.read(D, "lifted_paths", lambda path: lift.read(path, chain, genome, data.left_out), text)
 
 
 def _clinvar(study: Study, data: Data) -> None:
