@@ -50,12 +50,14 @@ def dealt(evidence: Evidence, kind: str, settings: Settings) -> np.ndarray:
     """Falls of the sets of a kind when each member takes the decoder row of a latent outside: [set, n_matched].
 
     Of subjects with one part, zeros: what a latent adds to a score is then its activity times one number, and a dealt row is another
-    number, of either sign and any size. Such a fall shows the size of the probe's weights, and of no direction.
+    number, of either sign and any size. Such a fall shows the size of the probe's weights, and of no direction. NaN for a set of more
+    than half of the latents, which has none to deal.
     """
     members, decoder = list(evidence.sets[kind].values()), evidence.decoder
     n, rng = settings.n_matched, np.random.default_rng(settings.seed)
     if evidence.moved.shape[1] == 1:
-        return np.zeros((len(members), n))
+        too_large = np.array([len(m) > len(decoder) // 2 for m in members], dtype=bool)
+        return np.where(too_large[:, None], np.nan, np.zeros((len(members), n)))
     if kind == LATENT:
         orders = [sets.derangement(len(decoder), rng) for _ in range(n)]
         latents = np.concatenate(members)

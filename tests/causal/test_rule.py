@@ -427,11 +427,13 @@ def test_a_fitted_probe_of_any_metric_names_what_is_planted(metric):
     run = validate.repeated(activity @ decoder, y, np.arange(N) // 2, N_FOLDS, 2, [1.0, 100.0], 0, metric)
     same, groups = np.ones(12), np.arange(N) // 2
     sets = {"latent": {str(i): np.array([i]) for i in range(12)}}
-    sets["group"] = {"pair": np.array([0, 5]), "others": np.array([6, 7])}
+    sets["group"] = {"pair": np.array([0, 5]), "others": np.array([6, 7]), "most": np.arange(1, 8)}
     moved = -activity[:, None].astype(np.float32)
     refit = rule.refit(activity @ decoder, 1, y, groups, N_FOLDS, [1.0, 100.0], 0, metric)
     evidence = rule.Evidence("arm", y, groups, run, moved, decoder, same, same, sets, metric=metric, refit=refit)
     table = rule.judge(evidence, SETTINGS)
     assert table.loc[table["strongly_necessary"], "name"].tolist() == ["0", "pair"]
     assert table.loc[table["needed"], "name"].tolist() == ["0", "pair"]
-    assert (table["random_99"] == 0).all()  # of one part a direction is one number, and dealt rows say nothing
+    most = table["name"] == "most"  # of more than half of the latents: none is left to deal
+    assert (table.loc[~most, "random_99"] == 0).all()  # of one part a direction is one number, and dealt rows say nothing
+    assert table.loc[most, "random_99"].isna().all()
