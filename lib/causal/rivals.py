@@ -143,8 +143,10 @@ def gains(own: tuple[Evidence, pd.DataFrame], rivals: dict[str, tuple[Evidence, 
 
 
 def largest(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Of each arm and kind the row of largest fall among all rivals. tables: rows of `rule.judge`, with method."""
+    """Of each arm and kind the row of largest fall among all rivals, but for sets of more than half of the units, which cannot be
+    tested. tables: rows of `rule.judge`, with method."""
     every = pd.concat(list(tables), ignore_index=True)
+    every = every[every["random_99"].notna()].reset_index(drop=True)
     return every.loc[every.groupby(["arm", "kind"], sort=False)["delta"].idxmax()].reset_index(drop=True)
 
 

@@ -119,7 +119,8 @@ def test_the_dictionary_speaks_by_what_is_needed_and_a_rival_by_whatever_falls_m
 def test_the_largest_rival_of_an_arm_and_kind():
     _, table = sole()
     weak = table.assign(method="weak", delta=table["delta"] / 2)
-    best = rivals.largest([weak, table.assign(method="strong")])
+    untested = table.assign(method="too large", delta=1.0, random_99=np.nan)  # of more than half of the units
+    best = rivals.largest([weak, untested, table.assign(method="strong")])
     assert best["method"].tolist() == ["strong"] and best["name"].tolist() == ["3"]
 
 
