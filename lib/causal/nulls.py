@@ -31,17 +31,11 @@ def strict(evidence: Evidence, kind: str, settings: Settings, established: Itera
 
 
 def nearest(evidence: Evidence, kind: str, settings: Settings, established: Iterable[int] = ()) -> Null:
-    """Controls of a latent: within 10 % of its rate, the nearest in norm, or where fewer than `least_matched` are, as many as that of
-    those nearest in rate and norm, however far they are; of a set, sets each of whose members is among the 50 nearest in rate and norm to
-    the one it stands for. established: as in `strict`."""
+    """Controls of a latent: within 10 % of its rate, the nearest in norm; of a set, sets each of whose members is among the 50 nearest in
+    rate and norm to the one it stands for, however far they are. established: as in `strict`."""
     how = (evidence.rate, evidence.size, settings.n_matched, settings.seed)
     if kind == LATENT:
-        latents, least = _latents(evidence), settings.least_matched
-        index, n_controls = sets.rate_matched(latents, *how)
-        few = n_controls < least
-        far, n_controls[few] = sets.nearest(latents[few], evidence.rate, evidence.size, least)
-        index[few] = np.pad(far, ((0, 0), (0, settings.n_matched)), constant_values=-1)[:, : settings.n_matched]
-        return _of_latents(evidence, settings, index, n_controls)
+        return _of_latents(evidence, settings, *sets.rate_matched(_latents(evidence), *how))
     members = list(evidence.sets[kind].values())
     return _of_sets(evidence, [sets.matched_sets(m, *how, list(established)) for m in members], settings)
 
@@ -57,7 +51,7 @@ def dealt(evidence: Evidence, kind: str, settings: Settings) -> np.ndarray:
     n, rng = settings.n_matched, np.random.default_rng(settings.seed)
     if evidence.moved.shape[1] == 1:
         too_large = np.array([len(m) > len(decoder) // 2 for m in members], dtype=bool)
-        return np.where(too_large[:, None], np.nan, np.zeros((len(members), n)))
+        return np.repeat(np.where(too_large, np.nan, 0.0)[:, None], n, axis=1)
     if kind == LATENT:
         orders = [sets.derangement(len(decoder), rng) for _ in range(n)]
         latents = np.concatenate(members)

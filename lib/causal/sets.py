@@ -132,27 +132,6 @@ def _near(one: int, rate: np.ndarray, norm: np.ndarray, near_norm: float) -> np.
     return near
 
 
-def nearest(candidate: np.ndarray, rate: np.ndarray, norm: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Control latents for each candidate, however far: index int64 [candidate, n], padded by -1, and how many there are.
-
-    The n other latents that fire and are nearest in log rate and log norm (both in their standard deviations). A candidate of rate 0 has
-    none. rate, norm: [latent], firing rate (fraction) and mean norm of f_i d_i.
-    """
-    index, live = np.full((len(candidate), n), -1), np.flatnonzero(rate > 0)
-    place = _place(rate, norm, live)
-    for row, c in enumerate(candidate):
-        others = live[live != c] if rate[c] > 0 else live[:0]
-        near = others[np.argsort(((place[others] - place[c]) ** 2).sum(1), kind="stable")][:n]
-        index[row, : len(near)] = near
-    return index, (index >= 0).sum(1)
-
-
-def _place(rate: np.ndarray, norm: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """Log rate and log norm of each latent, in the standard deviations of those that fire: [latent, 2]."""
-    place = np.log(np.stack([np.maximum(rate, rate[live].min(initial=1)), np.maximum(norm, norm[live].min(initial=np.inf))], axis=1))
-    return place / np.maximum(place[live].std(0), 1e-12) if len(live) else place
-
-
 def matched_deltas(delta: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Deltas of the controls from `rate_matched`: [candidate, n], NaN where there is none."""
     return np.where(index >= 0, delta[index], np.nan)
@@ -172,7 +151,8 @@ def matched_sets(
     outside = np.setdiff1d(live, np.union1d(members, np.asarray(left_out, dtype=int)))
     if len(outside) < len(members):
         return np.empty((0, len(members)), dtype=np.int64)
-    place = _place(rate, norm, live)
+    place = np.log(np.stack([np.maximum(rate, rate[live].min()), np.maximum(norm, norm[live].min())], axis=1))
+    place /= np.maximum(place[live].std(0), 1e-12)
     distance = ((place[members][:, None] - place[outside]) ** 2).sum(2)
     nearest = np.argsort(distance, axis=1, kind="stable")
     out = np.empty((n, len(members)), dtype=np.int64)

@@ -30,13 +30,6 @@ def test_rate_matched_controls_are_near_in_rate_then_in_norm():
     np.testing.assert_array_equal(null, [[2, 4], [1, np.nan]])
 
 
-def test_the_nearest_controls_are_as_many_as_asked_however_far():
-    rate, norm = np.array([0.1, 0.2, 0.1, 0.9, 0.0, 0.11]), np.array([1.0, 1.0, 2.0, 1.0, 1.0, 1.0])
-    index, n = sets.nearest(np.array([0, 4]), rate, norm, 3)
-    assert index[0, 0] == 5 and set(index[0]) == {5, 1, 2} and n.tolist() == [3, 0]  # 3 is the farthest, 4 never fires
-    assert (index[1] == -1).all() and sets.nearest(np.array([0]), rate, norm, 10)[1][0] == 4
-
-
 def test_strict_controls_are_all_within_a_tenth_of_rate_and_norm_and_no_other():
     rng = np.random.default_rng(0)
     rate, norm = rng.uniform(0.1, 0.2, 300), rng.uniform(1, 2, 300)
