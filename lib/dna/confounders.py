@@ -106,17 +106,18 @@ class KmerCounts:
 def sequence_concepts(windows: pd.DataFrame, sequences: list[str], counts: KmerCounts | None) -> pd.DataFrame:
     """Intervals that need no file: contig, start, end, concept, family. windows: contig, start; one row a sequence.
 
-    counts: of the whole background, for interspersed repeats; None when a RepeatMasker file gives them.
+    A homopolymer is called by its base, "poly-A". counts: of the whole background, for interspersed repeats; None when a RepeatMasker
+    file gives them.
     """
-    finders = {"homopolymer": homopolymers, "simple repeat": simple_repeats, "CpG island": cpg_islands}
+    finders = {"simple repeat": simple_repeats, "CpG island": cpg_islands}
     if counts is not None:
         finders["repeated sequence"] = counts.repeats
     rows = []
     for contig, offset, text in zip(windows["contig"], windows["start"], sequences, strict=True):
         codes = sq.encode(text)
-        rows += [(contig, offset + s, offset + e, name) for name, find in finders.items() for s, e in find(codes)]
-    table = pd.DataFrame(rows, columns=["contig", "start", "end", "concept"])
-    return table.assign(family=table["concept"])
+        rows += [(contig, offset + s, offset + e, f"poly-{text[s]}", "homopolymer") for s, e in homopolymers(codes)]
+        rows += [(contig, offset + s, offset + e, name, name) for name, find in finders.items() for s, e in find(codes)]
+    return pd.DataFrame(rows, columns=["contig", "start", "end", "concept", "family"])
 
 
 def of_tokens(tokens: pd.DataFrame, texts: list[str], repeats: pd.DataFrame, sites: pd.DataFrame | None, around: int = 50) -> pd.DataFrame:

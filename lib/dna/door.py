@@ -13,7 +13,7 @@ import pandas as pd
 
 from lib.annotate.concepts import disjoint_units
 from lib.corpus.corpus import Readout, Records, Target, person_locus_map
-from lib.dna import confounders, lift, motifs, tracks
+from lib.dna import alu, confounders, lift, motifs, tracks
 from lib.dna import repeats as repeats_
 from lib.dna.genotypes import Genotypes
 from lib.dna.haplotypes import UnitSet
@@ -203,7 +203,7 @@ class Annotation(NamedTuple):
 def repeats(part: UnitSet, genome: Reference) -> pd.DataFrame:
     """Repeats and CpG islands, read from the sequences themselves, lower case first: contig, start, end, concept, family."""
     own = confounders.sequence_concepts(part.units, part.sequences, confounders.KmerCounts(codes_of(part.sequences)))
-    return pd.concat([repeats_.soft_masked(part.units, genome), own], ignore_index=True)
+    return pd.concat([repeats_.soft_masked(part.units, genome), own, alu.intervals(part.units, part.sequences)], ignore_index=True)
 
 
 def intervals(files: Annotation, repeats: pd.DataFrame, genome: Reference, units: pd.DataFrame, counted: Counter) -> pd.DataFrame:

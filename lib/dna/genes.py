@@ -159,7 +159,7 @@ def _gff_rows(fields: list[str], where: str, reference: Reference) -> list[list]
 def parts(table: pd.DataFrame) -> pd.DataFrame:
     """Intervals of the parts of genes: contig, start, end, concept, family; repeats over transcripts dropped.
 
-    Concepts: exon, CDS, 5' UTR, 3' UTR, splice donor, splice acceptor, each with its strand but exon. table: as of `from_bed`.
+    Concepts: exon, CDS, 5' UTR, 3' UTR, intron, splice donor, splice acceptor, each with its strand but exon. table: as of `from_bed`.
     """
     exons, cds = table[table["feature"] == "exon"], table[table["feature"] == "CDS"]
     intervals = [exons.assign(concept="exon"), _stranded(cds, "CDS")]
@@ -174,6 +174,7 @@ def parts(table: pd.DataFrame) -> pd.DataFrame:
         _edges(right[plus["right"]], "end", DONOR, "splice donor"), _edges(left[~plus["left"]], "start", DONOR[::-1], "splice donor"),
         _edges(left[plus["left"]], "start", ACCEPTOR, "splice acceptor"),
         _edges(right[~plus["right"]], "end", ACCEPTOR[::-1], "splice acceptor"),
+        _stranded(left.assign(start=right["end"].to_numpy(), end=left["start"].to_numpy()), "intron"),
     ]  # fmt: skip
     whole = pd.concat([f[["contig", "start", "end", "concept"]] for f in intervals], ignore_index=True)
     family = whole["concept"].str.removesuffix(" +").str.removesuffix(" -")

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from lib.corpus.corpus import Corpus
 from lib.dna import alarms as alarms_
-from lib.dna import ancestry, confounders, door, gates, grammar_demo, intervals, kmers, motifs, strands, told
+from lib.dna import ancestry, confounders, door, gates, grammar_demo, held_out, intervals, kmers, motifs, strands, told
 from lib.dna import cards as cards_
 from lib.dna import repeats as repeats_
 from lib.dna.people import read_cohort
@@ -46,12 +46,15 @@ def knowledge(model: Adapter, corpus: Corpus, seed: int) -> tuple[pd.DataFrame, 
     """Does the model know DNA? Rows of `language.KNOWLEDGE`, and a note.
 
     On simulated DNA: the gates, which ask whether it knows functional sites from decoys and nothing local does. On real DNA the
-    control is the same sequence, dinucleotide-shuffled; a model without a head has no loss.
+    control is the same sequence, dinucleotide-shuffled, and, for a model of single bases that says which chromosomes it was trained
+    without, the best two-sided Markov model of those it was trained on; a model without a head has no loss.
     """
     of, texts = corpus.settings, corpus.records().texts
     if of["simulate"]:
         rows = gates.gates(model, seed + 1, of["gate_windows"], of["window_bp"], of["letter_windows"])[0]
         return rows, "functional sites against lone decoys of fresh simulated windows; bootstrap over windows"
+    if contigs := held_out.contigs(corpus, model):
+        return held_out.knowledge(model, corpus, seed), f"on {', '.join(contigs)}, which the model never saw; bootstrap over windows"
     known = language.shuffle_knowledge(model, texts[:: max(1, len(texts) // 200)], seed) if model.has_head else None
     note = f"{labels.loss(corpus.about)}; not held out if the model was pretrained on this genome; bootstrap over windows"
     return language.knowledge_rows(known), note
@@ -121,10 +124,10 @@ def words(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> sparse.csr_
 
 
 def repeated(corpus: Corpus, tokens: pd.DataFrame, texts: list[str]) -> np.ndarray:
-    """The repeat or stretch of low complexity on each token, "" for none: what a latent that fires there is called."""
+    """The repeat or stretch of low complexity on each token's middle, "" for none: what a latent that fires there is called."""
     known = corpus.concepts()
     named = repeats_.named(pd.read_parquet(corpus.path("repeats.parquet")), known[known["kind"] == "interval"])
-    return repeats_.of_tokens(tokens, texts, named)
+    return confounders.class_of(tokens, named)
 
 
 def decoys(corpus: Corpus, windows: pd.DataFrame, texts: list[str], names: list[str], seed: int) -> pd.DataFrame:

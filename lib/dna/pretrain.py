@@ -8,6 +8,7 @@ not in its bytes.
 from __future__ import annotations
 
 import copy
+import json
 import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,6 +25,7 @@ from lib.models.wrap import wrap
 
 VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", "A", "C", "G", "T", "N", "<mask>"]
 CLS, PAD, EOS, FIRST_BASE, MASK = 0, 1, 2, 4, 9
+DATA = "data.json"  # beside the weights: what they were trained on, and what was held out
 
 
 def config(context: int, width: int = 128, layers: int = 6, heads: int = 4) -> EsmConfig:
@@ -96,9 +98,10 @@ class Batch(NamedTuple):
 
 
 class Task(Protocol):
-    """What a model is trained on. context: bases a window."""
+    """What a model is trained on. context: bases a window; about: what is written beside the weights of it, as JSON."""
 
     context: int
+    about: dict
 
     def next(self, batch: int, generator: torch.Generator) -> Batch:
         """`batch` windows with masks, [batch, context + 2] tokens. generator: draws the masks."""
@@ -123,7 +126,8 @@ def train(
     task: Task, out: Path, init: Path | None, tokens: int, batch: int, lr: float, matrix_lr: float, decay: float, seed: int, threads: int,
     report: int,
 ) -> None:  # fmt: skip
-    """Train for `tokens` tokens and save the model, its tokenizer and `training.csv` (losses, and what the task tells) into `out`.
+    """Train for `tokens` tokens and save the model, its tokenizer, `training.csv` (losses, and what the task tells) and `data.json` (what
+    it was trained on, and how) into `out`.
 
     init: a folder to go on from (weights only, with fresh optimisers), or None to start from random weights. decay: last share
     of the run over which the rates fall to 0. report: steps between reports, each of which saves the model. Sets torch's
@@ -137,6 +141,8 @@ def train(
     trunk, steppers = torch.compile(model.train().esm, dynamic=False), optimisers(model, lr, matrix_lr)
     rates, steps = (matrix_lr, lr), tokens // (batch * task.context)
     tokenizer, rows, started, running = tokenizer_in(out), [], time.time(), []
+    how = {"tokens": steps * batch * task.context, "batch": batch, "lr": lr, "matrix_lr": matrix_lr, "decay": decay, "seed": seed}
+    (out / DATA).write_text(json.dumps(task.about | how | {"from": "random weights" if init is None else init.name}, indent=1) + "\n")
     for step in range(steps):
         running.append(_step(model, trunk, task.next(batch, generator)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

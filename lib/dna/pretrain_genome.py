@@ -6,6 +6,8 @@ the loss: in a stretch of 16-mers that come five times or more in what is traine
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from transformers import EsmForMaskedLM, EsmTokenizer
@@ -34,7 +36,7 @@ class Genome:
 
     context = CONTEXT
 
-    def __init__(self, texts: list[str], held_out: list[str], seed: int):
+    def __init__(self, texts: list[str], held_out: list[str], seed: int, about: dict | None = None):
         self.rng = np.random.default_rng(seed)
         stretches = [codes for text in texts if len(codes := sq.encode(text)) >= CONTEXT]
         if not stretches:
@@ -45,6 +47,10 @@ class Genome:
         if not len(self.starts):
             raise ValueError(f"no {CONTEXT} bases in a row are all A, C, G or T")
         self.held_out = _drawn(held_out, counts, np.random.default_rng(seed + 1))
+        self.about = (about or {}) | {
+            "bases": len(self.codes), "bases_sha256": hashlib.sha256(self.codes.tobytes()).hexdigest(), "masked_share": SHARE,
+            "repeat_share": round(float(self.repeat.mean()), 4), "repeat_weight": REPEAT,
+        }  # fmt: skip
 
     def next(self, batch: int, generator: torch.Generator) -> Batch:
         """`batch` windows, each on a strand drawn, [batch, CONTEXT + 2] tokens; apart is what lies in repeats."""
@@ -71,21 +77,25 @@ def of_study(read: dict, seed: int) -> Genome:
     Loci of the study are trained on too: nothing else of the background file is left out. Raises ValueError when all of it is held out,
     and as `Genome` and the readers of the genome and of the BED file say.
     """
-    genome = Reference(inputs.find(read["study"], read["genome_path"]))
-    bed = inputs.find(read["study"], read["background_path"])
-    texts: dict[str, list[str]] = {}
-    for contig, start, end in merged(read_bed(bed, genome, unique=False)):
-        texts.setdefault(contig, []).append(sq.normalise(genome.letters(contig, start, end))[0])
     validation, test = read["validation_contigs"], read["test_contigs"]
-    given = [text for contig, some in texts.items() if contig not in (*validation, *test) for text in some]
+    texts = stretches(read["study"], read["genome_path"], read["background_path"])
+    given, told = ([text for contig, some in texts.items() if (contig in validation) is held for text in some if contig not in test]
+                   for held in (False, True))  # fmt: skip
     if not given:
         raise ValueError(
-            f"{bed}: has {', '.join(texts)}, all held out (to validate on {', '.join(validation) or 'none'}, to test on "
-            f"{', '.join(test) or 'none'}); wanted a contig to train on"
+            f"{read['background_path']}: has {', '.join(texts)}, all held out (to validate on {', '.join(validation) or 'none'}, "
+            f"to test on {', '.join(test) or 'none'}); wanted a contig to train on"
         )
-    told = [text for contig, some in texts.items() if contig in validation for text in some]
     print(f"{sum(map(len, given)):,} bases of {len(given)} stretches to train on, {sum(map(len, told)):,} to report on", flush=True)
-    return Genome(given, told, seed)
+    return Genome(given, told, seed, {"trained_on": [c for c in texts if c not in (*validation, *test)], "held_out": [*validation, *test]})
+
+
+def stretches(study: str, genome_path: str, background_path: str) -> dict[str, list[str]]:
+    """contig -> sequence of what the background's rows cover, those that overlap as one. Paths as in the study's parameters."""
+    genome, texts = Reference(inputs.find(study, genome_path)), {}
+    for contig, start, end in merged(read_bed(inputs.find(study, background_path), genome, unique=False)):
+        texts.setdefault(contig, []).append(sq.normalise(genome.letters(contig, start, end))[0])
+    return texts
 
 
 def repeats(codes: np.ndarray, counts: confounders.KmerCounts) -> np.ndarray:

@@ -54,6 +54,7 @@ class Windows:
         self.seed, self.rng = seed, np.random.default_rng(seed)
         self.grammar = grammar.Grammar(self.rng)
         self.ids, self.numbers, self.cursor = torch.empty(0), torch.empty(0), 0
+        self.about = {"simulated": "windows of lib/dna/grammar.py, drawn anew for every batch"}
 
     def next(self, batch: int, generator: torch.Generator) -> Batch:
         """`batch` windows that no batch before had, [batch, CONTEXT + 2] tokens; apart is what lies in markers that are masked whole."""

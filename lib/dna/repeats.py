@@ -12,8 +12,11 @@ from lib.dna.reference import Reference
 INTERSPERSED = ("SINE", "LINE", "LTR", "DNA", "Retroposon", "RC", "Satellite", "Unknown")
 LOW = ("Simple_repeat", "Low_complexity")
 SOFT, KMERS = "repeat (soft-masked)", "repeat (recurrent 16-mers)"
-#: Of what is found in the sequence itself. A CpG island is no repeat.
-NAMES = {"soft-masked": SOFT, "repeated sequence": KMERS, "simple repeat": "low complexity (simple repeat)", "homopolymer": "homopolymer"}
+#: Of what is found in the sequence itself, by family, the surest last; a homopolymer is called by its base. A CpG island is no repeat.
+NAMES = {"soft-masked": SOFT, "repeated sequence": KMERS, "Alu": "repeat: Alu", "simple repeat": "low complexity (simple repeat)",
+         "homopolymer": "low complexity ({})"}
+#: Those that say less than RepeatMasker's rows.
+VAGUE = 3
 #: Shorter ones may be a site as well (IRF's GAAANNGAAANN has a period): of tandem repeats what Tandem Repeats Finder would score 50, 2 a
 #: base; of one base those that are longer than its runs in all profiles of JASPAR but one (ZNF362, ten A).
 SHORTEST = {"simple repeat": 25, "homopolymer": 10}
@@ -37,28 +40,19 @@ def soft_masked(windows: pd.DataFrame, genome: Reference) -> pd.DataFrame:
 def named(repeats: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     """Intervals by the name of their repeat, where two lie on one base the one to believe last: contig, start, end, concept.
 
-    repeats: those of the sequence itself, concepts as in `NAMES`, others are left out; intervals: annotation, of which RepeatMasker's
+    repeats: those of the sequence itself, families as in `NAMES`, others are left out; intervals: annotation, of which RepeatMasker's
     rows count (family: the class). Its SINE/Alu is "repeat: Alu".
     """
-    long = repeats["end"] - repeats["start"] >= repeats["concept"].map(SHORTEST).fillna(0)
-    own = repeats[repeats["concept"].isin(NAMES) & long]
+    long = repeats["end"] - repeats["start"] >= repeats["family"].map(SHORTEST).fillna(0)
+    own = repeats[repeats["family"].isin(NAMES) & long]
     low, wide = (intervals[intervals["family"].isin(classes)] for classes in (LOW, INTERSPERSED))
     order = {name: i for i, name in enumerate(NAMES)}
-    own = own.sort_values("concept", key=lambda c: c.map(order), kind="stable")
-    first, rest = own[own["concept"].map(order) < 2], own[own["concept"].map(order) >= 2]
+    own = own.assign(concept=[NAMES[family].format(concept) for family, concept in zip(own["family"], own["concept"])])
+    own = own.sort_values("family", key=lambda f: f.map(order), kind="stable")
+    vague = own["family"].map(order) < VAGUE
     parts = [
-        first.assign(concept=first["concept"].map(NAMES)), wide.assign(concept="repeat: " + wide["concept"].str.split("/").str[-1]),
+        own[vague], wide.assign(concept="repeat: " + wide["concept"].str.split("/").str[-1]),
         low.assign(concept="low complexity (" + low["family"].str.lower().str.replace("_", " ") + ")"),
-        rest.assign(concept=rest["concept"].map(NAMES)),
+        own[~vague],
     ]  # fmt: skip
     return pd.concat([part[["contig", "start", "end", "concept"]] for part in parts], ignore_index=True)
-
-
-def of_tokens(tokens: pd.DataFrame, texts: list[str], intervals: pd.DataFrame) -> np.ndarray:
-    """The repeat on each token's middle, "" for none: [token]. intervals: of `named`; a homopolymer is called by its base here,
-    "low complexity (poly-A)". tokens: unit, start, end (in the unit), contig, ref_start, ref_end; texts: [unit]."""
-    name = confounders.class_of(tokens, intervals)
-    unit, middle = tokens["unit"].to_numpy(), (tokens["start"].to_numpy() + tokens["end"].to_numpy()) // 2
-    for row in np.flatnonzero(name == "homopolymer"):
-        name[row] = f"low complexity (poly-{texts[unit[row]][middle[row]]})"
-    return name

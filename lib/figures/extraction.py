@@ -35,9 +35,10 @@ def knowledge(table: pd.DataFrame, ax: plt.Axes, loss: str = "cross-entropy") ->
     elif asked.all():
         gates(table, ax)
     else:
-        bars = ax.bar(table["name"][~asked], table["value"][~asked], color=style.COLOURS["SAE"])
-        ax.bar_label(bars, [f"{v:.2f}" for v in table["value"][~asked]], fontsize=6)
-        ax.set(ylabel=f"{loss}\n(nats per token)", ylim=(0, 1.2 * table["value"][~asked].max()))
+        means = table[~asked & table["low"].isna()]  # the others are gaps with intervals
+        bars = ax.bar(means["name"].str.replace(", ", ",\n"), means["value"], color=style.COLOURS["SAE"])
+        ax.bar_label(bars, [f"{v:.2f}" for v in means["value"]], fontsize=6)
+        ax.set(ylabel=f"{loss}\n(nats per token)", ylim=(0, 1.2 * means["value"].max()))
     return ax
 
 

@@ -17,13 +17,15 @@ from lib.stats import estimates
 
 @torch.inference_mode()
 def token_losses(
-    adapter: Adapter, sequences: Sequence[str], share: float = 0.15, seed: int = 0, token_budget: int = 8192, once: bool = False
+    adapter: Adapter, sequences: Sequence[str], share: float = 0.15, seed: int = 0, token_budget: int = 8192, once: bool = False,
+    apart: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cross-entropy (nats) of every kept token, with its sequence number and start offset.
 
     Masked models: each token is masked exactly once, a random `share` of a sequence's tokens at a time. Causal
     models: predicted from the tokens before it; a sequence's first kept token is left out. once: of a masked model's
-    tokens only the first such share, in one forward.
+    tokens only the first such share, in one forward. apart: a share is not drawn, its tokens lie 1 / share tokens apart, so that
+    each has its neighbours.
     """
     rng = np.random.default_rng(seed)
     members = forward.of_size(len(sequences), forward.fitting([len(s) for s in sequences], token_budget))
@@ -32,7 +34,8 @@ def token_losses(
         value = torch.full(batch.ids.shape, torch.nan)
         if adapter.family.masked:
             parts = round(1 / share)
-            part = torch.from_numpy(rng.integers(0, parts, batch.ids.shape))
+            place = torch.arange(batch.ids.shape[1]).expand(batch.ids.shape)
+            part = place % parts if apart else torch.from_numpy(rng.integers(0, parts, batch.ids.shape))
             for index in range(1 if once else parts):
                 chosen = (part == index) & batch.keep
                 masked = torch.where(chosen, adapter.tokenizer.mask_token_id, batch.ids)

@@ -37,7 +37,8 @@ def test_parts_of_a_gene_by_hand():
     # acceptors: 20 intronic, 3 exonic bases
     assert intervals(table, "splice acceptor +") == [(10, 33), (30, 53)]
     assert intervals(table, "splice acceptor -") == [(17, 40), (37, 60)]
-    assert set(table["family"]) == {"exon", "CDS", "5' UTR", "3' UTR", "splice donor", "splice acceptor"}
+    assert intervals(table, "intron +") == intervals(table, "intron -") == [(20, 30), (40, 50)]
+    assert set(table["family"]) == {"exon", "CDS", "5' UTR", "3' UTR", "intron", "splice donor", "splice acceptor"}
 
 
 def test_phase_counts_from_the_first_coding_base_of_each_strand():

@@ -1,5 +1,6 @@
 """Training a language model: which windows it sees, what repeats count, that it learns and goes on, and what a study trains."""
 
+import json
 import warnings
 
 import numpy as np
@@ -82,6 +83,7 @@ def read(tmp_path) -> dict:
 
 def test_only_chromosomes_that_are_not_held_out_are_read(read):
     task = pretrain_genome.of_study(read, 0)
+    assert task.about["trained_on"] == ["chr1"] and task.about["held_out"] == ["chr3", "chr2"] and task.about["bases"] == 1400
     assert sq.decode(task.codes) == STRETCHES[0][:1400]  # two rows that overlap are one stretch
     assert len(task.held_out[0]) == min(pretrain_genome.REPORTED, 700 - CONTEXT + 1) == 189
     assert all(sq.decode(row) in STRETCHES[2] for row in task.held_out[0])
@@ -140,6 +142,9 @@ def test_it_learns_says_how_well_and_goes_on_from_a_folder(tmp_path, monkeypatch
     assert told.loss.iloc[0] > told.loss.iloc[-1] and told.loss_apart.equals(told.loss)
     assert told.held_out_repeats.iloc[-1] < 0.9  # letters as often as each other: 1.386 without their order
     pretrain.train(task, tmp_path / "b", tmp_path / "a", 4 * CONTEXT, **(SETTINGS | {"lr": 0.0, "matrix_lr": 0.0}))
+    data = [json.loads((tmp_path / name / "data.json").read_text()) for name in "ab"]
+    assert [d["tokens"] for d in data] == [200 * 4 * CONTEXT, 4 * CONTEXT] and [d["from"] for d in data] == ["random weights", "a"]
+    assert data[0]["bases"] == 2400 and data[0]["bases_sha256"] == data[1]["bases_sha256"]
     first, second = (EsmForMaskedLM.from_pretrained(tmp_path / name).state_dict() for name in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
