@@ -27,8 +27,8 @@ def clinvar_label(significance: pd.Series) -> pd.Series:
     return label
 
 
-def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
-    """Centre a window on each variant. variants: contig, pos (0-based), ref, alt.
+def windows(variants: pd.DataFrame, reference, window_bp: int, place: float = 0.5) -> pd.DataFrame:
+    """Lay a window on each variant, so that it lies at a share `place` of it. variants: contig, pos (0-based), ref, alt.
 
     Adds start, offset (of the variant in the window), ref_sequence, alt_sequence. A window that would leave the
     contig is moved inside it; only a deletion of a contig's last bases leaves alt_sequence shorter. Unknown bases (N)
@@ -38,7 +38,7 @@ def windows(variants: pd.DataFrame, reference, window_bp: int) -> pd.DataFrame:
     rows = []
     for v in variants.itertuples():
         last = reference.lengths[v.contig] - window_bp - max(len(v.ref) - len(v.alt), 0)  # a deletion reads on
-        start = max(min(v.pos - window_bp // 2, last), v.pos + len(v.ref) - window_bp, 0)  # REF stays inside
+        start = max(min(v.pos - int(window_bp * place), last), v.pos + len(v.ref) - window_bp, 0)  # REF stays inside
         text = reference.fetch(v.contig, start, start + window_bp)
         offset = v.pos - start
         if text[offset : offset + len(v.ref)] != v.ref:
