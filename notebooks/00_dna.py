@@ -61,6 +61,7 @@ germline_limits = [0.0, 0.0]           # [0, 1] AUROC too good for germline; 0 c
 case_share = 0.5                       # (0, 1) share of people who are cases (only when simulating): a cohort, not a population
 match_published = False                # match published effects to the variants, for simulating and for the polygenic score
 exon_path = ""                         # BED (names gene|transcript|exon|n give the parts of genes), or GFF3; "" for none
+domain_path = ""                       # table of gene, domain, first, last (residues): protein domains, laid on exon_path; "" for none
 promoter_path = "simulated:truth/annotation/promoters.bed"  # BED of promoters, or of start sites to widen; "" for none
 promoter_flank_bp = 0                  # [0, 1e5] bases added on both sides of a promoter row
 interval_paths = []                    # more BED, bigBed, RepeatMasker .out or .csv files; a row's name is its concept; none twice
@@ -231,7 +232,7 @@ starts = windows.read_bed(given(promoter_path), genome, "promoter", False, count
 repeats = door.repeats(plain, genome)
 files = door.Annotation(  # of labelled variants, a VCF gives intervals too
     given(exon_path), starts, promoter_flank_bp, list(map(given, interval_paths)), given("" if label_column else variant_path),
-    given(gwas_path), list(map(given, lifted_paths)), given(lift_path))
+    given(gwas_path), list(map(given, lifted_paths)), given(lift_path), given(domain_path))
 intervals = door.intervals(files, repeats, genome, plain.units, counted)
 stage.write_table("annotation_report", report.table(counted))
 hits = door.hits(plain, validation_contigs, test_contigs, fimo_p)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lib.annotate.concepts import disjoint_units
 from lib.corpus.corpus import Readout, Records, Target, person_locus_map
-from lib.dna import alu, confounders, lift, motifs, tracks
+from lib.dna import alu, confounders, domains, genes, lift, motifs, tracks
 from lib.dna import repeats as repeats_
 from lib.dna.genotypes import Genotypes
 from lib.dna.haplotypes import UnitSet
@@ -188,7 +188,7 @@ def column(arms: list[str], arm: str, alone: str) -> str:
 
 class Annotation(NamedTuple):
     """Files of intervals, None for none. starts: a table of promoters or start sites; lifted: files of another assembly, which `chain`
-    leads from."""
+    leads from; domains: of proteins, which `exons` lead from."""
 
     exons: Path | None
     starts: pd.DataFrame | None
@@ -198,6 +198,7 @@ class Annotation(NamedTuple):
     gwas: Path | None
     lifted: list[Path]
     chain: Path | None
+    domains: Path | None
 
 
 def repeats(part: UnitSet, genome: Reference) -> pd.DataFrame:
@@ -211,6 +212,8 @@ def intervals(files: Annotation, repeats: pd.DataFrame, genome: Reference, units
     parts = [repeats]
     if files.exons:
         parts.append(gene_intervals(files.exons, genome, counted))
+    if files.domains:
+        parts.append(domains.intervals(domains.read(files.domains), genes.read(files.exons, genome, Counter()), counted))
     if files.starts is not None:
         parts.append(bed_intervals(files.starts, "promoter", files.promoter_flank_bp))
     parts += [tracks.read(path, genome, counted) for path in files.intervals]

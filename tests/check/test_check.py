@@ -333,6 +333,12 @@ def test_exons_to_split_variants_by_have_to_be_there(root):
         ("true, without exons", "false, or exon_path of 00_dna")]
 
 
+def test_domains_need_exons_to_lie_on(root):
+    (root.parent / "data/domains.csv").write_text("gene,domain,first,last\nG,d,9,5\n")
+    put(root, "00_dna", "domain_path", str(root.parent / "data/domains.csv"))
+    assert [fault.actual for fault in faults_of("exon_path")] == ["no exons"]
+
+
 # Stages and kinds ----------------------------------------------------------------------------------------
 
 

@@ -176,10 +176,10 @@ def test_intervals_are_repeats_and_what_the_files_say(genome, part, tmp_path):
     repeats = pd.DataFrame({"contig": ["c2"], "start": [0], "end": [4], "concept": ["homopolymer"], "family": ["homopolymer"]})
     starts = pd.DataFrame({"contig": ["c1"], "start": [4], "end": [5]})
     counted = Counter()
-    files = door.Annotation(tmp_path / "exons.bed", starts, 1, [tmp_path / "mine.bed"], None, None, [], None)
+    files = door.Annotation(tmp_path / "exons.bed", starts, 1, [tmp_path / "mine.bed"], None, None, [], None, None)
     got = door.intervals(files, repeats, genome, part.units, counted)
     places = {(row.concept, row.contig, row.start, row.end) for row in got.itertuples()}
     assert {("homopolymer", "c2", 0, 4), ("promoter", "c1", 3, 6), ("mine", "c2", 4, 8), ("exon", "c1", 1, 3)} <= places
     assert not (got.contig == "c9").any()
     assert {what: n for (file, what, _), n in counted.items() if file == "exons.bed"}["intervals on contigs that the genome lacks"] == 1
-    assert door.intervals(door.Annotation(None, None, 0, [], None, None, [], None), repeats, genome, part.units, counted).equals(repeats)
+    assert door.intervals(door.Annotation(None, None, 0, [], None, None, [], None, None), repeats, genome, part.units, counted).equals(repeats)

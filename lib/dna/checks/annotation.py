@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lib.check.study import Study, Unknown
-from lib.dna import genes, intervals, windows
+from lib.dna import domains, genes, intervals, windows
 from lib.dna import labelled as of_variants
 from lib.dna.checks.agreement import D, X
 from lib.dna.checks.data import Data
@@ -25,13 +25,22 @@ def files(study: Study) -> list[Callable[[Study, Data], None]]:
     checks = []
     for name, reader in readers.items():
         checks.append(partial(_annotation, name=name, reader=reader))
-    return [*checks, _intervals, _clinvar]
+    return [*checks, _domains, _intervals, _clinvar]
 
 
 def _annotation(study: Study, data: Data, name: str, reader: Callable) -> None:
     if study(D, name):
         genome = data.genome()
         data.read(D, name, lambda path: reader(path, genome, data.left_out))
+
+
+def _domains(study: Study, data: Data) -> None:
+    if not study(D, "domain_path"):
+        return
+    if not study(D, "exon_path"):
+        study.fault(D, "exon_path", "no exons", "those that the protein domains of domain_path are laid on")
+        return
+    data.read(D, "domain_path", domains.read)
 
 
 def _intervals(study: Study, data: Data) -> None:
