@@ -182,4 +182,5 @@ def test_intervals_are_repeats_and_what_the_files_say(genome, part, tmp_path):
     assert {("homopolymer", "c2", 0, 4), ("promoter", "c1", 3, 6), ("mine", "c2", 4, 8), ("exon", "c1", 1, 3)} <= places
     assert not (got.contig == "c9").any()
     assert {what: n for (file, what, _), n in counted.items() if file == "exons.bed"}["intervals on contigs that the genome lacks"] == 1
-    assert door.intervals(door.Annotation(None, None, 0, [], None, None, [], None, None), repeats, genome, part.units, counted).equals(repeats)
+    nothing = door.Annotation(None, None, 0, [], None, None, [], None, None)
+    assert door.intervals(nothing, repeats, genome, part.units, counted).equals(repeats)
