@@ -62,4 +62,5 @@ def _table(table: pd.DataFrame) -> str:
     head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in table)
     rows = ["".join(f"<td{' class=number' if n else ''}>{escape(cell)}</td>" for cell, n in zip(row, numbers, strict=True))
             for row in _cells(table).itertuples(index=False, name=None)]  # fmt: skip
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(f"<tr>{row}</tr>" for row in rows)}</tbody></table></div>'
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
