@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib.dna.reference import Reference
+from lib.models import sequence as sq
 from lib.stage import lines
 
 #: Clear classes, and the two of a kind together, as today's releases spell them ("/") and as those of 2016 do ("_").
@@ -53,6 +54,17 @@ def windows(variants: pd.DataFrame, reference, window_bp: int, place: float = 0.
         rows.append((start + gap, offset - gap, text[gap:].rstrip("N"), changed[gap:].rstrip("N")))
     return pd.concat([variants.reset_index(drop=True),
                       pd.DataFrame(rows, columns=["start", "offset", "ref_sequence", "alt_sequence"])], axis=1)  # fmt: skip
+
+
+def turned(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `windows` on the other strand: sequences and alleles are reverse complements, offset is that of the reference's
+    allele in its own, and alt_offset that of the alternative's, which differs where an indel makes its window end elsewhere."""
+    out = table.copy()
+    for column in ("ref", "alt", "ref_sequence", "alt_sequence"):
+        out[column] = [sq.decode(sq.reverse_complement(sq.encode(text))) for text in table[column]]
+    for column, allele in (("alt_offset", "alt"), ("offset", "ref")):
+        out[column] = table[f"{allele}_sequence"].str.len() - table["offset"] - table[allele].str.len()
+    return out
 
 
 def read_table(path: Path, reference: Reference, label_column: str, report: Counter) -> pd.DataFrame:

@@ -66,11 +66,11 @@ class States(NamedTuple):
 def of_alleles(adapter: Adapter, site: str, saes: Sequence[SAE], table: pd.DataFrame, radius: int) -> tuple[States, States]:
     """The reference's states and the alternative's, of the tokens within `radius` bases of each variant.
 
-    table: offset, ref, alt, ref_sequence, alt_sequence, as `lib.dna.labelled.windows` gives them.
+    table: offset, ref, alt, ref_sequence, alt_sequence, as `lib.dna.labelled.windows` gives them; alt_offset where it differs.
     """
-    offset = table["offset"].to_numpy()
     states = []
     for allele in ("ref", "alt"):
+        offset = table.get(f"{allele}_offset", table["offset"]).to_numpy()
         reach = np.stack([offset - radius, offset + table[allele].str.len().to_numpy() + radius], 1)
         states.append(States(*local_states(adapter, site, saes, table[f"{allele}_sequence"].tolist(), reach)))
     return states[0], states[1]

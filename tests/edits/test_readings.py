@@ -68,6 +68,25 @@ def pairs(rows, text, bp=80):
     return labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), Genome(text), bp)
 
 
+def test_on_the_other_strand_both_alleles_lie_where_their_offsets_say():
+    text = helpers.random_dna(200, 6)
+    other = "A" if text[60] != "A" else "C"
+    table = pairs([("c", 60, text[60], other), ("c", 60, text[60:65], text[60]), ("c", 60, text[60], text[60] + "GAT")], text)
+    turned = labelled.turned(table)
+    for v in turned.itertuples():
+        assert v.ref_sequence[v.offset :].startswith(v.ref) and v.alt_sequence[v.alt_offset :].startswith(v.alt)
+    assert (turned["alt_offset"] - turned["offset"]).tolist() == [0, 4, -3]
+    back = labelled.turned(turned)
+    assert back["ref_sequence"].equals(table["ref_sequence"]) and back["offset"].equals(table["offset"])
+
+
+def test_a_place_in_the_window_is_where_the_variant_lies():
+    text = helpers.random_dna(300, 8)
+    variant = pd.DataFrame([("c", 150, text[150], "A")], columns=["contig", "pos", "ref", "alt"])
+    offsets = [int(labelled.windows(variant, Genome(text), 80, place)["offset"][0]) for place in (0.25, 0.5, 0.75)]
+    assert offsets == [20, 40, 60]
+
+
 def test_single_bases_never_move_and_words_do(tmp_path):
     text = helpers.random_dna(90, 3)
     other = "A" if text[45] != "A" else "C"
