@@ -11,18 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from lib.edits import posterior as local
 
 #: Points of each strength. "+3" has no word in the guidelines; the others do.
 STRENGTHS = {"Supporting": 1, "Moderate": 2, "+3": 3, "Strong": 4, "Very strong": 8}
 CODES = {"pathogenic": "PP3", "benign": "BP4"}
 #: Odds of very strong evidence as published for these priors: Pejaver 2022, Tavtigian 2018.
 _PUBLISHED = {0.0441: 1124.0, 0.10: 350.0}
-_ONE_SIDED = 0.05  # share of bootstrap runs that may say otherwise
-_EDGE = 1e-9  # of an increment: k * increment is not exact, and a score on a window's edge belongs to it
 
 
 @dataclass(frozen=True)
@@ -82,41 +81,10 @@ def levels(alpha: float = 0.0441) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def local_posterior(
-    score: np.ndarray, pathogenic: np.ndarray, population: np.ndarray, at: np.ndarray | None = None, alpha: float = 0.0441,
-    increment: float | None = None, min_labelled: int = 100, min_population: float = 0.03,
-) -> pd.DataFrame:  # fmt: skip
-    """Posterior probability of pathogenicity near each score: positives / (positives + w negatives) in a window around it.
-
-    w = (1 - alpha) n_pathogenic / (alpha n_benign) lets the labelled set have the prior. The window grows by `increment`
-    on both sides, from a half-width of 0, until it holds min_labelled labelled scores and the share min_population of the
-    population's; where it reaches past the range of thresholds, both minima shrink to the share of it in range (where it
-    reaches past both ends, to the share below the top).
-
-    score, pathogenic: [variant], scores with high = pathogenic, and 0 or 1; population: [variant] scores of unlabelled
-    variants; at: [k] scores, default all candidate thresholds, ascending; increment: score units, default a thousandth of
-    the range of thresholds. Returns score, posterior, half_width, n_pathogenic, n_benign, n_population, one row each.
-    Raises ValueError for NaN, other labels, too few labelled variants, and scores outside the range of thresholds.
-    """
-    score, label, population = _checked(score, pathogenic, population, min_labelled, min_population)
-    if why := _too_few(label, min_labelled, 0):
-        raise ValueError(why)
-    thresholds = candidate_thresholds(score, population)
-    at = thresholds if at is None else _finite("at", at)
-    low, high = thresholds[[0, -1]]
-    if len(at) and not (low <= at.min() and at.max() <= high):
-        raise ValueError(f"scores from {at.min()} to {at.max()}: the thresholds go from {low} to {high}")
-    rule = _Rule(low, high, _increment(increment, thresholds), min_labelled, min_population)
-    steps, inside = _windows(at, _ordered(score, label, population), rule)
-    return pd.DataFrame({
-        "score": at, "posterior": _posterior(inside, _weight(label, alpha)), "half_width": steps * rule.increment,
-        "n_pathogenic": inside[0], "n_benign": inside[1], "n_population": inside[2],
-    })  # fmt: skip
-
-
 def calibrate(
     score: np.ndarray, pathogenic: np.ndarray, population: np.ndarray, alpha: float = 0.0441, increment: float | None = None,
     min_labelled: int = 100, min_population: float = 0.03, min_expected: float = 15, n_boot: int = 10_000, seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Calibration:  # fmt: skip
     """Thresholds of PP3 and BP4 for one score in one class of regions, with `local_posterior`'s windows.
 
@@ -125,28 +93,27 @@ def calibrate(
     n_boot times, thresholds and w kept. A strength is "not met" where more than 5 % of runs have no threshold; else its
     conservative threshold is the run's at place floor(.05 n_boot) - (runs without) + 1 from the extreme.
 
-    Arguments as in `local_posterior`. "Not calibrated": fewer than min_labelled labelled variants, or fewer than
-    min_expected of the rarer label expected in a window of min_labelled. The paper has no such second rule, but where a
+    Arguments as in `local_posterior`. groups: [variant], the gene of each: whole genes are drawn, each draw with its own w, and a draw
+    that lacks a label has no threshold (`posterior.resamples`). "Not calibrated": fewer than min_labelled labelled variants, or fewer
+    than min_expected of the rarer label expected in a window of min_labelled. The paper has no such second rule, but where a
     window is likely to lack a label altogether its posterior is 0 or 1: random scores of 10 variants of one label and 990
     of the other earned "Very strong" in half of the runs here. More min_labelled, or fewer of the commoner label, helps.
     Raises ValueError for NaN, labels other than 0 and 1, no population, an increment or n_boot that is not positive.
     """
-    score, label, population = _checked(score, pathogenic, population, min_labelled, min_population)
+    sample = local.checked(score, pathogenic, population, groups)
     if n_boot < 1:
         raise ValueError(f"n_boot {n_boot}: wanted at least 1")
-    wanted, thresholds = levels(alpha), candidate_thresholds(score, population)
-    rule = _Rule(*thresholds[[0, -1]], _increment(increment, thresholds), min_labelled, min_population)
-    rest = alpha, rule.increment, int(label.sum()), int((~label).sum()), len(population), n_boot
-    if why := _too_few(label, min_labelled, min_expected):
+    rule, wanted = local.rule_of(sample, increment, min_labelled, min_population), levels(alpha)
+    thresholds, label = local.candidate_thresholds(sample.score, sample.population), sample.label
+    rest = alpha, rule.increment, int(label.sum()), int((~label).sum()), len(sample.population), n_boot
+    if why := local.too_few(label, min_labelled, min_expected):
         return Calibration(f"not calibrated: {why}", _table(wanted), *rest)
-    weight, rng = _weight(label, alpha), np.random.default_rng(seed)
-    steps, inside = _windows(thresholds, _ordered(score, label, population), rule)
-    point = _last_before_falling(_posterior(inside, weight), wanted)
+    steps, inside = local.windows(thresholds, local.ordered(*sample[:3]), rule)
+    point = _last_before_falling(local.posterior(inside, local.weight(label, alpha)), wanted)
     draws = np.empty((n_boot, *point.shape))
-    for run in range(n_boot):
-        a, b = rng.integers(0, len(score), len(score)), rng.integers(0, len(population), len(population))
-        _, drawn = _windows(thresholds, _ordered(score[a], label[a], population[b]), rule)
-        draws[run] = _at(thresholds, _last_before_falling(_posterior(drawn, weight), wanted))
+    for run, (drawn, weight) in enumerate(local.resamples(sample, alpha, n_boot, seed)):
+        curve = local.posterior(local.windows(thresholds, drawn, rule)[1], weight)
+        draws[run] = _at(thresholds, _last_before_falling(curve, wanted))
     bound = np.stack([_conservative(draws[:, 0], from_top=True), _conservative(draws[:, 1], from_top=False)])
     return Calibration("calibrated", _table(
         wanted, threshold=_at(thresholds, point), threshold_conservative=bound,
@@ -160,7 +127,7 @@ def assign(calibration: Calibration, score: np.ndarray) -> np.ndarray:
 
     A score that both directions claim gets 0. score: [n], the calibrated score.
     """
-    score = _finite("score", score)
+    score = local.finite("score", score)
     out = {direction: np.zeros(len(score), dtype=int) for direction in CODES}
     for row in calibration.table[calibration.table["status"] == "met"].itertuples():
         beyond = score >= row.threshold_conservative if row.code == "PP3" else score <= row.threshold_conservative
@@ -186,107 +153,6 @@ def points(pathogenic: Sequence[str] = (), benign: Sequence[str] = (), alpha: fl
     return Classification(total, odds, odds * alpha / ((odds - 1) * alpha + 1), category)
 
 
-def candidate_thresholds(score: np.ndarray, population: np.ndarray) -> np.ndarray:
-    """All distinct scores, and the whole numbers below the least and above the largest, ascending."""
-    both = np.concatenate([score, population])
-    return np.unique([*both, np.floor(both.min()), np.ceil(both.max())])
-
-
-def _finite(name: str, values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        actual = f"shape {values.shape}, {(~np.isfinite(values)).sum()} not finite"
-        raise ValueError(f"{name}: {actual}; wanted one row of finite numbers")
-    return values
-
-
-def _checked(
-    score, pathogenic, population, min_labelled: int, min_population: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    score, label, population = _finite("score", score), np.asarray(pathogenic), _finite("population", population)
-    if label.shape != score.shape:
-        raise ValueError(f"pathogenic has shape {label.shape}, expected {score.shape}")
-    if not np.isin(label, [0, 1]).all():
-        raise ValueError(f"pathogenic holds {np.unique(label[~np.isin(label, [0, 1])])[:5].tolist()}, wanted 0 or 1")
-    if not len(population):
-        raise ValueError("population is empty, wanted scores of unlabelled variants")
-    if min_labelled < 1 or not 0 <= min_population <= 1:
-        raise ValueError(f"min_labelled {min_labelled}, min_population {min_population}: wanted at least 1, and a share")
-    return score, label.astype(bool), population
-
-
-def _too_few(label: np.ndarray, min_labelled: int, min_expected: float) -> str:
-    n1, n0 = int(label.sum()), int((~label).sum())
-    actual = f"{n1} pathogenic and {n0} benign variants"
-    if n1 + n0 < min_labelled or not min(n1, n0):
-        return f"{actual}, wanted {min_labelled} together and some of each"
-    if (expected := min_labelled * min(n1, n0) / (n1 + n0)) < min_expected:
-        return f"{actual}, so that a window of {min_labelled} expects {expected:.1f} of the rarer, wanted {min_expected:g}"
-    return ""
-
-
-def _increment(increment: float | None, thresholds: np.ndarray) -> float:
-    if increment is None:
-        increment = (thresholds[-1] - thresholds[0]) / 1000 or 1.0  # one score only: no window needs to grow
-    if not 0 < increment < math.inf:
-        raise ValueError(f"increment {increment}: wanted a positive number, in score units")
-    return float(increment)
-
-
-def _weight(label: np.ndarray, alpha: float) -> float:
-    """Of one benign variant, so that the labelled set has the prior."""
-    return (1 - alpha) * label.sum() / (alpha * (~label).sum())
-
-
-class _Rule(NamedTuple):
-    """How windows grow: low, high (range of thresholds) and increment in score units."""
-
-    low: float
-    high: float
-    increment: float
-    min_labelled: int
-    min_population: float
-
-
-def _ordered(score: np.ndarray, label: np.ndarray, population: np.ndarray) -> list[np.ndarray]:
-    """Sorted scores of the pathogenic, the benign and the unlabelled variants."""
-    return [np.sort(score[label]), np.sort(score[~label]), np.sort(population)]
-
-
-def _windows(at: np.ndarray, ordered: list[np.ndarray], rule: _Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Half-width in increments of the smallest window around each score, and how many of each group it holds: [k], [3, k].
-
-    The smallest that is large enough, as growing it step by step would find it, but by halving: a step holds no fewer and
-    asks for no more, until a window spans the whole range and holds all, which is enough.
-    """
-    short, enough = np.zeros(len(at), dtype=int), np.full(len(at), int((rule.high - rule.low) / rule.increment) + 2)
-    while (short < enough).any():
-        steps = (short + enough) // 2
-        holds = _holds_enough(at, steps, ordered, rule)
-        short, enough = np.where(holds, short, steps + 1), np.where(holds, steps, enough)
-    return enough, _inside(at, enough, ordered, rule)
-
-
-def _holds_enough(at: np.ndarray, steps: np.ndarray, ordered: list[np.ndarray], rule: _Rule) -> np.ndarray:
-    reach, width = steps * rule.increment, np.maximum(2 * steps, 1) * rule.increment
-    past_top = steps > np.floor((rule.high - at) / rule.increment + _EDGE)
-    past_bottom = steps > np.floor((at - rule.low) / rule.increment + _EDGE)
-    in_range = np.where(past_top, rule.high - at + reach, np.where(past_bottom, at - rule.low + reach, width)) / width
-    pathogenic, benign, unlabelled = _inside(at, steps, ordered, rule)
-    labelled_enough = pathogenic + benign >= in_range * rule.min_labelled
-    return labelled_enough & (unlabelled >= rule.min_population * in_range * len(ordered[2]))
-
-
-def _inside(at: np.ndarray, steps: np.ndarray, ordered: list[np.ndarray], rule: _Rule) -> np.ndarray:
-    """How many of each group lie within so many steps of a score, both ends included: [3, k]."""
-    reach = (steps + _EDGE) * rule.increment
-    return np.stack([np.searchsorted(s, at + reach, side="right") - np.searchsorted(s, at - reach) for s in ordered])
-
-
-def _posterior(inside: np.ndarray, weight: float) -> np.ndarray:
-    return inside[0] / (inside[0] + weight * inside[1])
-
-
 def _last_before_falling(posterior: np.ndarray, wanted: pd.DataFrame) -> np.ndarray:
     """Place of the last candidate before its posterior first falls below each level, else -1: [direction, strength].
 
@@ -309,7 +175,7 @@ def _conservative(draws: np.ndarray, from_top: bool) -> np.ndarray:
     """
     sign = -1 if from_top else 1
     ordered = np.sort(np.where(np.isnan(draws), -np.inf, sign * draws), axis=0)
-    bound = ordered[math.floor(_ONE_SIDED * len(draws) + 1e-9)]
+    bound = ordered[math.floor(local.ONE_SIDED * len(draws) + 1e-9)]
     return np.where(np.isinf(bound), np.nan, sign * bound)
 
 

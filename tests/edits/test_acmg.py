@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lib.edits import acmg
+from lib.edits import acmg, posterior
 
 ALPHA = 0.0441
 
@@ -115,7 +115,7 @@ def test_a_window_by_hand():
     Around 3, the top: [2, 4] is half in range, so 1.5 labelled and one of the population are enough: it holds 2 3, and 2 3.
     Around 0: [0, 0] holds two of three; [-1, 1] is half in range and holds 0 0 1.
     """
-    got = acmg.local_posterior(
+    got = posterior.local_posterior(
         np.array([0, 0, 1, 2, 3]), np.array([0, 1, 0, 1, 1]), np.arange(4), np.array([0, 1, 3]), ALPHA, 1.0, 3, 0.5
     )
     assert got["half_width"].tolist() == [1, 1, 1]
@@ -130,10 +130,10 @@ def test_windows_are_those_of_growing_them_step_by_step(min_labelled, share):
         x, y, g = grid_data(seed)
         if seed == 5:
             g = g[g > 1]  # the population at one end: windows that reach past both ends of the range
-        thresholds = acmg.candidate_thresholds(x, g)
+        thresholds = posterior.candidate_thresholds(x, g)
         weight = (1 - ALPHA) * (y == 1).sum() / (ALPHA * (y == 0).sum())
         want, half = literal_posterior(x, y, g, thresholds, weight, min_labelled, share, 1 / 16)
-        got = acmg.local_posterior(x, y, g, None, ALPHA, 1 / 16, min_labelled, share)
+        got = posterior.local_posterior(x, y, g, None, ALPHA, 1 / 16, min_labelled, share)
         np.testing.assert_array_equal(got["score"], thresholds)
         np.testing.assert_array_equal(got["half_width"], half)
         np.testing.assert_allclose(got["posterior"], want, rtol=1e-12)
@@ -145,8 +145,8 @@ def test_scores_on_a_windows_edge_belong_to_it_whatever_the_rounding():
     rng = np.random.default_rng(0)
     x, y, g = rng.integers(0, 1001, 300), rng.integers(0, 2, 300), rng.integers(0, 1001, 200)
     x[:2], g[:2] = [0, 1000], [0, 1000]
-    whole = acmg.local_posterior(x, y, g, None, ALPHA, 1.0, 30)
-    parts = acmg.local_posterior(x / 1000, y, g / 1000, None, ALPHA, 0.001, 30)
+    whole = posterior.local_posterior(x, y, g, None, ALPHA, 1.0, 30)
+    parts = posterior.local_posterior(x / 1000, y, g / 1000, None, ALPHA, 0.001, 30)
     np.testing.assert_allclose(parts["half_width"] * 1000, whole["half_width"], rtol=1e-9)
     np.testing.assert_array_equal(parts["posterior"], whole["posterior"])
     assert 0.7 + 0.1 < 0.8
@@ -156,7 +156,7 @@ def test_calibrate_is_the_papers_loop_over_the_same_resamples():
     n_boot, seed = 70, 3
     x, y, g = grid_data(1, distance=2.0)
     got = acmg.calibrate(x, y, g, ALPHA, 1 / 16, min_labelled=20, min_expected=0, n_boot=n_boot, seed=seed)
-    thresholds = acmg.candidate_thresholds(x, g)[::-1]
+    thresholds = posterior.candidate_thresholds(x, g)[::-1]
     weight = (1 - ALPHA) * (y == 1).sum() / (ALPHA * (y == 0).sum())
     rng = np.random.default_rng(seed)
     curves = [literal_posterior(x, y, g, thresholds, weight, 20, 0.03, 1 / 16)[0]]
@@ -177,6 +177,40 @@ def test_calibrate_is_the_papers_loop_over_the_same_resamples():
             assert row.status == "met" and row.threshold_conservative == (valid if up else valid[::-1])[3 - invalid]
             n_met += 1
     assert 3 <= n_met < 10  # both outcomes are there
+
+
+def test_calibrate_by_genes_is_the_papers_loop_over_whole_genes():
+    n_boot, seed = 60, 3
+    x, y, g = grid_data(1, distance=2.0)
+    gene = np.random.default_rng(9).integers(0, 15, len(x))
+    got = acmg.calibrate(x, y, g, ALPHA, 1 / 16, 20, min_expected=0, n_boot=n_boot, seed=seed, groups=np.char.add("g", gene.astype(str)))
+    thresholds, names = posterior.candidate_thresholds(x, g)[::-1], list(dict.fromkeys(gene))  # genes in the order of their first variant
+    rng, curves = np.random.default_rng(seed), []
+    for _ in range(n_boot):
+        a = [i for k in rng.integers(0, len(names), len(names)) for i in range(len(x)) if gene[i] == names[k]]
+        b = rng.integers(0, len(g), len(g))
+        weight = (1 - ALPHA) * (y[a] == 1).sum() / (ALPHA * (y[a] == 0).sum())  # each draw's own
+        curves.append(literal_posterior(x[a], y[a], g[b], thresholds, weight, 20, 0.03, 1 / 16)[0])
+    met = 0
+    for row in got.table.itertuples():
+        up = row.direction == "benign"
+        at = np.array([last_before_falling(*((1 - c)[::-1], thresholds[::-1]) if up else (c, thresholds), row.level) for c in curves])
+        valid = np.sort(at[~np.isnan(at)])
+        invalid = n_boot - len(valid)
+        assert row.invalid == invalid / n_boot
+        assert (row.status == "not met") == (invalid > 3)
+        if invalid <= 3:
+            assert row.threshold_conservative == (valid if up else valid[::-1])[3 - invalid]
+            met += 1
+    assert 3 <= met < 10
+
+
+def test_draws_of_genes_that_lack_a_label_have_no_threshold():
+    """All pathogenic variants in one of 20 genes: 36 % of draws lack it, and no strength is met."""
+    score, label, population = two_normals(200, 300, 0)
+    gene = np.where(label == 1, 0, 1 + np.arange(len(label)) % 19)
+    got = acmg.calibrate(score, label, population, n_boot=100, groups=gene).table
+    assert (got["status"] == "not met").all() and got["invalid"].between(0.2, 0.6).sum() >= 5
 
 
 def test_the_seed_moves_the_bootstrap_alone():
@@ -228,7 +262,7 @@ def test_points_of_scores_follow_the_conservative_thresholds():
     assert (label[earned >= 2] == 1).mean() > 0.853 > (label[earned >= 1] == 1).mean() - 0.147  # moderate: 85.3 % of a balanced set
     # the table's window is the one at the point threshold
     row = got.table.iloc[0]
-    near = acmg.local_posterior(score, label, population, np.array([row["threshold"]]), increment=got.increment).iloc[0]
+    near = posterior.local_posterior(score, label, population, np.array([row["threshold"]]), increment=got.increment).iloc[0]
     assert row["n_window"] == near["n_pathogenic"] + near["n_benign"] >= 100 and row["half_width"] == near["half_width"]
     assert near["posterior"] >= row["level"]
 
@@ -251,7 +285,7 @@ def test_too_few_labelled_variants_are_not_calibrated():
     assert acmg.calibrate(score[:200], label[:200], population, n_boot=20).status.startswith("not calibrated: 0 pathogenic and 200")
     assert acmg.calibrate(*two_normals(50, 200, 0), n_boot=20).status == "calibrated"
     with pytest.raises(ValueError, match="0 pathogenic and 200 benign"):
-        acmg.local_posterior(score[:200], label[:200], population)
+        posterior.local_posterior(score[:200], label[:200], population)
 
 
 def test_windows_that_may_lack_a_label_by_chance_are_not_calibrated():
@@ -280,6 +314,8 @@ def test_windows_that_may_lack_a_label_by_chance_are_not_calibrated():
         ({"increment": 0}, "increment 0: wanted a positive number"),
         ({"min_labelled": 0}, "min_labelled 0, min_population 0.03"),
         ({"n_boot": 0}, "n_boot 0: wanted at least 1"),
+        ({"groups": ["a", "b"]}, "groups have shape .2,., 0 missing; expected .4,., none missing"),
+        ({"groups": ["a", None, "b", "b"]}, "groups have shape .4,., 1 missing"),
         ({"alpha": 0.95}, "prior 0.95"),
     ],
 )
@@ -292,5 +328,5 @@ def test_bad_input_is_refused(change, message):
 def test_scores_outside_the_thresholds_have_no_posterior():
     data = two_normals(100, 200, 0)
     with pytest.raises(ValueError, match="scores from 99.0 to 99.0: the thresholds go from"):
-        acmg.local_posterior(*data, at=np.array([99.0]))
-    assert len(acmg.local_posterior(*data, at=np.array([]))) == 0
+        posterior.local_posterior(*data, at=np.array([99.0]))
+    assert len(posterior.local_posterior(*data, at=np.array([]))) == 0
