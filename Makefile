@@ -36,7 +36,7 @@ override NAMED = $(if $(filter-out 1,$(words $(STUDY)))$(findstring ",$(STUDY))$
 override SNAKEMAKE = $(NAMED)$(BIN)/snakemake --config study="$$STUDY" --rerun-triggers mtime --quiet host reason rules progress \
 	--nolock --rerun-incomplete $${PROFILE:+--profile "$$PROFILE"} --cores "$$CORES"
 
-.PHONY: help env peers results study figures dry check verify new data publish lab test test-fast test-long lint model check-model \
+.PHONY: help env peers results study figures dry check verify new data variant publish lab test test-fast test-long lint model check-model \
 	import-sae export-sae \
 	bench clean-env
 .DEFAULT_GOAL := help
@@ -85,6 +85,9 @@ new: $(READY)  ## STUDY=x MODEL= GENOME= VCF= LOCI= PHENOTYPE=: a params folder 
 
 data: $(READY)  ## STUDY=x: fetch what a study needs, on a machine with a network
 	@$(BIN)/python -m lib.run.fetch
+
+variant: $(READY)  ## STUDY=x VARIANT=chr20:44355644:C:A (or VCF=file), OUT=folder: what it does to the latents of a study that ran
+	@$(BIN)/python -m lib.dna.variant
 
 publish: $(READY)  ## STUDY=x OUT=folder: a copy of the study without anything about a person, or a refusal
 	$(if $(OUT),,$(error give OUT=, a new folder))

@@ -70,6 +70,7 @@ lift_path = ""                         # chain file from that assembly to this o
 variant_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO (ClinVar), or a table with a label; "" for none
 label_column = "destroys_site"         # column of that table (contig, pos, ref, alt, …) that is the label when not empty; "" for a VCF
 gwas_path = ""                         # table with chr38, pos38 (GWAS Catalog lead SNPs); "" for none
+mpra_path = ""                         # table of a saturation MPRA (Kircher 2019): measured effects of alleles; "" for none
 truth_path = "simulated:truth/sites.csv"  # planted sites, for scoring only; "" on real data
 truth_variants_path = "simulated:truth/variants.csv"  # causal variants and the motif each destroys; "" on real data
 fimo_p = 0.0001                        # (0, 0.01] FIMO p-value of a motif hit
@@ -250,7 +251,7 @@ concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), interv
 # %%
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in (
-    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "loci_path",
+    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "mpra_path", "loci_path",
     "background_path", "window_bp", "fimo_p", "hit_p", "gate_windows", "letter_windows", "kmer_k", "composition_k", "word_k",
     "n_components")}
 simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}

@@ -40,6 +40,13 @@ n_backgrounds = 100                  # [1, 1e4] backgrounds into which a finalis
 n_tracks = 10                        # [0, 1e4] latents with browser tracks
 held_out_only = False                # read variants on the test chromosomes of 00 alone, which no dictionary trained on
 split_exons = False                  # split variants into exon and other, by the exons of 00
+places = [0.25, 0.75]                # [0.05, 0.95] further places of a variant in its window, as shares of it; none twice
+n_listed = 5                         # [1, 100] latents of each variant that are listed, lost and gained each
+n_background = 20000                 # [0, 1e6] alleles of the reference that nobody chose, beside which effects are large or not (0: none)
+least_background = 100               # [10, 1e6] of them that a sort has to have
+mpra_barcodes = 10                   # [1, 1e6] barcodes that a measured variant has to have, where 00 names measurements
+mpra_per_element = 0                 # [0, 1e6] variants read of each element, a seeded sample (0: all)
+n_draws = 1000                       # [100, 1e6] draws of the nulls of what is measured, and of labels dealt anew
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
 lost_share = 0.25                    # (0, 1] a latent is lost if the alternative takes this share of its peak nearby; chosen on the demo
 named_share = 0.5                    # (0, 1] a family is named with this share of what is said for the first; chosen on the demo
@@ -57,19 +64,32 @@ import numpy as np
 import pandas as pd
 
 from lib.acts import store
-from lib.annotate import concepts, outside
+from lib.annotate import concepts, grade, outside
 from lib.causal import ablation, kept, necessity
 from lib.causal import sets as latent_sets
 from lib.causal import subjects as stored
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
-from lib.dna import finalists, labelled, motifs, oracle, reference, report, tracks, truth, windows
-from lib.edits import naming, separation
-from lib.edits.change import differences, of_alleles, readable, summarise, write_differences
+from lib.dna import (
+    allele_background,
+    effect_sizes,
+    finalists,
+    labelled,
+    motifs,
+    oracle,
+    reference,
+    report,
+    tracks,
+    truth,
+    variant_study,
+    windows,
+)
+from lib.edits import codes, measured, naming, percentiles, separation
+from lib.edits import effects as effects_of
+from lib.edits.change import differences, readable, summarise, write_differences
 from lib.figures import edits, style
 from lib.models import adapter
 from lib.sae import evaluate, format
-from lib.sae.model import random_dictionary
 from lib.stage import inputs, io, stops
 from lib.stats import estimates
 
@@ -80,7 +100,8 @@ corpus = corpora.load(study)
 chosen, settings = io.read_json(study, "03_sae_training", "chosen.json"), io.read_json(study, "04_annotation", "settings.json")
 site, stopped = chosen["site"], stops.of_dictionary(chosen)  # every claim here rests on the dictionary
 model = adapter.load(corpus.model_path(), expect=io.read_json(study, "01_extraction", "model.json"))
-sae = format.load(io.stage_path(study, "03_sae_training", chosen["folder"] + "/cfg.json").parent, site, model.identity)
+training = io.stage_path(study, "03_sae_training", "chosen.json").parent
+sae = format.load(training / chosen["folder"], site, model.identity)
 acts, units, texts = store.open_store(io.stage_path(study, "01_extraction", "activations.h5")), corpus.units(), corpus.records().texts
 rows = splits.split_rows(units, acts.tokens["unit"], corpus.split["validation"], corpus.split["test"])["test"]
 rows = rows[np.isin(acts.tokens["unit"][rows], concepts.disjoint_units(units))]
@@ -315,17 +336,48 @@ table = labelled.windows(sample, genome, corpus.settings["window_bp"])
 fits = readable(table, model)
 table = table[fits].reset_index(drop=True)
 print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
-untrained = random_dictionary(sae, max(1, round(chosen["l0"])), seed + 1)   # as many latents a token as the trained one
-before, after = of_alleles(model, site, [sae, untrained], table, radius_bp)
-(change, rival), moved = differences(before, after)
+table = table.join(variant_study.located(table, corpus, genome, Counter()))
+readers = variant_study.readers(corpus, model, site, sae, chosen["l0"], training, seed)
+effects = effect_sizes.of(readers, table, radius_bp)
+before, after, sizes = effects.before, effects.after, effects.sizes
+(change, _), moved = differences(before, after)
 out = summarise(table, change, moved).assign(label_kind=label_kind)
-out["random_change"] = np.sqrt(np.asarray(rival.multiply(rival).sum(1)).ravel())
-features = io.read_table(study, "04_annotation", "features").set_index("latent")
+out[["random_change", "log_ratio", "motif_lost", "motif_gained"]] = sizes[["random_change", "log_ratio", "motif_lost", "motif_gained"]]
+out["moved_tokens"] = effects_of.moved_tokens(model, table, radius_bp)
+
+# %%
+features = io.read_table(study, "05_validation", "catalogue").set_index("latent")
+features["grade"] = grade.grades(features, len(chosen["seeds"]) - 1)
 for side in ("lost", "gained"):
     out[f"{side}_concept"] = features.concept.reindex(out[f"{side}_latent"]).to_numpy()
     out[f"{side}_plausible"] = features.plausible.reindex(out[f"{side}_latent"]).to_numpy()
 write_differences(stage.path("differences.h5"), change, out)
 out.sort_values("lost").head(8)[["contig", "pos", "ref", "alt", "gene", "label", "lost_latent", "lost", "lost_concept"]]
+
+# %% [markdown]
+# ## Which latents, and do they say so again?
+#
+# A latent is *lost* where it fires on the reference, at `lost_floor` of its largest activation or more, and the alternative takes
+# `lost_share` of that away; *gained* the other way round. The same variant is read again on the other strand and from other places in
+# its window: a reading agrees where it changes the latent the same way by half as much or more (one that does not fit the model does
+# not agree). `grade`: what stands behind a latent (`lib/annotate/grade.py`).
+
+# %%
+largest = np.maximum(latents.max(axis=0).toarray().ravel(), features.largest.reindex(range(sae.config.d_sae)).fillna(0))
+again = variant_study.again(readers, table, sample.columns, genome, corpus.settings["window_bp"], places, radius_bp)
+every = effects_of.strongest(before.latents[0], after.latents[0], largest, lost_floor, lost_share, sae.config.d_sae)
+listed = effects_of.agreement(every[every["rank"] <= n_listed], again)
+listed = listed.rename(columns={"ref": "ref_value", "alt": "alt_value"}).join(features[variant_study.ABOUT], on="latent")
+listed = out[["contig", "pos", "ref", "alt", "gene", "label"]].merge(listed, left_index=True, right_on="variant")
+stage.write_table("mechanisms", listed)
+stage.write_table("scale", pd.DataFrame({"latent": range(sae.config.d_sae), "largest": largest}))
+stage.write_json("settings.json", {"radius_bp": radius_bp, "places": places, "lost_floor": lost_floor, "lost_share": lost_share,
+                                   "n_listed": n_listed, "least_background": least_background, "min_calibration": min_calibration,
+                                   "n_boot": n_boot, "seed": seed})
+first = listed[(listed["rank"] == 1) & (listed.side == "lost")]
+print(f"of {len(first)} variants that take a latent away, the one most lost says so in {first.n_agree.mean():.2f} of "
+      f"{len(again)} further readings on average; {(out.moved_tokens > 0).mean():.2f} of variants move words")
+first.head(8)
 
 # %% [markdown]
 # ## Is the motif that a variant breaks named?
@@ -378,7 +430,10 @@ for score, what in {"recall": "variants", "precision": "pairs"}.items() if told 
 # none there that leaves its site whole, that row cannot be tested, and the others may say no more than where variants lie.
 
 # %%
-scores = {"SAE": "latent_change", "raw embedding": "embedding_change", "random dictionary": "random_change"}
+scores = {method: column for method, column in effect_sizes.SCORES.items() if sizes[column].notna().all() and len(sizes)}
+both = pd.concat([out.drop(columns=list(scores.values()), errors="ignore"), sizes[list(scores.values())]], axis=1)
+
+# %%
 snv = ((out.ref.str.len() == 1) & (out.alt.str.len() == 1)).to_numpy()
 kinds = {"all": np.ones(len(out), bool), "substitutions": snv}
 if truth_path:
@@ -388,7 +443,7 @@ columns = ["variants", "region", "method", "value", "low", "high", "gain", "gain
 tables, skipped = [pd.DataFrame(columns=columns)], []
 for kind, keep in kinds.items():
     for region in out.region.unique():
-        group = out[keep & (out.region == region).to_numpy()]
+        group = both[keep & (both.region == region).to_numpy()]
         if min((group.label == 1).sum(), (group.label == 0).sum()) < min_per_class:
             skipped.append((kind, region))
             continue
@@ -399,14 +454,92 @@ stage.write_table("separation", separated)
 separated.round(3)
 
 # %% [markdown]
+# ## How large, beside alleles that nobody chose?
+#
+# A change may be large because of where it is and of which letters: alleles of the reference are sampled, evenly over classes of regions,
+# and each variant is placed among those of its own class, bin of distance to an exon, letters and neighbours, or of the finest sort that
+# has `least_background` of them (`matched_on`). The same for every rival, on the same tokens. Among alleles of its own sort a variant of
+# no effect has any percentile.
+
+# %%
+contigs = corpus.split["test"] if held_out_only else []
+among, beside = pd.DataFrame(), pd.DataFrame(columns=["variant", "method", *percentiles.COLUMNS])
+if n_background and len(out):
+    among = variant_study.background(readers, corpus, genome, contigs, n_background, radius_bp, seed)
+    among.to_parquet(stage.path("background.parquet"), index=False)
+    beside = variant_study.beside(out, sizes, among, genome, least_background)
+placed = out[["contig", "pos", "ref", "alt", "gene", "label"]].merge(beside, left_index=True, right_on="variant")
+stage.write_table("percentiles", placed.drop(columns="variant"))
+placed.groupby(["method", "label"], sort=False)["percentile"].describe()[["count", "mean", "50%"]].round(3)
+
+# %%
+ranks = placed.pivot(index="variant", columns="method", values="percentile").reindex(columns=list(dict.fromkeys(placed.method)))
+ranks, ill = ranks.dropna(), out.label.eq(1)
+own = ranks[ill.reindex(ranks.index)]
+if n_background and len(out):
+    e = estimates.mean_interval(own["SAE"].to_numpy() if len(own) else np.zeros(0), n_boot, seed, out.gene.reindex(own.index).to_numpy())
+    rivals = {name: estimates.mean_interval((own["SAE"] - own[name]).to_numpy(), n_boot, seed, out.gene.reindex(own.index).to_numpy())
+              for name in own.columns.drop("SAE")} if len(own) else {}
+    strongest = min(rivals, key=lambda name: rivals[name].low) if rivals else ""
+    stage.claim(f"{'[simulated label] ' if label_column else ''}variants of label 1 change latents more than alleles of their own sort",
+                *e, 0.5, e.low > 0.5 and all(gain.low > 0 for gain in rivals.values()),
+                f"mean percentile among {len(among)} alleles; of label 0 {ranks[~ill.reindex(ranks.index)]['SAE'].mean():.3f}; " + (
+                    f"strongest rival {strongest} {own[strongest].mean():.3f}, the difference {rivals[strongest].value:+.3f} "
+                    f"({rivals[strongest].low:.3f} to {rivals[strongest].high:.3f})" if strongest else "") + "; bootstrap over genes",
+                of="variants", rule="the interval lies above 0.5, and that of the paired difference above 0 for every rival",
+                stopped=stopped, because="" if e.n else "no variant of label 1 has enough alleles of its own sort")
+
+# %% [markdown]
+# ## Is that evidence in the words of ACMG-AMP?
+#
+# PP3 and BP4, class of regions by class, calibrated by a local posterior with draws of whole genes. No class, no code: one needs
+# `min_calibration` labels of each kind, in 30 genes each, and a score that says more than how far a variant lies from an exon; codes of
+# changed proteins are left to predictors of proteins. A variant's gene is never among those that set its thresholds. Research use.
+
+# %%
+asked = variant_study.for_codes(out)
+population = among[["region", "latent_change"]] if len(among) else pd.DataFrame({"region": [], "latent_change": np.zeros(0)})
+known = asked[asked.region.isin(population.region)]
+coded = codes.by_class(known, "latent_change", population, coding=variant_study.CODING, min_label=min_calibration, n_boot=n_boot, seed=seed)
+given = codes.evidence(asked, coded)
+out[["acmg", "why"]] = given[["acmg", "why"]]
+stage.write_table("code_classes", coded.classes)
+stage.write_table("code_strengths", coded.strengths)
+stage.write_table("evidence", pd.concat([out[["contig", "pos", "ref", "alt", "gene", "label", "region_class"]], given], axis=1))
+stage.headline(codes=f"{(given.acmg != codes.NONE).sum()} of {len(given)} variants")
+coded.classes[["region", "status", "n_pathogenic", "n_benign", "n_genes", "auroc", "location", "why"]].round(3)
+
+# %% [markdown]
+# ## Which latents do variants of label 1 take away?
+#
+# Inside classes of regions, bins of distance and genes, exactly (`lib/edits/enriched.py`). Then four questions that a spread of chance
+# would fail: are all statistics shifted, is one tail longer than the other, what does the other tail say of the false discovery rate.
+
+# %%
+enriched_, told_apart = pd.DataFrame(), pd.DataFrame()
+sorts = allele_background.keys(out.assign(region=out.region_class), genome)[["region", "distance"]]
+if out.label.nunique() == 2:
+    enriched_, told_apart = variant_study.enrichment(every, out, sorts, sae.config.d_sae, n_draws, seed)
+    enriched_ = enriched_.join(features[["concept", "family", "grade"]], on="latent")
+    stage.write_table("enrichment", enriched_)
+    stage.write_table("diagnostics", told_apart)
+    lost_more = enriched_[enriched_.side == "lost"]
+    said = told_apart[told_apart.reading != ""] if len(told_apart) else told_apart
+    stage.claim(f"{'[simulated label] ' if label_column else ''}some latent is lost at more variants of label 1 than of label 0",
+                int((lost_more.q < 0.05).sum()), None, None, len(lost_more), 0, bool((lost_more.q < 0.05).any()),
+                "; ".join(said.side + ", " + said["name"] + ": " + said.reading),
+                of="latents", rule="q below 0.05 inside classes, bins of distance and genes", stopped=stopped,
+                because="" if len(lost_more) else "no latent is lost at 10 variants")
+enriched_.nsmallest(8, "p") if len(enriched_) else "labels of one kind only"
+
+# %% [markdown]
 # ## What is claimed
 #
 # Against chance: the interval stays above 0.5. Against each rival: that, and the paired difference stays above 0.
 
 # %%
-out["evidence"] = separation.evidence(out, min_calibration)
 stage.write_table("variants", out)
-said, located = "[simulated label] " if label_column else "", ""
+prefix, located = "[simulated label] " if label_column else "", ""
 if truth_path:
     inside = pd.Series(labelled.inside(out, planted[planted.planted.astype(bool)])).groupby(out.label.to_numpy()).mean()
     located = "".join(f"; of label {label} {share:.2f} lie in planted sites" for label, share in inside.items())
@@ -418,11 +551,11 @@ for (kind, region), group in separated.groupby(["variants", "region"], sort=Fals
     by = group.set_index("method")
     s, counted = by.loc["SAE"], f"{by.n_positive['SAE']} of label 1; bootstrap over {by.n_genes['SAE']} genes{located}"
     above_chance = bool(s.low > 0.5)
-    stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than chance",
+    stage.claim(f"{prefix}latent change separates labelled variants ({kind}, {region}) better than chance",
                 s.value, s.low, s.high, int(s.n), 0.5, above_chance, f"AUROC; {counted}", of="variants",
                 rule="the interval lies above 0.5", stopped=stopped, because=by_place)
     for rival, r in by.drop(index="SAE").iterrows():
-        stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than the {rival}",
+        stage.claim(f"{prefix}latent change separates labelled variants ({kind}, {region}) better than the {rival}",
                     r.gain, r.gain_low, r.gain_high, int(r.n), 0, above_chance and bool(r.gain_low > 0),
                     f"AUROC {s.value:.3f} against {r.value:.3f}; {counted}", of="variants", stopped=stopped, because=by_place,
                     rule="the interval of the paired difference lies above 0, and the AUROC's above 0.5")
@@ -430,18 +563,53 @@ for (kind, region), group in separated.groupby(["variants", "region"], sort=Fals
 
 # %%
 for kind, region in skipped if len(separated) else []:
-    stage.claim(f"{said}latent change separates labelled variants ({kind}, {region}) better than chance", None, None, None, 0, 0.5, False,
+    stage.claim(f"{prefix}latent change separates labelled variants ({kind}, {region}) better than chance", None, None, None, 0, 0.5, False,
                 of="variants", rule="the interval lies above 0.5", stopped=stopped,
                 because=f"there are not {min_per_class} labelled variants of each class")
 if separated.empty:
-    stage.claim(f"{said}latent change separates labelled variants", None, None, None, len(out), 0.5, False, of="variants",
+    stage.claim(f"{prefix}latent change separates labelled variants", None, None, None, len(out), 0.5, False, of="variants",
                 rule="the interval lies above 0.5", stopped=stopped,
                 because=f"no region holds {min_per_class} labelled variants of each class")
     stage.headline(AUROC="too few labelled variants")
 
+# %% [markdown]
+# ## Measured effects
+#
+# A saturation MPRA says what each allele of an element does to expression, in another cell and off the chromosome. One question, fixed
+# beforehand: over loci, does the size of what changes in the latents go with the size of the measured effect (Spearman in each
+# element, mean over loci)? p: places turned round each element; its mirror tail beside it. A size goes with noise as well: claims have to
+# beat every rival, how few barcodes tell an effect and the change's own letters among them. Last, what the experiment repeats of itself.
+
 # %%
-figure, ax = style.axes(1, 1, height=2.2)
-edits.variants(separated, ax)
+mpra_path, by_size = corpus.settings["mpra_path"], pd.DataFrame()
+if mpra_path:
+    taken = Counter()
+    mpra_table, elements, read_effects = variant_study.measured(readers, corpus, genome, inputs.find(study, mpra_path), mpra_barcodes,
+                                                                mpra_per_element, radius_bp, seed, taken)
+    stage.write_table("mpra_report", report.table(taken))
+    scores_of, unsigned = variant_study.scores(read_effects, features, largest)
+    by_size = measured.compare(mpra_table, scores_of, n_boot, n_draws, seed, unsigned)
+    stage.write_table("mpra", by_size)
+    stage.write_table("mpra_loci", measured.per_locus(mpra_table, scores_of, unsigned))
+    stage.write_table("mpra_variants", pd.concat([mpra_table[["element", "locus", "place", "change", "effect"]], scores_of], axis=1))
+    print(by_size.round(3).to_string(index=False))
+
+# %%
+if mpra_path:
+    rows = by_size[by_size.what == measured.SIZE].set_index("score")
+    s, rivals = rows.loc["SAE"], rows.drop(index=["SAE", measured.PLACE_MEAN])  # what knows the place's own measurements is no rival
+    strongest = rivals.gain_low.astype(float).idxmin()
+    stage.claim("sizes of latent changes go with measured effects better than every rival", s.value, s.low, s.high, int(s.n_loci), 0.0,
+                bool(s.low > 0 and s.p <= 0.05 and (rivals.gain_low > 0).all()),
+                f"Spearman, mean over loci of {int(s.n_variants)} variants; p {s.p:.3f}, mirror {s.p_mirror:.3f}; strongest rival "
+                f"{strongest} {rivals.value[strongest]:.3f}, the difference {rivals.gain[strongest]:+.3f} "
+                f"({rivals.gain_low[strongest]:.3f} to {rivals.gain_high[strongest]:.3f}); the experiment with itself {s.ceiling:.3f}",
+                of="loci", stopped=stopped, rule="the interval and that of each paired difference lie above 0, and p is at most 0.05")
+
+# %%
+figure, axes = style.axes(1, 2, height=2.2)
+edits.variants(separated, axes[0])
+edits.percentiles(placed, axes[1])
 stage.finish()
 
 # %% [markdown]

@@ -65,6 +65,27 @@ def enriched(
     }, columns=COLUMNS)  # fmt: skip
 
 
+def statistics(
+    lost: sparse.spmatrix, label: np.ndarray, cell: np.ndarray, n_null: int, seed: int, least: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """latent, real [latent], null [n_null, latent]: how much more each latent loses at variants of label 1, for `lib.edits.diagnostics`.
+
+    The sum over variants of what is lost times (label - mean label of its cell), over latents that are lost at `least` or more; null:
+    labels dealt anew inside cells, alike for all latents. lost: [variant, latent] amounts; label: 0 or 1; cell: whole numbers.
+    """
+    entries, label = sparse.csc_matrix(lost, dtype=np.float64), np.asarray(label, float)
+    latent = np.flatnonzero(entries.getnnz(axis=0) >= least)
+    entries = entries[:, latent]
+    code = np.unique(cell, return_inverse=True)[1]
+    mean = np.bincount(code, label) / np.bincount(code)
+    rng, order = np.random.default_rng(seed), np.argsort(code, kind="stable")
+    dealt = np.empty((n_null, len(label)))
+    for row in dealt:  # a random order, stable by cell: labels move inside cells alone
+        mixed = rng.permutation(len(label))
+        row[order] = label[mixed[np.argsort(code[mixed], kind="stable")]]
+    return latent, (label - mean[code]) @ entries, (dealt - mean[code]) @ entries
+
+
 def either(lost: pd.DataFrame, gained: pd.DataFrame) -> pd.DataFrame:
     """One p a latent from its losses and its gains, and q over all latents that were tested for either.
 

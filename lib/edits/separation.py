@@ -1,4 +1,4 @@
-"""Does the size of a change separate labels, and is that evidence?"""
+"""Does the size of a change separate labels?"""
 
 from __future__ import annotations
 
@@ -46,12 +46,3 @@ def separation(table: pd.DataFrame, scores: dict[str, str], n_boot: int, seed: i
         "method": list(scores), "value": auroc, "low": low, "high": high, "gain": auroc[0] - auroc, "gain_low": gain_low,
         "gain_high": gain_high, "n": len(table), "n_positive": int((label == 1).sum()), "n_genes": table["gene"].nunique(),
     })  # fmt: skip
-
-
-def evidence(table: pd.DataFrame, min_calibration: int) -> list[str]:
-    """The ACMG-AMP wording a variant's change may carry now: none without a calibration of its region's score."""
-    counts = table.groupby(["region", "label"]).size().unstack(fill_value=0).reindex(columns=[0, 1], fill_value=0)
-    enough = (counts >= min_calibration).all(axis=1)
-    said = {True: "PP3/BP4 not assigned: calibratable, not calibrated here; research use",
-            False: "PP3/BP4 not assigned: too few labelled variants to calibrate; research use"}  # fmt: skip
-    return [said[bool(enough[r])] for r in table["region"]]

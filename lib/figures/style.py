@@ -25,13 +25,13 @@ COLOURS = {
     "label shuffle": "#999999", "random direction": "#999999", "random twin": "#000000", "model": "#0072B2",
     "rate-matched": "#56B4E9", "shuffled sequence": "#009E73", "decoy concepts": "#882255",
     "ISM": "#D55E00", "SAE latents": "#0072B2", "integrated gradients": "#009E73", "attention rollout": "#CC79A7",
-    "DeepLIFT": "#882255", "raw embedding": "#E69F00",
+    "DeepLIFT": "#882255", "raw embedding": "#E69F00", "motif score": "#882255", "model likelihood": "#CC79A7", "position": "#56B4E9",
 }  # fmt: skip
 MARKERS = {"SAE": "o", "topk": "o", "standard": "s", "gated": "P", "batchtopk": "^",
            "jumprelu": "v", "matryoshka": "p", "convolutional": "h", "random twin": "*", "raw neurons": "^",
            "random dictionary": "x", "PCA": "D",
            "dosage": "D", "k-mer": "v", "label shuffle": "+", "rate-matched": "s", "shuffled sequence": "P",
-           "decoy concepts": "p"}  # fmt: skip
+           "decoy concepts": "p", "raw embedding": "^", "motif score": "p", "model likelihood": "D", "position": "s"}  # fmt: skip
 #: Nulls that keep the trained model or its latents and break something else are dashed; all else is solid.
 LINES = {"rate-matched": "--", "label shuffle": "--", "shuffled sequence": "--", "decoy concepts": "--", "random twin": ":"}
 SURFACE = COLOURS["k-mer"]  # of what a kind puts beside layers and latents, when it has no colour of its own

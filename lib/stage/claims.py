@@ -10,7 +10,7 @@ CLAIM_COLUMNS = ["claim", "value", "low", "high", "n", "of", "null", "rule", "ve
 #: What the n of a claim may count. "families" are of people; both are suppressed when few (schemas.yaml).
 COUNTED = ("people", "families", "windows", "units", "tokens", "latents", "sets", "pairs", "concepts",
            "motif families", "interval families", "true site families", "motifs", "variants", "phenotypes", "runs", "shuffles",
-           "places")
+           "places", "loci")
 VERDICTS = ("holds", "does not hold", "stopped", "could not be tested")
 
 

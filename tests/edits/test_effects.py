@@ -174,7 +174,7 @@ def test_no_variants_at_all_still_pass_through(tmp_path):
     saes = [SAE(SAEConfig("topk", 16, 24, 3)).eval()]
     (change,), moved = differences(*of_alleles(helpers.tiny("esm_bases", tmp_path), "resid_post.1", saes, wide, 3))
     out = summarise(wide, change, moved)
-    assert len(out) == 0 and separation.evidence(out, 100) == []
+    assert len(out) == 0
     write_differences(tmp_path / "d.h5", change, out)
 
 
@@ -223,14 +223,3 @@ def test_dependent_variants_of_a_gene_do_not_narrow_the_interval():
 def test_one_gene_has_no_interval():
     got = separation.separation(labelled(n_genes=1, a_gene=40), {"SAE": "good", "noise": "noise"}, 50, 0)
     assert got[["low", "high", "gain_low", "gain_high"]].isna().all(axis=None) and got["value"].notna().all()
-
-
-# Wording ---------------------------------------------------------------------------------------------------
-
-
-def test_evidence_never_assigns_a_code_and_counts_both_classes_by_region():
-    rows = pd.DataFrame({"region": ["exon"] * 7 + ["other"] * 6, "label": [1] * 4 + [0] * 3 + [1] * 6})
-    said = separation.evidence(rows, 3)
-    assert all(s.startswith("PP3/BP4 not assigned: ") and s.endswith("research use") for s in said)
-    assert all("calibratable" in s for s in said[:7]) and all("too few labelled" in s for s in said[7:])
-    assert not any("PS3" in s for s in said)

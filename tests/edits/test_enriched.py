@@ -12,7 +12,7 @@ from scipy.stats import fisher_exact
 from statsmodels.stats.contingency_tables import StratifiedTable
 
 from lib.dna.labelled import clinvar_label
-from lib.edits.enriched import COLUMNS, either, enriched
+from lib.edits.enriched import COLUMNS, either, enriched, statistics
 from tests.helpers import DATA_DIR
 
 
@@ -177,3 +177,20 @@ def test_real_variants_of_splice_sites_are_pathogenic_and_deeper_ones_are_not():
                    table["gene"].to_numpy()).assign(offset=names)  # fmt: skip
     assert set(got.offset[got.q <= 1e-6]) == {"+1", "+2", "-1", "-2"}
     assert (got.p[got.offset.str.lstrip("+-").astype(int) >= 10] > 0.05).all()
+
+
+# Statistics for the diagnostics ----------------------------------------------------------------------------
+
+
+def test_statistics_and_their_null_keep_every_cell():
+    rng = np.random.default_rng(0)
+    cell, label = rng.integers(0, 7, 400), rng.integers(0, 2, 400)
+    lost = sparse.random(400, 30, 0.2, random_state=1, format="csr")
+    latent, real, null = statistics(lost, label, cell, 200, 3)
+    mean = np.array([label[cell == c].mean() for c in range(7)])[cell]
+    np.testing.assert_allclose(real, (label - mean) @ lost.toarray()[:, latent])
+    assert null.shape == (200, len(latent)) and abs(null.mean(0)).max() < 5 * null.std(0).max() / np.sqrt(200)
+    one = sparse.csr_matrix((cell == 2)[:, None].astype(float))  # lost at a whole cell: nothing to tell
+    _, real, null = statistics(one, label, cell, 50, 0)
+    np.testing.assert_allclose(real, 0, atol=1e-9)
+    np.testing.assert_allclose(null, 0, atol=1e-9)
