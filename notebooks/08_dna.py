@@ -70,20 +70,8 @@ from lib.causal import sets as latent_sets
 from lib.causal import subjects as stored
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
-from lib.dna import (
-    allele_background,
-    effect_sizes,
-    finalists,
-    labelled,
-    motifs,
-    oracle,
-    reference,
-    report,
-    tracks,
-    truth,
-    variant_study,
-    windows,
-)
+from lib.dna import effect_sizes, finalists, labelled, motifs, oracle, reference, report, tracks, truth, windows
+from lib.dna import variant_study as of_variants
 from lib.edits import codes, measured, naming, percentiles, separation
 from lib.edits import effects as effects_of
 from lib.edits.change import differences, readable, summarise, write_differences
@@ -93,9 +81,8 @@ from lib.sae import evaluate, format
 from lib.stage import inputs, io, stops
 from lib.stats import estimates
 
-stage = io.open_stage(study, "08_dna")
-
 # %%
+stage = io.open_stage(study, "08_dna")
 corpus = corpora.load(study)
 chosen, settings = io.read_json(study, "03_sae_training", "chosen.json"), io.read_json(study, "04_annotation", "settings.json")
 site, stopped = chosen["site"], stops.of_dictionary(chosen)  # every claim here rests on the dictionary
@@ -336,8 +323,8 @@ table = labelled.windows(sample, genome, corpus.settings["window_bp"])
 fits = readable(table, model)
 table = table[fits].reset_index(drop=True)
 print(f"{(~fits).sum()} of {len(fits)} variants lie in windows that the tokenizer makes too long for the model: left out")
-table = table.join(variant_study.located(table, corpus, genome, Counter()))
-readers = variant_study.readers(corpus, model, site, sae, chosen["l0"], training, seed)
+table = table.join(of_variants.located(table, corpus, genome, Counter()))
+readers = of_variants.readers(corpus, model, site, sae, chosen["l0"], training, seed)
 effects = effect_sizes.of(readers, table, radius_bp)
 before, after, sizes = effects.before, effects.after, effects.sizes
 (change, _), moved = differences(before, after)
@@ -364,10 +351,10 @@ out.sort_values("lost").head(8)[["contig", "pos", "ref", "alt", "gene", "label",
 
 # %%
 largest = np.maximum(latents.max(axis=0).toarray().ravel(), features.largest.reindex(range(sae.config.d_sae)).fillna(0))
-again = variant_study.again(readers, table, sample.columns, genome, corpus.settings["window_bp"], places, radius_bp)
+again = of_variants.again(readers, table, sample.columns, genome, corpus.settings["window_bp"], places, radius_bp)
 every = effects_of.strongest(before.latents[0], after.latents[0], largest, lost_floor, lost_share, sae.config.d_sae)
 listed = effects_of.agreement(every[every["rank"] <= n_listed], again)
-listed = listed.rename(columns={"ref": "ref_value", "alt": "alt_value"}).join(features[variant_study.ABOUT], on="latent")
+listed = listed.rename(columns={"ref": "ref_value", "alt": "alt_value"}).join(features[of_variants.ABOUT], on="latent")
 listed = out[["contig", "pos", "ref", "alt", "gene", "label"]].merge(listed, left_index=True, right_on="variant")
 stage.write_table("mechanisms", listed)
 stage.write_table("scale", pd.DataFrame({"latent": range(sae.config.d_sae), "largest": largest}))
@@ -465,9 +452,9 @@ separated.round(3)
 contigs = corpus.split["test"] if held_out_only else []
 among, beside = pd.DataFrame(), pd.DataFrame(columns=["variant", "method", *percentiles.COLUMNS])
 if n_background and len(out):
-    among = variant_study.background(readers, corpus, genome, contigs, n_background, radius_bp, seed)
+    among = of_variants.background(readers, corpus, genome, contigs, n_background, radius_bp, seed)
     among.to_parquet(stage.path("background.parquet"), index=False)
-    beside = variant_study.beside(out, sizes, among, genome, least_background)
+    beside = of_variants.beside(out, sizes, among, genome, least_background)
 placed = out[["contig", "pos", "ref", "alt", "gene", "label"]].merge(beside, left_index=True, right_on="variant")
 stage.write_table("percentiles", placed.drop(columns="variant"))
 placed.groupby(["method", "label"], sort=False)["percentile"].describe()[["count", "mean", "50%"]].round(3)
@@ -497,10 +484,10 @@ if n_background and len(out):
 # changed proteins are left to predictors of proteins. A variant's gene is never among those that set its thresholds. Research use.
 
 # %%
-asked = variant_study.for_codes(out)
+asked = of_variants.for_codes(out)
 population = among[["region", "latent_change"]] if len(among) else pd.DataFrame({"region": [], "latent_change": np.zeros(0)})
 known = asked[asked.region.isin(population.region)]
-coded = codes.by_class(known, "latent_change", population, coding=variant_study.CODING, min_label=min_calibration, n_boot=n_boot, seed=seed)
+coded = codes.by_class(known, "latent_change", population, coding=of_variants.CODING, min_label=min_calibration, n_boot=n_boot, seed=seed)
 given = codes.evidence(asked, coded)
 out[["acmg", "why"]] = given[["acmg", "why"]]
 stage.write_table("code_classes", coded.classes)
@@ -517,9 +504,9 @@ coded.classes[["region", "status", "n_pathogenic", "n_benign", "n_genes", "auroc
 
 # %%
 enriched_, told_apart = pd.DataFrame(), pd.DataFrame()
-sorts = allele_background.keys(out.assign(region=out.region_class), genome)[["region", "distance"]]
+sorts = of_variants.sorts(out, genome)
 if out.label.nunique() == 2:
-    enriched_, told_apart = variant_study.enrichment(every, out, sorts, sae.config.d_sae, n_draws, seed)
+    enriched_, told_apart = of_variants.enrichment(every, out, sorts, sae.config.d_sae, n_draws, seed)
     enriched_ = enriched_.join(features[["concept", "family", "grade"]], on="latent")
     stage.write_table("enrichment", enriched_)
     stage.write_table("diagnostics", told_apart)
@@ -584,10 +571,10 @@ if separated.empty:
 mpra_path, by_size = corpus.settings["mpra_path"], pd.DataFrame()
 if mpra_path:
     taken = Counter()
-    mpra_table, elements, read_effects = variant_study.measured(readers, corpus, genome, inputs.find(study, mpra_path), mpra_barcodes,
+    mpra_table, elements, read_effects = of_variants.measured(readers, corpus, genome, inputs.find(study, mpra_path), mpra_barcodes,
                                                                 mpra_per_element, radius_bp, seed, taken)
     stage.write_table("mpra_report", report.table(taken))
-    scores_of, unsigned = variant_study.scores(read_effects, features, largest)
+    scores_of, unsigned = of_variants.scores(read_effects, features, largest)
     by_size = measured.compare(mpra_table, scores_of, n_boot, n_draws, seed, unsigned)
     stage.write_table("mpra", by_size)
     stage.write_table("mpra_loci", measured.per_locus(mpra_table, scores_of, unsigned))

@@ -126,8 +126,8 @@ def _latents(listed: pd.DataFrame, about: About) -> list[str | pd.DataFrame]:
         "in other seeds": seeds, "readings that agree": [f"{a} of {n}" for a, n in zip(listed["n_agree"], listed["n_readings"])],
         "needed by a prediction": listed["faithful"].fillna("").replace("", "not shown"),
     })  # fmt: skip
-    return ["REF, ALT: largest activation on tokens near the variant, with it in the middle of the window. Readings: the other strand, and "
-            "other places in the window.", table]  # fmt: skip
+    said = "REF, ALT: largest activation on tokens near the variant, with it in the middle of the window. Readings: the other strand, and "
+    return [said + "other places in the window.", table]
 
 
 def _size(table: pd.DataFrame) -> list[str]:
@@ -135,8 +135,8 @@ def _size(table: pd.DataFrame) -> list[str]:
     if own.empty or own["percentile"].isna().all():
         return ["no percentile: too few background alleles of its own sort"]
     row = own.iloc[0]
-    return [f"larger than {100 * row.percentile:.1f} % (95 % interval {100 * row.low:.1f} to {100 * row.high:.1f}) of {row.n:,} alleles of "
-            f"the reference that nobody chose, of the same {row.matched_on.replace(' + ', ', ')}"]  # fmt: skip
+    said = f"larger than {100 * row.percentile:.1f} % (95 % interval {100 * row.low:.1f} to {100 * row.high:.1f})"
+    return [f"{said} of {row.n:,} alleles of the reference that nobody chose, of the same {row.matched_on.replace(' + ', ', ')}"]
 
 
 def _rivals(table: pd.DataFrame) -> list[str | pd.DataFrame]:
@@ -152,10 +152,10 @@ def _calibrated(asked: Asked) -> list[str]:
     row = asked.evidence
     if row["acmg"] == codes.NONE:
         return [f"no code: {why_no_code(asked)}"]
-    return [f"class {asked.place['region_class']}; in the window around the score {row['n_pathogenic']} pathogenic and {row['n_benign']} "
-            f"benign variants; likelihood ratio {row['likelihood_ratio']:.2f} (one-sided 5 % bound {row['bound']:.2f}); "
-            f"posterior {row['posterior']:.3f} at a prior of {row['prior']:.4f}; {row['points']:+d} points; "
-            f"{row['acmg'].replace('_', ' ')}"]  # fmt: skip
+    window = f"in the window around the score {row['n_pathogenic']} pathogenic and {row['n_benign']} benign variants"
+    ratio = f"likelihood ratio {row['likelihood_ratio']:.2f} (one-sided 5 % bound {row['bound']:.2f})"
+    posterior = f"posterior {row['posterior']:.3f} at a prior of {row['prior']:.4f}; {row['points']:+d} points"
+    return [f"class {asked.place['region_class']}; {window}; {ratio}; {posterior}; {row['acmg'].replace('_', ' ')}"]
 
 
 def _frequency(af: float) -> list[str]:

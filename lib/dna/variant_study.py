@@ -85,6 +85,11 @@ def background(
     return pd.concat([table[["contig", "pos", "ref", "alt"]], allele_background.keys(table, genome), sizes], axis=1)
 
 
+def sorts(variants: pd.DataFrame, genome: Reference) -> pd.DataFrame:
+    """What variants (with region_class and exon_distance) are matched inside: region and distance, a bin."""
+    return allele_background.keys(variants.assign(region=variants["region_class"]), genome)[["region", "distance"]]
+
+
 def beside(table: pd.DataFrame, sizes: pd.DataFrame, among: pd.DataFrame, genome: Reference, least: int) -> pd.DataFrame:
     """Percentile of each variant's effect among background alleles of its own sort, a row a variant and method: variant (row of table),
     method, and `percentiles.COLUMNS`. among: of `background`; a method that has no size of the variants is left out."""
