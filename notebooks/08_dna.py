@@ -440,6 +440,14 @@ separated = pd.concat(tables[1:] or tables, ignore_index=True)
 stage.write_table("separation", separated)
 separated.round(3)
 
+# %%
+prefix, located = "[simulated label] " if label_column else "", ""
+if truth_path:
+    inside = pd.Series(labelled.inside(out, planted[planted.planted.astype(bool)])).groupby(out.label.to_numpy()).mean()
+    located = "".join(f"; of label {label} {share:.2f} lie in planted sites" for label, share in inside.items())
+    alone = bool(inside.max() >= 0.95 and inside.min() <= 0.05)
+by_place = "whether a variant lies in a planted site tells the labels apart, by itself" if truth_path and alone else ""
+
 # %% [markdown]
 # ## How large, beside alleles that nobody chose?
 #
@@ -468,13 +476,13 @@ if n_background and len(out):
     rivals = {name: estimates.mean_interval((own["SAE"] - own[name]).to_numpy(), n_boot, seed, out.gene.reindex(own.index).to_numpy())
               for name in own.columns.drop("SAE")} if len(own) else {}
     strongest = min(rivals, key=lambda name: rivals[name].low) if rivals else ""
-    stage.claim(f"{'[simulated label] ' if label_column else ''}variants of label 1 change latents more than alleles of their own sort",
+    stage.claim(f"{prefix}variants of label 1 change latents more than alleles of their own sort",
                 *e, 0.5, e.low > 0.5 and all(gain.low > 0 for gain in rivals.values()),
                 f"mean percentile among {len(among)} alleles; of label 0 {ranks[~ill.reindex(ranks.index)]['SAE'].mean():.3f}; " + (
                     f"strongest rival {strongest} {own[strongest].mean():.3f}, the difference {rivals[strongest].value:+.3f} "
                     f"({rivals[strongest].low:.3f} to {rivals[strongest].high:.3f})" if strongest else "") + "; bootstrap over genes",
                 of="variants", rule="the interval lies above 0.5, and that of the paired difference above 0 for every rival",
-                stopped=stopped, because="" if e.n else "no variant of label 1 has enough alleles of its own sort")
+                stopped=stopped, because=by_place if e.n else "no variant of label 1 has enough alleles of its own sort")
 
 # %% [markdown]
 # ## Is that evidence in the words of ACMG-AMP?
@@ -512,11 +520,11 @@ if out.label.nunique() == 2:
     stage.write_table("diagnostics", told_apart)
     lost_more = enriched_[enriched_.side == "lost"]
     said = told_apart[told_apart.reading != ""] if len(told_apart) else told_apart
-    stage.claim(f"{'[simulated label] ' if label_column else ''}some latent is lost at more variants of label 1 than of label 0",
+    stage.claim(f"{prefix}some latent is lost at more variants of label 1 than of label 0",
                 int((lost_more.q < 0.05).sum()), None, None, len(lost_more), 0, bool((lost_more.q < 0.05).any()),
                 "; ".join(said.side + ", " + said["name"] + ": " + said.reading),
                 of="latents", rule="q below 0.05 inside classes, bins of distance and genes", stopped=stopped,
-                because="" if len(lost_more) else "no latent is lost at 10 variants")
+                because=by_place if len(lost_more) else "no latent is lost at 10 variants")
 enriched_.nsmallest(8, "p") if len(enriched_) else "labels of one kind only"
 
 # %% [markdown]
@@ -526,12 +534,6 @@ enriched_.nsmallest(8, "p") if len(enriched_) else "labels of one kind only"
 
 # %%
 stage.write_table("variants", out)
-prefix, located = "[simulated label] " if label_column else "", ""
-if truth_path:
-    inside = pd.Series(labelled.inside(out, planted[planted.planted.astype(bool)])).groupby(out.label.to_numpy()).mean()
-    located = "".join(f"; of label {label} {share:.2f} lie in planted sites" for label, share in inside.items())
-    alone = bool(inside.max() >= 0.95 and inside.min() <= 0.05)
-by_place = "whether a variant lies in a planted site tells the labels apart, by itself" if truth_path and alone else ""
 
 # %%
 for (kind, region), group in separated.groupby(["variants", "region"], sort=False):

@@ -17,6 +17,17 @@ from lib.models import adapter, nt_v2
 BASES = ["<cls>", "<pad>", "<eos>", "<unk>", "A", "C", "G", "T", "N", "<mask>"]
 
 
+class Genome:
+    """Contigs in memory, with the two things lib.dna.labelled asks of a reference."""
+
+    def __init__(self, **contigs: str):
+        self.contigs, self.lengths = contigs, {name: len(text) for name, text in contigs.items()}
+
+    def fetch(self, contig: str, start: int, end: int) -> str:
+        assert 0 <= start <= end <= self.lengths[contig]
+        return self.contigs[contig][start:end]
+
+
 def kmers(k: int) -> list[str]:
     """All words of k bases, in the order of Nucleotide Transformer, DNABERT and GENERator."""
     return ["".join(word) for word in itertools.product("ATCG", repeat=k)]

@@ -13,14 +13,6 @@ from tests import helpers
 TEXT = helpers.random_dna(200, 7)
 
 
-class Genome:
-    def __init__(self):
-        self.lengths = {"c": len(TEXT)}
-
-    def fetch(self, contig, start, end):
-        return TEXT[start:end]
-
-
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("m")
@@ -31,7 +23,7 @@ def readers(tmp_path_factory):
 
 def test_sizes_are_those_of_each_method_alone(readers):
     rows = [("c", p, TEXT[p], "ACGT".replace(TEXT[p], "")[0]) for p in (50, 90, 120)] + [("c", 100, TEXT[100], TEXT[100])]
-    table = labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), Genome(), 80)
+    table = labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), helpers.Genome(c=TEXT), 80)
     table = table.assign(exon_distance=[0, 9, 99, np.nan])
     sizes, before, after = effect_sizes.of(readers, table, 5)
     assert set(effect_sizes.SCORES.values()) <= set(sizes.columns) and len(sizes) == 4
@@ -55,5 +47,5 @@ def test_sizes_are_those_of_each_method_alone(readers):
 
 
 def test_no_variants_make_an_empty_table(readers):
-    table = labelled.windows(pd.DataFrame([("c", 50, TEXT[50], "A")], columns=["contig", "pos", "ref", "alt"]), Genome(), 80)
+    table = labelled.windows(pd.DataFrame([("c", 50, TEXT[50], "A")], columns=["contig", "pos", "ref", "alt"]), helpers.Genome(c=TEXT), 80)
     assert len(effect_sizes.of(readers, table.assign(exon_distance=0.0)[:0], 5).sizes) == 0

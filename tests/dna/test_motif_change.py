@@ -4,23 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.dna import motif_change, motifs
+from lib.dna import labelled, motif_change, motifs
 from lib.models import sequence as sq
 from tests import helpers
 
 
-class Text:
-    def __init__(self, text):
-        self.text, self.lengths = text, {"c": len(text)}
-
-    def fetch(self, contig, start, end):
-        return self.text[start:end]
-
-
 def windows(rows, text, bp=80):
-    from lib.dna import labelled
-
-    return labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), Text(text), bp)
+    return labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), helpers.Genome(c=text), bp)
 
 
 @pytest.fixture(scope="module")

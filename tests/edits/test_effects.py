@@ -15,19 +15,7 @@ from lib.sae.model import SAE, SAEConfig
 from lib.stats import estimates
 from tests import helpers
 
-
-class Genome:
-    """Contigs in memory, with the two things lib.dna.labelled asks of a reference."""
-
-    def __init__(self, **contigs: str):
-        self.contigs, self.lengths = contigs, {name: len(text) for name, text in contigs.items()}
-
-    def fetch(self, contig: str, start: int, end: int) -> str:
-        assert 0 <= start <= end <= self.lengths[contig]
-        return self.contigs[contig][start:end]
-
-
-GENOME = Genome(one="ACGTACGTACGTACGTACGT", two="TTTTTCCCCC")
+GENOME = helpers.Genome(one="ACGTACGTACGTACGTACGT", two="TTTTTCCCCC")
 
 
 def table(*rows) -> pd.DataFrame:
@@ -118,7 +106,7 @@ def test_windows_at_the_ends_move_inside_and_keep_their_length():
 
 
 def test_unknown_flanks_are_cut_from_both_alleles():
-    row = windows(table(("one", 6, "GT", "G")), Genome(one="NNNNACGTACGTNNNN"), 12).iloc[0]
+    row = windows(table(("one", 6, "GT", "G")), helpers.Genome(one="NNNNACGTACGTNNNN"), 12).iloc[0]
     assert (row.start, row.offset, row.ref_sequence, row.alt_sequence) == (4, 2, "ACGTACGT", "ACGACGT")
 
 
@@ -148,7 +136,7 @@ def test_windows_refuse_another_reference_by_name():
 def test_differences_of_real_models_are_alternative_minus_reference(tmp_path):
     model = helpers.tiny("esm_bases", tmp_path)
     text = helpers.random_dna(60, 0)
-    genome = Genome(c=text)
+    genome = helpers.Genome(c=text)
     alt = "A" if text[30] != "A" else "C"
     rows = windows(table(("c", 30, text[30], alt), ("c", 30, text[30], text[30])), genome, 40)
     saes = [SAE(SAEConfig("topk", 16, 24, 3), seed).eval() for seed in (0, 1)]

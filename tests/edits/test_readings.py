@@ -56,16 +56,8 @@ def test_the_mean_of_readings():
         effects.mean_of([])
 
 
-class Genome:
-    def __init__(self, text):
-        self.text, self.lengths = text, {"c": len(text)}
-
-    def fetch(self, contig, start, end):
-        return self.text[start:end]
-
-
 def pairs(rows, text, bp=80):
-    return labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), Genome(text), bp)
+    return labelled.windows(pd.DataFrame(rows, columns=["contig", "pos", "ref", "alt"]), helpers.Genome(c=text), bp)
 
 
 def test_on_the_other_strand_both_alleles_lie_where_their_offsets_say():
@@ -83,7 +75,7 @@ def test_on_the_other_strand_both_alleles_lie_where_their_offsets_say():
 def test_a_place_in_the_window_is_where_the_variant_lies():
     text = helpers.random_dna(300, 8)
     variant = pd.DataFrame([("c", 150, text[150], "A")], columns=["contig", "pos", "ref", "alt"])
-    offsets = [int(labelled.windows(variant, Genome(text), 80, place)["offset"][0]) for place in (0.25, 0.5, 0.75)]
+    offsets = [int(labelled.windows(variant, helpers.Genome(c=text), 80, place)["offset"][0]) for place in (0.25, 0.5, 0.75)]
     assert offsets == [20, 40, 60]
 
 
