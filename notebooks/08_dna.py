@@ -533,7 +533,7 @@ enriched_.nsmallest(8, "p") if len(enriched_) else "labels of one kind only"
 # Against chance: the interval stays above 0.5. Against each rival: that, and the paired difference stays above 0.
 
 # %%
-stage.write_table("variants", out)
+stage.write_table("variants", out);
 
 # %%
 for (kind, region), group in separated.groupby(["variants", "region"], sort=False):
