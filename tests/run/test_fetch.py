@@ -394,7 +394,7 @@ def test_dry_fetches_nothing_and_names_all(project, capsys, root, server):
 
 
 @pytest.mark.parametrize("name, content, said", [
-    ("loci.bed", gzip.compress(b"#h\nchr1\t0\t10\ta\n"), "x 1 loci"),
+    ("loci.bed", gzip.compress(b"#h\nchr1\t0\t10\ta\n", mtime=0), "x 1 loci"),
     ("loci.bed", b"track name=a\nchr1\t0\t10\ta\n\ntracked\t0\t5\tb\n", "x 2 loci"),
     ("loci.bed", "chr1\t0\t10\ta\n".encode("utf-16"), "x loci not known ("),
     ("loci.bed", b"chr1 0 10 a\n", "line 1: 1 tab-separated columns, wanted contig, start, end)"),
