@@ -207,13 +207,15 @@ def gather(start: np.ndarray, row: np.ndarray, entry: np.ndarray, value: np.ndar
     return out
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(parallel=True, cache=True)  # in order: reordered, this sum came out otherwise from a cached kernel than from a fresh one
 def sums(start: np.ndarray, entry: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Sum of value over each latent's entries: [latent]."""
-    out = np.zeros(len(start) - 1, value.dtype)
+    out = np.empty(len(start) - 1, value.dtype)
     for j in numba.prange(len(out)):
+        total = value.dtype.type(0)
         for i in range(start[j], start[j + 1]):
-            out[j] += value[entry[i]]
+            total += value[entry[i]]
+        out[j] = total
     return out
 
 
