@@ -239,7 +239,8 @@ def test_a_file_that_cannot_be_put_in_place_leaves_no_index(tmp_path, monkeypatc
 def test_an_interrupted_write_leaves_nothing_that_is_taken_for_a_file(tmp_path, sent):
     """A stopped process tidies up; a killed one leaves a hidden file, and the next write is whole."""
     source = made(tmp_path, [["chr1", str(p + 1), ".", "A", "C", ".", ".", "AF=0.5"] for p in range(200_000)])
-    code = (f"import pandas as pd\nfrom lib.dna import annotated_vcf\nprint('go', flush=True)\n"
+    code = (f"import signal\nimport pandas as pd\nfrom lib.dna import annotated_vcf\n"
+            f"signal.signal(signal.SIGINT, signal.default_int_handler)\nprint('go', flush=True)\n"  # in the background a shell ignores it
             f"empty = pd.DataFrame(columns={list(ANNOTATIONS)})\n"
             f"annotated_vcf.write({str(source)!r}, {str(tmp_path / 'out.vcf.gz')!r}, empty, **{TOLD})")  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(annotated_vcf.__file__).parents[2], stderr=subprocess.PIPE,
