@@ -48,27 +48,33 @@ def steer(
     patching.check_order(adapter, clean.site, site_to)
     w = patching.probe_rows(w, len(clean.encoded), sae.config.d_in)
     limit = torch.quantile(clean.acts.norm(dim=1), 0.99).item()
-    generator, rows = torch.Generator().manual_seed(seed), []
-    pushes = {int(i): directions(sae, int(i), n_controls, generator) for i in latents}
+    generator = torch.Generator().manual_seed(seed)
+    pushes = [(int(i), *name, d) for i in latents for name, d in directions(sae, int(i), n_controls, generator).items()]
+    # One block for all that is kept: small tables kept one by one between large tensors tore the heap to 10 GB.
+    measured = np.full((len(pushes), len(doses), len(clean.encoded), 4), np.nan)
     for chunk in forward.consecutive(clean.encoded, token_budget):
         batch, x = patching.grid(adapter, clean, chunk)
         score, log_p = respond(adapter, batch, x, clean.site, site_to, w[chunk])
-        for latent, named in pushes.items():
-            for (direction, draw), d in named.items():
-                for eps in doses:
-                    moved = x.clone()
-                    moved[batch.keep] += (eps * sd[latent] * d).to(x)
-                    after, log_q = respond(adapter, batch, moved, clean.site, site_to, w[chunk])
-                    kl = np.nan if log_p is None else by_unit((log_p.exp() * (log_p - log_q)).sum(-1), batch, torch.mean)
-                    norm = by_unit(moved[batch.keep].norm(dim=1), batch, torch.median)
-                    rows.append(pd.DataFrame({
-                        "latent": latent, "direction": direction, "draw": draw, "eps": float(eps), "unit": chunk,
-                        "change": after - score, "kl": kl, "norm": norm, "beyond": norm > limit,
-                    }))  # fmt: skip
+        for push, (latent, _, _, d) in enumerate(pushes):
+            for dose, eps in enumerate(doses):
+                moved = x.clone()
+                moved[batch.keep] += (eps * sd[latent] * d).to(x)
+                after, log_q = respond(adapter, batch, moved, clean.site, site_to, w[chunk])
+                kl = np.nan if log_p is None else by_unit((log_p.exp() * (log_p - log_q)).sum(-1), batch, torch.mean)
+                norm = by_unit(moved[batch.keep].norm(dim=1), batch, torch.median)
+                for column, values in enumerate((after - score, kl, norm, norm > limit)):
+                    measured[push, dose, chunk, column] = values
+    return _responses(pushes, doses, measured)
+
+
+def _responses(pushes: list[tuple], doses: Sequence[float], measured: np.ndarray) -> pd.DataFrame:
+    """Rows of `steer` from [push, dose, unit, column]."""
+    rows = [(latent, direction, draw, float(eps), unit)
+            for latent, direction, draw, _ in pushes for eps in doses for unit in range(measured.shape[2])]
     keys = ["latent", "direction", "draw", "eps", "unit"]
-    measured = dict.fromkeys(["change", "kl", "norm", "beyond"], float)
-    table = pd.concat(rows) if rows else pd.DataFrame(columns=[*keys, *measured]).astype(measured)
-    return table.sort_values(keys, ignore_index=True)
+    table = pd.DataFrame(rows, columns=keys)
+    table[["change", "kl", "norm", "beyond"]] = measured.reshape(-1, 4)
+    return table.astype({"change": np.float32, "beyond": bool}).sort_values(keys, ignore_index=True)
 
 
 @torch.inference_mode()
