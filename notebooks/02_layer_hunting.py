@@ -189,8 +189,8 @@ stopped = stops.of_arms(alarms)
 # %% [markdown]
 # ## ROC curve
 #
-# Of the layer chosen inside folds, by each subject's mean score over repeats. Thinned to 101 points, so that no step is one
-# subject; a target with too few of a class has none.
+# Of the layer chosen inside folds, by each subject's mean score over repeats. Thinned, so that every step is of more than 20
+# subjects of each class; a target with too few of a class has none.
 
 # %%
 rocs = []

@@ -2,9 +2,10 @@
 
 A file leaves only if `schemas.yaml` lists it (and not as one that stays), with these columns and no others, and nothing in it names or
 singles out a person: no sample id anywhere, no participant count from 1 to the threshold, none that follows from sums,
-no sequence but the reference's. Small counts in columns listed as counts are suppressed; anything else is refused.
+no sequence but the reference's. Small counts in columns listed as counts are suppressed; anything else is refused, and so is every
+file that differs from what its stage's manifest says.
 
-    python -m lib.publish --study demo --out public      0 published, 3 published with cells suppressed, 4 refused
+    python -m lib.publish --study demo --out public      exit status: 0 published, 4 refused
 
 Source of the rules: All of Us Research Program, data and statistics dissemination policy (counts 1 to 20, and what they
 can be derived from, percentages included); complementary suppression as in Willenborg and de Waal 2001.
@@ -28,6 +29,7 @@ import pandas as pd
 import yaml
 
 from lib.corpus.corpus import read_readout
+from lib.publish import sealed
 from lib.publish.rules import (
     BASES,
     FRONT,
@@ -44,6 +46,7 @@ from lib.publish.rules import (
 from lib.publish.scan import TABLES, Ids, read_table, stripped, texts_of, without
 from lib.publish.suppress import THRESHOLD, suppress_text
 from lib.stage import io
+from lib.stage.hashes import sha256
 
 
 class Refused(ValueError):
@@ -65,6 +68,8 @@ def check(
     """
     schemas = read_schemas() if schemas is None else schemas
     ids, refusals = Ids(samples), []
+    if threshold < THRESHOLD:
+        refusals.append(f"a threshold of {threshold}, wanted {THRESHOLD} or more")
     if not samples:
         refusals.append("no sample ids were given: nothing can be scanned for them")
     refusals += [f"sample id {i + 1} of {len(samples)} cannot be told from a number or a word: rename the samples"
@@ -74,24 +79,32 @@ def check(
     reference = reference_of(Path(study_folder))
     if not reference and list(Path(study_folder).glob(f"{FRONT}/records.parquet")):
         refusals.append(f"{FRONT}/records.parquet: does not fit the reference units of {FRONT}/units.csv")
-    for name, path in _public_files(Path(study_folder)):
-        if _stays(name, schemas):
-            continue
+    public = [(name, path) for name, path in _public_files(Path(study_folder)) if not _stays(name, schemas)]
+    listed, damaged = sealed.listed(Path(study_folder))
+    for name, reason in sealed.differing(listed, public).items():
+        damaged.append(f"{without(ids, name)}: {reason}")
+    for name, path in public:
         reasons = _check_file(name, path, ids, threshold, schemas, reference)
-        refusals += [f"{without(ids, name)}: {reason}" for reason in reasons]
-    return refusals
+        if path.suffix == ".ipynb" and _schema(name, schemas) is not None:
+            source = _source_of(Path(study_folder), name)
+            own = source.is_file()
+            reasons += _check_file(name, source, ids, threshold, schemas, reference) if own else ["is no notebook of the project"]
+        refusals += [f"{without(ids, name)}: {reason}" for reason in dict.fromkeys(reasons)]
+    return refusals + damaged
 
 
 def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold: int = THRESHOLD,
             schemas: dict | None = None) -> dict[str, int]:  # fmt: skip
-    """Copy what may leave into a new folder: tables with small counts blank, notebooks without their outputs.
+    """Copy what may leave into a new folder: tables with small counts blank; for executed notebooks the project's own, without outputs.
 
     Returns the number of blanked cells of each file that has any; `published.json` in the folder holds it too.
-    Raises Refused with everything `check` says, or ValueError when out_folder exists; then nothing is written.
+    Raises Refused with everything `check` says, or ValueError when out_folder exists or lies inside the study; then nothing is written.
     """
     out_folder = Path(out_folder)
     if out_folder.exists():
         raise ValueError(f"{out_folder} exists, wanted a new folder")
+    if out_folder.resolve().is_relative_to(Path(study_folder).resolve()):
+        raise ValueError(f"{out_folder} is inside the study, wanted a folder elsewhere")
     schemas = read_schemas() if schemas is None else schemas
     before = _state(Path(study_folder))
     if refusals := check(study_folder, samples, threshold, schemas):
@@ -110,7 +123,7 @@ def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold:
             blanked |= {name: n_blank} if n_blank else {}
             table.to_csv(target, index=False, lineterminator="\n")
         elif path.suffix == ".ipynb":
-            target.write_text(stripped(path), encoding="utf-8")
+            target.write_text(stripped(_source_of(Path(study_folder), name)), encoding="utf-8")
         else:
             shutil.copyfile(path, target)
     if _state(Path(study_folder)) != before:
@@ -124,10 +137,19 @@ def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold:
 
 
 def cohort_samples(study_folder: Path) -> list[str]:
-    """The sample ids of a study: its subjects' names, from the private maps of its front door. Raises Refused without any."""
-    maps = sorted(Path(study_folder).glob(f"private/{FRONT}/*readout.h5"))
-    if not any(path.name == "readout.h5" for path in maps):
-        raise Refused([f"{Path(study_folder) / 'private' / FRONT / 'readout.h5'} does not exist: the sample ids to look for are unknown"])
+    """The sample ids of a study: its subjects' names, from the private maps of its front door.
+
+    Raises Refused without any, and when a map that the front door's manifest lists is gone or another.
+    """
+    folder = Path(study_folder)
+    listed = {name: digest for name, digest in sealed.listed(folder)[0].items() if fnmatch(name, f"private/{FRONT}/*readout.h5")}
+    lost = [name for name, digest in listed.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+    maps = sorted(folder.glob(f"private/{FRONT}/*readout.h5"))
+    if not any(Path(name).name == "readout.h5" for name in listed):
+        lost = [f"private/{FRONT}/readout.h5"]
+    lost += [path.relative_to(folder).as_posix() for path in maps if path.relative_to(folder).as_posix() not in listed]
+    if lost:
+        raise Refused([f"{name} is not there as its stage wrote it: the sample ids to look for are unknown" for name in lost])
     return [sample for path in maps for sample in read_readout(path).subjects]
 
 
@@ -145,6 +167,11 @@ def _public_files(study_folder: Path) -> Iterator[tuple[str, Path]]:
             if "private" in parts or parts[0].startswith(".") or (path.is_dir() and not path.is_symlink()):
                 continue
             yield prefix.joinpath(*parts).as_posix(), path
+
+
+def _source_of(study_folder: Path, name: str) -> Path:
+    """The project's own notebook of a stage's executed one, which a run or a reader may have written anything into."""
+    return study_folder.parent.parent / "notebooks" / Path(name).name
 
 
 def _state(study_folder: Path) -> list[tuple[str, Path, int, int, int]]:
@@ -217,7 +244,7 @@ def _check_table(table: pd.DataFrame, schema: dict, threshold: int, reference: d
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 published, 3 published with cells suppressed, 4 refused and nothing written."""
+    """Exit status: 0 published, 4 refused and nothing written. What was suppressed is printed."""
     parser = argparse.ArgumentParser(prog="python -m lib.publish", description=__doc__.splitlines()[0])
     parser.add_argument("--study", required=True, help="a folder of outputs/")
     parser.add_argument("--out", required=True, type=Path, help="a new folder")
@@ -235,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 4
     for name, n in blanked.items():
         print(f"{name}: {n} cells suppressed or rounded")
-    return 3 if blanked else 0
+    return 0
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas as pd
 import yaml
 
-from lib.publish.roc import ROC_POINTS
 from lib.publish.scan import read_table
 from lib.publish.suppress import derivable, numbers_of, of_people, suppress
 
@@ -102,22 +102,22 @@ def variants(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
 
 
 def roc(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
-    """Thinned, and of enough people a class."""
+    """Of enough people a class, and no step of few."""
     if not {"fpr", "tpr"} <= set(table):
         return []
     if not {"n_cases", "n_controls"} <= set(table):
         return ["a ROC curve without columns n_cases and n_controls"]
-    people = numbers_of(table, ["n_cases", "n_controls"])[["n_cases", "n_controls"]].fillna(0)
-    refusals = (
-        [f"a ROC curve of {threshold} people a class or fewer"]
-        if (people <= threshold).any(axis=None)
-        else []
-    )
-    curve = [c for c in table if c not in ("fpr", "tpr")]
-    longest = table.groupby(curve, dropna=False).size().max()
-    return refusals + (
-        [f"a ROC curve of {longest} points, wanted at most {ROC_POINTS}"] if longest > ROC_POINTS else []
-    )
+    people = ["n_cases", "n_controls"]
+    numbers = numbers_of(table, [*people, "fpr", "tpr"]).fillna({c: 0 for c in people})
+    if (numbers[people] <= threshold).any(axis=None):
+        return [f"a ROC curve of {threshold} people a class or fewer"]
+    for _, curve in numbers.groupby([c for c in table if c not in ("fpr", "tpr")], dropna=False):
+        points = np.vstack([[0, 0], curve[["fpr", "tpr"]].to_numpy(), [1, 1]])
+        steps = np.diff(points, axis=0) * curve[["n_controls", "n_cases"]].to_numpy()[0]
+        steps = steps[~(np.abs(steps) <= 1e-6).all(axis=1)]
+        if not (steps > threshold + 0.5).all():  # a point that is no number is none either
+            return [f"a ROC curve with a step of {threshold} people or fewer of a class"]
+    return []
 
 
 def quantiles(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:

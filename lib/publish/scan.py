@@ -141,12 +141,12 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def stripped(path: Path) -> str:
-    """A notebook's prose and code, without outputs and what the run noted."""
+    """A notebook's prose and code, built anew: no outputs, attachments, ids or notes of a run."""
     notebook = nbformat.read(path, as_version=4)
-    kept = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info")}
-    notebook.metadata = nbformat.from_dict(kept)
-    for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata.get("tags", [])})
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return nbformat.writes(notebook)
+    cells = []
+    for n, cell in enumerate(notebook.cells):
+        new = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag == "parameters"]
+        cells.append(new(cell.source, id=f"cell-{n}", metadata={"tags": tags} if tags else {}))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}))

@@ -15,9 +15,10 @@ from scipy import sparse
 
 from lib.corpus import corpus
 from lib.publish import gate
-from lib.publish.gate import Refused, check
+from lib.publish.gate import Refused
 from lib.publish.roc import thin_roc
 from lib.publish.suppress import derivable, suppress
+from lib.stage import manifest
 from lib.stage.claims import COUNTED
 
 SAMPLES = [f"SIM{i:05}" for i in range(60)]
@@ -67,6 +68,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / HUNT / "headline.json").write_text(json.dumps({"nested": 0.61}))
     (folder / HUNT / "layer_hunting_results.yaml").write_text("simulated:\n  best_block: resid_post.1\n")
     write_notebook(folder / NOTEBOOK, "60 people")
+    (root / "notebooks").mkdir()
+    write_notebook(root / "notebooks/02_layer_hunting.ipynb", "60 people")
     write(folder / "04_annotation/cards.csv", card_rows(SEQUENCES[1]))
     write_figure(root / "figures/toy/fig2_layers.pdf", "AUROC by block", {"Title": "layers"})
     write(root / "figures/toy/fig2_layers.csv", [LAYER])
@@ -78,6 +81,29 @@ def study(root: Path, clean: Path) -> Path:
     """outputs/toy of a copy of that project, which a test may spoil."""
     shutil.copytree(clean, root, dirs_exist_ok=True)
     return root / "outputs/toy"
+
+
+def seal(study: Path) -> None:
+    """Manifests as the stages write them, of all that lies there; figures are those of the last stage."""
+    stages = sorted(p for p in study.iterdir() if p.name[0] == "0" and p.is_dir())
+    for folder in stages:
+        trees = {"outputs": folder, "private": study / "private" / folder.name}
+        if folder == stages[-1]:
+            trees["figures"] = study.parents[1] / "figures/toy"
+        entry = {"stage": folder.name, "fingerprint": "0", **manifest.hashed(trees, "manifest.json")}
+        entry["files"].pop(f"{folder.name}.ipynb", None)
+        (folder / "manifest.json").write_text(json.dumps(entry | {"sha256": manifest.seal(entry)}))
+
+
+def check(study: Path, *given, **named) -> list[str]:
+    """What the gate says of a study whose stages wrote all that."""
+    seal(study)
+    return gate.check(study, *given, **named)
+
+
+def publish(study: Path, *given, **named) -> dict[str, int]:
+    seal(study)
+    return gate.publish(study, *given, **named)
 
 
 def write(path: Path, rows: list[dict]) -> None:
@@ -116,7 +142,7 @@ def only(refusals: list[str], *words: str) -> None:
 
 def test_a_clean_study_passes_and_private_files_stay(study: Path, tmp_path: Path) -> None:
     assert check(study, SAMPLES) == []
-    assert gate.publish(study, tmp_path / "out", SAMPLES) == {}
+    assert publish(study, tmp_path / "out", SAMPLES) == {}
     published = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     shown = {p.relative_to(study).as_posix() for p in study.rglob("*") if p.is_file()} - STAY
     assert published == {s for s in shown if "private" not in s} | {
@@ -285,7 +311,7 @@ def as_parquet(study: Path, table: pd.DataFrame, **more) -> dict:
 
 def test_a_clean_parquet_leaves_as_it_is(study: Path, tmp_path: Path) -> None:
     table = pd.DataFrame({"site": ["embed", None], "value": [0.5, np.nan]})
-    assert gate.publish(study, tmp_path / "out", SAMPLES, schemas=as_parquet(study, table)) == {}
+    assert publish(study, tmp_path / "out", SAMPLES, schemas=as_parquet(study, table)) == {}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / SITES), table)
 
 
@@ -336,11 +362,12 @@ def test_the_catalogue_may_leave_as_csv_and_as_parquet() -> None:
 # Counts --------------------------------------------------------------------------------------------------
 
 
-def test_a_small_cell_is_blanked_with_its_estimate_and_the_exit_status_says_so(
+def test_a_small_cell_is_blanked_with_its_estimate_and_the_command_says_so(
     study: Path, tmp_path: Path, capsys
 ) -> None:
     write(study / HUNT / "layers.csv", [LAYER, LAYER | {"arm": "rare", "n": 7}])
-    assert gate.main(["--study", "toy", "--out", str(tmp_path / "out")]) == 3
+    seal(study)
+    assert gate.main(["--study", "toy", "--out", str(tmp_path / "out")]) == 0
     assert "02_layer_hunting/layers.csv" in capsys.readouterr().out
     blanked = pd.read_csv(tmp_path / "out" / HUNT / "layers.csv").set_index("arm")
     assert blanked.loc["rare", ["n", "value", "low", "high"]].isna().all()
@@ -349,6 +376,7 @@ def test_a_small_cell_is_blanked_with_its_estimate_and_the_exit_status_says_so(
 
 def test_a_refusal_writes_nothing_and_has_its_own_status(study: Path, tmp_path: Path, capsys) -> None:
     in_cell(study)
+    seal(study)
     assert gate.main(["--study", "toy", "--out", str(tmp_path / "out")]) == 4
     assert "02_layer_hunting/layers.csv: holds 1 sample id" in capsys.readouterr().err
     assert not (tmp_path / "out").exists() and not (tmp_path / ".out.partial").exists()
@@ -357,18 +385,21 @@ def test_a_refusal_writes_nothing_and_has_its_own_status(study: Path, tmp_path: 
 def test_a_study_that_changes_after_the_check_is_not_published(
     study: Path, tmp_path: Path, monkeypatch
 ) -> None:
+    whole = gate.check
+
     def check_and_change(*arguments) -> list[str]:
-        refusals = check(*arguments)
+        refusals = whole(*arguments)
         in_cell(study)
         return refusals
 
     monkeypatch.setattr(gate, "check", check_and_change)
     with pytest.raises(Refused, match="changed while it was published"):
-        gate.publish(study, tmp_path / "out", SAMPLES)
+        publish(study, tmp_path / "out", SAMPLES)
     assert not (tmp_path / "out").exists() and not (tmp_path / ".out.partial").exists()
 
 
 def test_the_sample_ids_are_the_cohorts_and_none_are_known_without_one(study: Path) -> None:
+    seal(study)
     assert gate.cohort_samples(study) == SAMPLES
     (study / "private/00_dna/readout.h5").unlink()
     with pytest.raises(Refused, match="unknown"):
@@ -377,6 +408,7 @@ def test_the_sample_ids_are_the_cohorts_and_none_are_known_without_one(study: Pa
 
 def test_the_sample_ids_of_a_second_cohort_are_looked_for_too(study: Path) -> None:
     write_map(study / "private/00_dna/external_readout.h5", ["OTHER1", "OTHER2"])
+    seal(study)
     assert gate.cohort_samples(study) == ["OTHER1", "OTHER2", *SAMPLES]
     (study / "private/00_dna/readout.h5").unlink()
     with pytest.raises(Refused, match="unknown"):
@@ -386,6 +418,7 @@ def test_the_sample_ids_of_a_second_cohort_are_looked_for_too(study: Path) -> No
 def test_the_front_door_may_be_of_any_kind(study: Path, tmp_path: Path) -> None:
     for folder in (study, study / "private"):
         (folder / DOOR).rename(folder / "00_cells")
+    seal(study)
     assert gate.cohort_samples(study) == SAMPLES
     refusals = check(study, SAMPLES)
     assert "00_cells/units.csv: is not listed in schemas.yaml" in refusals and not any("corpus.json" in r for r in refusals)
@@ -405,14 +438,15 @@ def test_records_that_are_not_whole_are_no_reference(study: Path) -> None:
 
 def test_a_file_that_stays_is_not_published_whatever_it_holds(study: Path, tmp_path: Path) -> None:
     (study / DOOR / "corpus.json").write_text("SIM00007 has 3 cases")
-    gate.publish(study, tmp_path / "out", SAMPLES)
+    publish(study, tmp_path / "out", SAMPLES)
     assert not (tmp_path / "out" / DOOR / "corpus.json").exists()
     assert not any(b"SIM00007" in p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
 
 
 def test_only_files_of_the_front_door_may_stay() -> None:
-    """Else a table could be kept from the gate by its listing."""
-    assert all(pattern.startswith("00_") for pattern, schema in gate.read_schemas().items() if (schema or {}).get("stays"))
+    """Else a table could be kept from the gate by its listing. The log of runs is no table."""
+    staying = [pattern for pattern, schema in gate.read_schemas().items() if (schema or {}).get("stays")]
+    assert all(pattern.startswith("00_") or pattern == "progress.md" for pattern in staying)
 
 
 @pytest.mark.parametrize("said", [{"note": "7 cases"}, {"n_cases": 7}, {"arms": [{"people": 20}]}])
@@ -447,7 +481,7 @@ def test_a_blank_that_follows_from_its_margin_is_refused(study: Path) -> None:
 
 def test_shares_of_few_people_are_rounded_and_of_fewer_blank(study: Path, tmp_path: Path) -> None:
     rows = [{"group": g, "n": n, "share": 0.123456} for g, n in (("a", 7), ("b", 30), ("c", 99), ("d", 100))]
-    gate.publish(study, tmp_path / "out", SAMPLES, schemas=grouped(study, rows))
+    publish(study, tmp_path / "out", SAMPLES, schemas=grouped(study, rows))
     shown = pd.read_csv(tmp_path / "out" / HUNT / "groups.csv")
     assert shown.share.fillna(-1).tolist() == [-1, 0.12, 0.12, 0.123456]
     assert shown.n.fillna(-1).tolist() == [-1, -1, 99, 100]
@@ -460,24 +494,17 @@ def test_a_variant_with_few_carriers_is_refused(study: Path) -> None:
     only(check(study, SAMPLES, schemas=grouped(study, rows, by=[])), "1 variant rows")
 
 
-def test_a_roc_curve_of_few_people_or_many_points_is_refused(study: Path) -> None:
-    def curve(points: int, n_cases: int) -> dict:
-        rows = [
-            {
-                "group": "a",
-                "n": 400,
-                "fpr": i / points,
-                "tpr": i / points,
-                "n_cases": n_cases,
-                "n_controls": 300,
-            }
-            for i in range(points)
-        ]
+def test_a_roc_curve_with_a_step_of_few_people_is_refused(study: Path) -> None:
+    def curve(points: list[float], n_cases: int) -> dict:
+        rows = [{"group": "a", "n": 400, "fpr": x, "tpr": x, "n_cases": n_cases, "n_controls": 300} for x in points]
         return grouped(study, rows, by=[])
 
-    assert check(study, SAMPLES, schemas=curve(101, 21)) == []
-    only(check(study, SAMPLES, schemas=curve(102, 21)), "102 points")
-    only(check(study, SAMPLES, schemas=curve(101, 20)), "20 people a class or fewer")
+    assert check(study, SAMPLES, schemas=curve([0, 0.5, 1], 42)) == []
+    assert check(study, SAMPLES, schemas=curve([0.5], 42)) == []
+    few = [([0, 0.5, 1], 41), ([0, 0.94, 1], 400), ([0.06], 400), ([0, 0.5, 0.5, 0.51, 1], 42), ([0, float("nan"), 1], 400)]
+    for points, n_cases in few:
+        only(check(study, SAMPLES, schemas=curve(points, n_cases)), "a step of 20 people or fewer")
+    only(check(study, SAMPLES, schemas=curve([0, 1], 20)), "20 people a class or fewer")
 
 
 def test_quantiles_of_a_small_arm_are_refused(study: Path) -> None:
@@ -571,14 +598,30 @@ def test_bad_counts_are_named() -> None:
 # ROC -----------------------------------------------------------------------------------------------------
 
 
-def test_a_thinned_curve_is_the_step_below_each_point() -> None:
+def test_every_step_of_a_thinned_curve_is_of_many_people_of_both_classes() -> None:
     # 50 controls at 0.00 … 0.98; cases: half above all controls, half above 25 of them.
     y = np.repeat([0, 1], 50)
     score = np.concatenate([np.arange(50) / 50, np.repeat([2.0, 0.49], 25)])
-    curve = thin_roc(y, score)
-    assert curve.shape == (101, 2)
-    assert np.allclose(curve.fpr, np.arange(101) / 100)
-    assert curve.tpr.tolist() == [0.5] * 50 + [1.0] * 51
+    assert thin_roc(y, score).values.tolist() == [[0, 0], [0.42, 0.5], [1, 1]]  # (.5, 1) would leave 25 controls and no case
+    y, score = np.tile([0, 1], 50), np.repeat(np.arange(50.0), 2)
+    assert thin_roc(y, score).values.tolist() == [[0, 0], [0.42, 0.42], [1, 1]]
+    with_many = thin_roc(np.tile([0, 1], 10_000), np.arange(20_000.0))
+    assert len(with_many) == 101 and np.allclose(with_many.fpr, np.arange(101) / 100)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_order_and_no_small_count_follows_from_a_thinned_curve(seed: int) -> None:
+    """The attack: each step, times the people of a class, is how many stand between two scores. Each is over the threshold in both
+    classes, so that every order inside a step, at least 21 of 42, is as likely as another; and the curve is a true one."""
+    rng = np.random.default_rng(seed)
+    n = rng.integers(21, 400, 2)
+    y = rng.permutation(np.repeat([0, 1], n))
+    score = np.round(rng.normal(y * rng.uniform(0, 2)), int(rng.integers(0, 4)))
+    curve = thin_roc(y, score).to_numpy() * n
+    people = np.diff(np.round(curve), axis=0)
+    assert np.allclose(curve, np.round(curve)) and (people > 20).all() and (people.sum(0) == n).all()
+    whole = {(0, 0)} | {((y[score >= s] == 0).sum(), (y[score >= s] == 1).sum()) for s in np.unique(score)}
+    assert {tuple(p) for p in np.round(curve).astype(int)} <= whole
 
 
 def test_a_thinned_curve_needs_people_in_both_classes() -> None:
@@ -590,10 +633,88 @@ def test_a_thinned_curve_needs_people_in_both_classes() -> None:
 
 
 def test_a_published_notebook_has_no_outputs(study: Path, tmp_path: Path) -> None:
-    gate.publish(study, tmp_path / "out", SAMPLES)
+    publish(study, tmp_path / "out", SAMPLES)
     shown = nbformat.read(tmp_path / "out" / NOTEBOOK, as_version=4)
     assert shown.cells[0].source == "# Layers" and shown.cells[1].source == "print(1)"
     assert shown.cells[1].outputs == []
+
+
+# Manifests -----------------------------------------------------------------------------------------------
+
+
+def another_file(study: Path) -> Path:
+    """The most of what smuggling was: a file over another."""
+    shutil.copyfile(study / "private/00_dna/readout.h5", study / EXTRACTION / "pooled.h5")
+    return study / EXTRACTION / "pooled.h5"
+
+
+def appended(study: Path) -> Path:
+    path = study.parents[1] / "figures/toy/fig2_layers.pdf"
+    path.write_bytes(path.read_bytes() + b"% bm90ZXM=")
+    return path
+
+
+def edited(study: Path) -> Path:
+    write(study / HUNT / "layers.csv", [LAYER, LAYER | {"predictor": "5-mer"}])
+    return study / HUNT / "layers.csv"
+
+
+def added(study: Path) -> Path:
+    write(study / EXTRACTION / "qc.csv", [])
+    return study / EXTRACTION / "qc.csv"
+
+
+@pytest.mark.parametrize("change", [another_file, appended, edited, added])
+def test_a_file_that_is_not_as_its_stage_wrote_it_is_refused(study: Path, change) -> None:
+    seal(study)
+    assert gate.check(study, SAMPLES) == []
+    name = change(study).name
+    refusals = gate.check(study, SAMPLES)
+    assert any(name in r and ("no stage wrote it" in r or "hash differs" in r) for r in refusals), refusals
+
+
+def test_an_edited_manifest_is_refused_with_all_that_it_lists(study: Path) -> None:
+    seal(study)
+    path = study / HUNT / "manifest.json"
+    path.write_text(path.read_text().replace('"fingerprint": "0"', '"fingerprint": "1"'))
+    refusals = gate.check(study, SAMPLES)
+    assert f"{HUNT}/manifest.json: was edited: its sha256 is not that of the rest" in refusals
+    assert f"{HUNT}/layers.csv: is in no manifest: no stage wrote it" in refusals
+
+
+def test_a_lost_or_added_list_of_samples_is_refused(study: Path) -> None:
+    write_map(study / "private/00_dna/external_readout.h5", ["OTHER1", "OTHER2"])
+    seal(study)
+    (study / "private/00_dna/external_readout.h5").rename(study / "private/00_dna/other_readout.h5")
+    with pytest.raises(Refused) as refused:
+        gate.cohort_samples(study)
+    assert [r.split(" is not there")[0] for r in refused.value.refusals] == [
+        "private/00_dna/external_readout.h5", "private/00_dna/other_readout.h5"]
+
+
+@pytest.mark.parametrize("threshold", [19, 0, -5])
+def test_a_threshold_under_the_least_is_refused(study: Path, threshold: int) -> None:
+    only(check(study, SAMPLES, threshold=threshold), f"a threshold of {threshold}, wanted 20 or more")
+
+
+def test_nothing_is_published_into_the_study(study: Path) -> None:
+    with pytest.raises(ValueError, match="inside the study"):
+        publish(study, study / "public", SAMPLES)
+
+
+def test_a_published_notebook_is_the_projects_own(study: Path, tmp_path: Path) -> None:
+    cell = nbformat.v4.new_code_cell("print('U0lNMDAwMDc=')", id="U0lNMDAwMDc", metadata={"tags": ["U0lNMDAwMDc"]})
+    note = nbformat.v4.new_markdown_cell("![x](attachment:x)", attachments={"x": {"image/png": "U0lNMDAwMDc="}})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell, note], metadata={"by": "U0lNMDAwMDc"}), study / NOTEBOOK)
+    own = study.parents[1] / "notebooks/02_layer_hunting.ipynb"
+    kept = nbformat.read(own, as_version=4)
+    kept.cells.append(note)
+    nbformat.write(kept, own)
+    publish(study, tmp_path / "out", SAMPLES)
+    text = (tmp_path / "out" / NOTEBOOK).read_text()
+    assert "U0lN" not in text and "# Layers" in text and "attachment:x" in text
+    own.unlink()
+    only(check(study, SAMPLES), "is no notebook of the project")
 
 
 # Claims ---------------------------------------------------------------------------------------------------
@@ -607,7 +728,7 @@ def test_a_claim_is_blanked_by_what_it_counts_whatever_it_says(study: Path, tmp_
     path = study.parent.parent / "figures/toy/claims.csv" if "figures" in place else study / place
     stage = {"stage": "05_validation"} if "figures" in place else {}
     write(path, [CLAIM | {"of": of, "n": n} | stage for of in COUNTED for n in (3, 60)])
-    gate.publish(study, tmp_path / "out", SAMPLES)
+    publish(study, tmp_path / "out", SAMPLES)
     table = pd.read_csv(tmp_path / "out" / place)
     blank = table[["n", "value", "low", "high"]].isna().all(axis=1)
     assert table.of[blank].tolist() == ["people", "families"]
@@ -616,7 +737,7 @@ def test_a_claim_is_blanked_by_what_it_counts_whatever_it_says(study: Path, tmp_
 
 def test_claims_none_of_which_counts_people_leave_as_they_are(study: Path, tmp_path: Path) -> None:
     write(study / "04_annotation/claims.csv", [CLAIM | {"of": "latents"}])
-    assert gate.publish(study, tmp_path / "out", SAMPLES) == {}
+    assert publish(study, tmp_path / "out", SAMPLES) == {}
     left = tmp_path / "out/04_annotation/claims.csv"
     assert left.read_bytes() == (study / "04_annotation/claims.csv").read_bytes()
 
@@ -626,7 +747,7 @@ def test_a_small_count_is_blanked_where_an_optional_column_is_not_there(study: P
     row = dict.fromkeys(schema["columns"], 0.5) | {"arm": "a", "kind": "latent", "name": 1, "needed": False}
     (study / "05_validation").mkdir()
     write(study / "05_validation/necessity.csv", [row | {"movers": n} for n in (3, 60)])  # no second cohort, so no `external`
-    gate.publish(study, tmp_path / "out", SAMPLES)
+    publish(study, tmp_path / "out", SAMPLES)
     small, large = pd.read_csv(tmp_path / "out/05_validation/necessity.csv").to_dict("records")
     assert np.isnan([small["movers"], small["delta"]]).all() and (large["movers"], large["delta"]) == (60, 0.5)
 
