@@ -28,7 +28,7 @@ def concepts(best: pd.DataFrame, ax: plt.Axes, kind: str, f1_floor: float) -> pl
     without decoys."""
     of_kind = best[best["kind"] == kind]
     n = of_kind.loc[of_kind["method"] != "decoy concepts", "concept"].nunique()
-    ax.set(xlabel=f"{kind} concepts, ranked (n = {n})".lstrip(), ylabel="test F1 of the chosen latent or rival", ylim=(0, 1), title=kind)
+    ax.set(xlabel=f"concepts, ranked (n = {n})", ylabel="test F1 of the chosen latent or rival", ylim=(0, 1), title=kind)
     ax.label_outer()
     if of_kind.empty:
         style.untested(ax, NO_CONCEPT)

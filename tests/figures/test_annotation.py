@@ -29,10 +29,10 @@ def test_kinds_with_enough_concepts_get_a_panel():
 def test_concepts_are_ranked_and_held_against_the_floor_that_04_used():
     ax = drawn(annotation.concepts, BEST, "motif", f1_floor=0.3)
     assert lines(ax) == {"SAE": [0.9, 0.2], "k-mer": [0.4, 0.3]}
-    assert [0.3, 0.3] in [list(line.get_ydata()) for line in ax.lines] and says(ax, "motif concepts, ranked (n = 2)")
+    assert [0.3, 0.3] in [list(line.get_ydata()) for line in ax.lines] and says(ax, "concepts, ranked (n = 2)")
     decoys = pd.DataFrame({"method": "decoy concepts", "kind": "motif", "concept": ["y", "z"], "family": "f", "latent": 9, "f1": 0.1})
     ax = drawn(annotation.concepts, pd.concat([BEST, decoys]), "motif", f1_floor=0.3)
-    assert says(ax, "motif concepts, ranked (n = 2)") and lines(ax)["decoy concepts"] == [0.1, 0.1]  # n: of concepts searched
+    assert says(ax, "concepts, ranked (n = 2)") and lines(ax)["decoy concepts"] == [0.1, 0.1]  # n: of concepts searched
     many = pd.DataFrame({"method": "SAE", "kind": "motif", "concept": map(str, range(61)), "f1": np.linspace(0, 1, 61)})
     assert drawn(annotation.concepts, many, "motif", f1_floor=0.3).get_xscale() == "log"
 
