@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from lib.publish.scan import read_table
-from lib.publish.suppress import derivable, numbers_of, of_people, suppress
+from lib.publish.suppress import n_derivable, numbers_of, of_people, suppressed
 
 PERSONAL = {"sample", "samples", "person", "persons", "haplotype", "haplotypes", "carrier", "carriers", "donor", "individual",
             "dosage", "genotype", "genotypes", "phenotype"}  # fmt: skip
@@ -84,9 +84,8 @@ def counts(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
     given, counts = of_people(table, schema)
     if given.empty:  # nothing here counts people
         return []
-    by, sums = schema.get("by", []), schema.get("sums", {})
-    for state, shown in (("is", given), ("would be", suppress(given, counts, by, threshold, sums))):
-        if n := int(derivable(shown, counts, by, sums).to_numpy().sum()):
+    for state, shown in (("is", given), ("would be", suppressed(given, counts, schema, threshold))):
+        if n := n_derivable(shown, counts, schema):
             return [f"{n} blank participant count{'s' * (n > 1)} {state} derivable from the sums shown"]
     return []
 

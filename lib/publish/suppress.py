@@ -111,16 +111,44 @@ def numbers_of(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.assign(**{c: pd.to_numeric(table[c].replace("", np.nan)).astype(float) for c in columns})
 
 
+def _people_once(rows: pd.DataFrame, schema: dict) -> list[pd.DataFrame]:
+    """Parts of a table in each of which nobody is counted twice: `within` names the columns that tell the parts apart."""
+    within = [c for c in schema.get("within", []) if c in rows]
+    return [part for _, part in rows.groupby(within, dropna=False)] if within else [rows]
+
+
+def suppressed(rows: pd.DataFrame, counts: list[str], schema: dict, threshold: int) -> pd.DataFrame:
+    """`suppress` by a schema, part by part."""
+    parts = [suppress(part, counts, schema.get("by", []), threshold, schema.get("sums")) for part in _people_once(rows, schema)]
+    return pd.concat(parts).loc[rows.index]
+
+
+def n_derivable(rows: pd.DataFrame, counts: list[str], schema: dict) -> int:
+    """How many blanks are `derivable` by a schema."""
+    by, sums = schema.get("by", []), schema.get("sums")
+    return sum(int(derivable(part, counts, by, sums).to_numpy().sum()) for part in _people_once(rows, schema))
+
+
+def small_shares(rows: pd.DataFrame, schema: dict, threshold: int) -> pd.Series:
+    """Rows where a share times its count is 1 to threshold people, or leaves so few: bool [row]."""
+    few = pd.Series(False, index=rows.index)
+    for column, count in schema.get("shares", {}).items():
+        part = pd.to_numeric(rows[column].replace("", np.nan)) * rows[count]
+        for people in (part, rows[count] - part):
+            few |= (people > 0.5) & (people < threshold + 0.5)
+    return few
+
+
 def suppress_text(table: pd.DataFrame, schema: dict, threshold: int) -> tuple[pd.DataFrame, int]:
-    """The table with suppressed counts blank, the `of_people` of their rows too, and `shares` of few people rounded.
+    """The table with suppressed counts blank, the `of_people` of their rows too, as those of `small_shares`; shares of few people rounded.
 
     Rows with one of the values of `unless` (column: values) count something else. Returns it with the number of blanked cells.
     """
     rows, counts = of_people(table, schema)
     if rows.empty:
         return table, 0
-    hidden = suppress(rows, counts, schema.get("by", []), threshold, schema.get("sums")).isna() & rows.notna()
-    out, too_few = table.copy(), (hidden[counts] & (rows[counts] <= threshold)).any(axis=1)
+    hidden = suppressed(rows, counts, schema, threshold).isna() & rows.notna()
+    out, too_few = table.copy(), (hidden[counts] & (rows[counts] <= threshold)).any(axis=1) | small_shares(rows, schema, threshold)
     for column in counts:
         out.loc[hidden.index[hidden[column]], column] = ""
     for column in [c for c in (*schema.get("of_people", []), *schema.get("shares", {})) if c in table]:

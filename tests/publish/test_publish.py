@@ -480,10 +480,10 @@ def test_a_blank_that_follows_from_its_margin_is_refused(study: Path) -> None:
 
 
 def test_shares_of_few_people_are_rounded_and_of_fewer_blank(study: Path, tmp_path: Path) -> None:
-    rows = [{"group": g, "n": n, "share": 0.123456} for g, n in (("a", 7), ("b", 30), ("c", 99), ("d", 100))]
+    rows = [{"group": g, "n": n, "share": 0.503456} for g, n in (("a", 7), ("b", 43), ("c", 99), ("d", 100))]
     publish(study, tmp_path / "out", SAMPLES, schemas=grouped(study, rows))
     shown = pd.read_csv(tmp_path / "out" / HUNT / "groups.csv")
-    assert shown.share.fillna(-1).tolist() == [-1, 0.12, 0.12, 0.123456]
+    assert shown.share.fillna(-1).tolist() == [-1, 0.5, 0.5, 0.503456]
     assert shown.n.fillna(-1).tolist() == [-1, -1, 99, 100]
 
 
@@ -593,6 +593,27 @@ def test_bad_counts_are_named() -> None:
         suppress(pd.DataFrame({"n": [-1]}), ["n"], [])
     with pytest.raises(ValueError, match=r"rows repeat \['g'\]"):
         suppress(pd.DataFrame({"g": ["a", "a"], "n": [30, 40]}), ["n"], ["g"])
+
+
+def test_a_share_of_few_people_is_blank_with_what_says_it(study: Path, tmp_path: Path) -> None:
+    """.0376 of 133 people are five of them, whatever is done to the 133."""
+    row = {"low": 0.1, "high": 0.9, "arm": "a", "scaling": "before"}
+    shares = [5 / 133, 0.0, 20 / 133, 21 / 133, 112 / 133, 113 / 133, 1.0]
+    write(study / HUNT / "calibration_curve.csv", [{"predicted": i / 10, "observed": x, "n": 133} | row for i, x in enumerate(shares)])
+    publish(study, tmp_path / "out", SAMPLES)
+    shown = pd.read_csv(tmp_path / "out" / HUNT / "calibration_curve.csv")
+    assert (shown.n == 133).all()
+    assert shown[["predicted", "observed", "low", "high"]].isna().all(axis=1).tolist() == [True, False, True, False, False, True, False]
+
+
+def test_a_blank_bin_does_not_follow_from_the_cohort_that_other_tables_state(study: Path, tmp_path: Path) -> None:
+    """Each arm counts the same 60 people, which layers.csv says: one blank bin an arm would be what is left of them."""
+    row = {"observed": 0.5, "low": 0.1, "high": 0.9, "scaling": "before"}
+    bins = [("a", 45), ("a", 15), ("b", 60)]
+    write(study / HUNT / "calibration_curve.csv", [{"predicted": i / 10, "n": n, "arm": arm} | row for i, (arm, n) in enumerate(bins)])
+    publish(study, tmp_path / "out", SAMPLES)
+    shown = pd.read_csv(tmp_path / "out" / HUNT / "calibration_curve.csv")
+    assert shown.n.isna().tolist() == [True, True, False]
 
 
 # ROC -----------------------------------------------------------------------------------------------------
