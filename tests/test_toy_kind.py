@@ -147,8 +147,8 @@ def test_a_latent_is_claimed_for_the_run_above_the_nulls_that_break_it(tree):
 def test_the_block_that_reads_the_run_falls_until_a_refit_reads_the_error_and_the_figures_are_drawn(tree):
     verdicts = table(tree, "05_validation/necessity.csv").query("kind == 'closure'").set_index("name")
     assert verdicts.delta["run"] > 0.1 and not verdicts.needed["run"]
-    # how many latents read the run hangs on the CPU's rounding; too many to match by rate, and nothing is asked of a refit
-    assert np.isfinite(verdicts.refit["run"]) <= (verdicts.n_rate_matched["run"] > 0)
+    # how many latents read the run hangs on the CPU's rounding, and so does whether a refit is asked; where it is, it finds most again
+    assert not verdicts.refit["run"] > verdicts.delta["run"] / 2
     assert table(tree, "05_validation/totals.csv").refit[0] < 0.1  # without any latent, the error tells
     explained = table(tree, "06_explanations/explanations.csv").set_index("method")
     assert explained.auroc["ISM"] > 0.55 and explained.deletion["ISM"] == explained.deletion.max() > 0
