@@ -25,16 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 import yaml
 
 from lib.corpus.corpus import read_readout
-from lib.publish import sealed
+from lib.publish import counts, sealed
 from lib.publish.rules import (
     BASES,
     FRONT,
     check_arrays,
-    counts,
     is_personal,
     quantiles,
     reference_of,
@@ -90,7 +90,7 @@ def check(
             own = source.is_file()
             reasons += _check_file(name, source, ids, threshold, schemas, reference) if own else ["is no notebook of the project"]
         refusals += [f"{without(ids, name)}: {reason}" for reason in dict.fromkeys(reasons)]
-    return refusals + damaged
+    return refusals + damaged + ([] if refusals or damaged else _check_counts(public, threshold, schemas))
 
 
 def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold: int = THRESHOLD,
@@ -113,13 +113,15 @@ def publish(study_folder: Path, out_folder: Path, samples: list[str], threshold:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     blanked = {}
+    tables, system = _counted([(name, path) for name, path, *_ in before if not _stays(name, schemas)], threshold, schemas)
+    hidden = counts.hidden_cells(system, counts.blank(system, threshold))
     for name, path, *_ in before:
         if _stays(name, schemas):
             continue
         target = partial / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".csv" and len(table := read_table(path)):
-            table, n_blank = suppress_text(table, _schema(name, schemas), threshold)
+        if name in tables:
+            table, n_blank = suppress_text(tables[name], _schema(name, schemas), hidden.get(name), threshold)
             blanked |= {name: n_blank} if n_blank else {}
             table.to_csv(target, index=False, lineterminator="\n")
         elif path.suffix == ".ipynb":
@@ -151,6 +153,23 @@ def cohort_samples(study_folder: Path) -> list[str]:
     if lost:
         raise Refused([f"{name} is not there as its stage wrote it: the sample ids to look for are unknown" for name in lost])
     return [sample for path in maps for sample in read_readout(path).subjects]
+
+
+def _counted(public: list[tuple[str, Path]], threshold: int, schemas: dict) -> tuple[dict[str, pd.DataFrame], counts.System]:
+    """The tables of a study that count people, and the system of their counts."""
+    named = {name: _schema(name, schemas) or {} for name, path in public if path.suffix == ".csv"}
+    tables = {name: read_table(path) for name, path in public if "counts" in named.get(name, {})}
+    tables = {name: table for name, table in tables.items() if len(table)}
+    return tables, counts.system_of(tables, named.get, threshold)
+
+
+def _check_counts(public: list[tuple[str, Path]], threshold: int, schemas: dict) -> list[str]:
+    """No blank count may follow from the rest of the study: neither one left blank by a stage, nor one blanked here."""
+    system = _counted(public, threshold, schemas)[1]
+    for state, hidden in (("is", np.isnan(system.values)), ("would be", counts.blank(system, threshold))):
+        if n := counts.n_derivable(system, hidden):
+            return [f"{n} blank participant count{'s' * (n > 1)} {state} derivable from the sums shown in all tables"]
+    return []
 
 
 def read_schemas() -> dict[str, dict[str, Any]]:
@@ -238,7 +257,7 @@ def _check_table(table: pd.DataFrame, schema: dict, threshold: int, reference: d
     if refusals:  # the rules below read these columns
         return refusals
     refusals += windows(table, schema, reference)
-    for rule in (counts, variants, roc, quantiles):
+    for rule in (variants, roc, quantiles):
         refusals += rule(table, schema, threshold)
     return refusals
 

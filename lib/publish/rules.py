@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from lib.publish.scan import read_table
-from lib.publish.suppress import n_derivable, numbers_of, of_people, suppressed
+from lib.publish.suppress import numbers_of
 
 PERSONAL = {"sample", "samples", "person", "persons", "haplotype", "haplotypes", "carrier", "carriers", "donor", "individual",
             "dosage", "genotype", "genotypes", "phenotype"}  # fmt: skip
@@ -77,17 +77,6 @@ def reference_of(study_folder: Path) -> dict[tuple[str, int], str]:
     if units["length"].tolist() != [str(len(t)) for t in texts]:
         return {}
     return {(c, int(s)): text for c, s, text in zip(units["contig"], units["start"], texts)}
-
-
-def counts(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:
-    """No blank count may follow from the rest: neither one left blank by the stage, nor one blanked here."""
-    given, counts = of_people(table, schema)
-    if given.empty:  # nothing here counts people
-        return []
-    for state, shown in (("is", given), ("would be", suppressed(given, counts, schema, threshold))):
-        if n := n_derivable(shown, counts, schema):
-            return [f"{n} blank participant count{'s' * (n > 1)} {state} derivable from the sums shown"]
-    return []
 
 
 def variants(table: pd.DataFrame, schema: dict, threshold: int) -> list[str]:

@@ -24,13 +24,24 @@ def suppress(table: pd.DataFrame, count_columns: list[str], by: list[str], thres
     if (wrong := (counts < 0) | (counts % 1 > 0)).any():
         raise ValueError(f"{count_columns} hold {counts[wrong][0]:g}, wanted whole numbers of people")
     values = counts.ravel()
-    blank = np.isnan(values) | ((values >= 1) & (values <= threshold))
-    relations = _relations(table, count_columns, by, sums or {})
-    total = (relations < 0).any(0)
-    while (near := _exposed(relations, blank, values, threshold) & ~blank).any():
-        next_cell = min(np.flatnonzero(near), key=lambda cell: (values[cell] == 0, total[cell], values[cell]))
-        blank[next_cell] = True
+    blank = choose_blank(values, relations_of(table, count_columns, by, sums or {}), threshold)
     return table.assign(**dict(zip(count_columns, np.where(blank, np.nan, values).reshape(counts.shape).T)))
+
+
+def choose_blank(values: np.ndarray, relations: np.ndarray, threshold: int) -> np.ndarray:
+    """Which cells go: bool [cell]. values: people of each, NaN where already blank; relations: [relation, cell], see `relations_of`."""
+    blank = np.isnan(values) | ((values >= 1) & (values <= threshold))
+    related = np.flatnonzero(relations.any(0))
+    relations, inner, of = relations[:, related], blank[related], values[related]
+    total, added = (relations < 0).any(0), []
+    while (near := _exposed(relations, inner, of, threshold) & ~inner).any():
+        added.append(min(np.flatnonzero(near), key=lambda cell: (of[cell] == 0, total[cell], of[cell])))
+        inner[added[-1]] = True
+    for cell in added:  # what those after it have made needless is shown again
+        inner[cell] = False
+        inner[cell] = _exposed(relations, inner, of, threshold).any()
+    blank[related] = inner
+    return blank
 
 
 def derivable(table: pd.DataFrame, count_columns: list[str], by: list[str],
@@ -41,11 +52,11 @@ def derivable(table: pd.DataFrame, count_columns: list[str], by: list[str],
     sums that hold blank cells, whatever the numbers are.
     """
     blank = table[count_columns].isna().to_numpy(dtype=bool).ravel()
-    determined = _determined(_relations(table, count_columns, by, sums or {}), blank)
-    return pd.DataFrame(determined.reshape(len(table), -1), index=table.index, columns=count_columns)
+    known = determined(relations_of(table, count_columns, by, sums or {}), blank)
+    return pd.DataFrame(known.reshape(len(table), -1), index=table.index, columns=count_columns)
 
 
-def _relations(
+def relations_of(
     table: pd.DataFrame, counts: list[str], by: list[str], sums: dict[str, list[str]]
 ) -> np.ndarray:
     """Sums among cells, [relation, cell]: 1 at the parts, −1 at their total, which is public where no cell holds it."""
@@ -77,24 +88,24 @@ def _relations(
     return relations
 
 
-def _determined(relations: np.ndarray, blank: np.ndarray) -> np.ndarray:
+def determined(relations: np.ndarray, blank: np.ndarray) -> np.ndarray:
     """Blank cells with one possible value, bool [cell]."""
-    determined = np.zeros(len(blank), dtype=bool)
-    system = relations[:, blank]
+    known, unknown = np.zeros(len(blank), dtype=bool), blank & relations.any(0)
+    system = relations[:, unknown]
     system = system[system.any(1)]
     if len(system):
-        determined[blank] = (np.abs(null_space(system)) < 1e-9).all(1)
-    return determined
+        known[unknown] = (np.abs(null_space(system)) < 1e-9).all(1)
+    return known
 
 
 def _exposed(relations: np.ndarray, blank: np.ndarray, values: np.ndarray, threshold: int) -> np.ndarray:
     """Cells in a sum that gives a blank cell away, or a sum of blank cells which is itself too small: bool [cell]."""
-    determined = (relations[:, _determined(relations, blank)] != 0).any(1)
+    gives_away = (relations[:, determined(relations, blank)] != 0).any(1)
     hidden = np.where(blank, np.nan_to_num(values), 0)
     together = (relations > 0) @ hidden
     total_shown = ~((relations < 0) & blank).any(1)
     small = total_shown & (together >= 1) & (together <= threshold)
-    return (relations[determined | small] != 0).any(0)
+    return (relations[gives_away | small] != 0).any(0)
 
 
 def of_people(table: pd.DataFrame, schema: dict) -> tuple[pd.DataFrame, list[str]]:
@@ -111,22 +122,10 @@ def numbers_of(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.assign(**{c: pd.to_numeric(table[c].replace("", np.nan)).astype(float) for c in columns})
 
 
-def _people_once(rows: pd.DataFrame, schema: dict) -> list[pd.DataFrame]:
+def people_once(rows: pd.DataFrame, schema: dict) -> list[pd.DataFrame]:
     """Parts of a table in each of which nobody is counted twice: `within` names the columns that tell the parts apart."""
     within = [c for c in schema.get("within", []) if c in rows]
     return [part for _, part in rows.groupby(within, dropna=False)] if within else [rows]
-
-
-def suppressed(rows: pd.DataFrame, counts: list[str], schema: dict, threshold: int) -> pd.DataFrame:
-    """`suppress` by a schema, part by part."""
-    parts = [suppress(part, counts, schema.get("by", []), threshold, schema.get("sums")) for part in _people_once(rows, schema)]
-    return pd.concat(parts).loc[rows.index]
-
-
-def n_derivable(rows: pd.DataFrame, counts: list[str], schema: dict) -> int:
-    """How many blanks are `derivable` by a schema."""
-    by, sums = schema.get("by", []), schema.get("sums")
-    return sum(int(derivable(part, counts, by, sums).to_numpy().sum()) for part in _people_once(rows, schema))
 
 
 def small_shares(rows: pd.DataFrame, schema: dict, threshold: int) -> pd.Series:
@@ -139,16 +138,17 @@ def small_shares(rows: pd.DataFrame, schema: dict, threshold: int) -> pd.Series:
     return few
 
 
-def suppress_text(table: pd.DataFrame, schema: dict, threshold: int) -> tuple[pd.DataFrame, int]:
+def suppress_text(table: pd.DataFrame, schema: dict, hidden: pd.DataFrame | None, threshold: int) -> tuple[pd.DataFrame, int]:
     """The table with suppressed counts blank, the `of_people` of their rows too, as those of `small_shares`; shares of few people rounded.
 
-    Rows with one of the values of `unless` (column: values) count something else. Returns it with the number of blanked cells.
+    hidden: bool [row that counts people, count column], of `counts.hidden_cells`; None where no row does. Rows with one of the values of
+    `unless` (column: values) count something else. Returns it with the number of blanked cells.
     """
-    rows, counts = of_people(table, schema)
-    if rows.empty:
+    if hidden is None:
         return table, 0
-    hidden = suppressed(rows, counts, schema, threshold).isna() & rows.notna()
-    out, too_few = table.copy(), (hidden[counts] & (rows[counts] <= threshold)).any(axis=1) | small_shares(rows, schema, threshold)
+    rows, counts = of_people(table, schema)
+    hidden = hidden & rows[counts].notna()
+    out, too_few = table.copy(), (hidden & (rows[counts] <= threshold)).any(axis=1) | small_shares(rows, schema, threshold)
     for column in counts:
         out.loc[hidden.index[hidden[column]], column] = ""
     for column in [c for c in (*schema.get("of_people", []), *schema.get("shares", {})) if c in table]:
