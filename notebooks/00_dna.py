@@ -81,6 +81,7 @@ kmer_k = 4                             # [1, 6] k-mer baseline of people: freque
 composition_k = 1                      # [1, 4] composition-matched layers: what 4**k word frequencies of a locus explain is taken away
 word_k = 6                             # [1, 8] width of the k-mer rivals of latents
 n_components = 10                      # [1, 1000] principal components of the dosages, fitted on training people
+has_people = True                      # whether genotypes are of people, whom the publishing gate guards; of DNA they always are
 seed = 0  # [0, 4e9] of all that is drawn at random
 
 # %%
@@ -259,7 +260,8 @@ about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(
     study, "00_dna", "lib.dna.kind", model_path, door.WORDS, {"validation": validation_contigs, "test": test_contigs},
     about | {"readings": cohort.n_person_haplotype_windows}, targets, sources | ({"true site": "simulation"} if truth_path else {}),
-    bool(external_vcf_path), bool(external_phenotype_path), list(wanted.null_targets), settings | {"starts": starts is not None})
+    bool(external_vcf_path), bool(external_phenotype_path), list(wanted.null_targets), settings | {"starts": starts is not None},
+    has_people)
 corpus.save(stage, made)
 stage.headline(**summary)
 stage.finish()

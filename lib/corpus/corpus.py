@@ -89,7 +89,8 @@ class Corpus:
     words: of this field, by the shared one: unit, subject, subjects, part, space, spaces, reference. split: "validation" and
     "test" -> names of spaces, all others train. about: what figures say of the data. concept_kinds: kind -> source. has_second,
     second_targets: whether there is a second corpus of subjects, and what is to be predicted of it. null_targets: further columns of
-    the targets' tables, which nothing that is named causes and 05 alone reads. settings: the kind's own.
+    the targets' tables, which nothing that is named causes and 05 alone reads. settings: the kind's own. has_people: whether subjects
+    are people, or what people can be known by, whom the publishing gate then guards.
     """
 
     study: str
@@ -105,6 +106,7 @@ class Corpus:
     second_targets: bool = False
     null_targets: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    has_people: bool = True
 
     @property
     def module(self) -> ModuleType:
@@ -155,8 +157,11 @@ def load(study: str) -> Corpus:
 
 
 def save(stage: io.Stage, corpus: Corpus) -> None:
-    """Write corpus.json."""
-    stage.write_json("corpus.json", asdict(corpus))
+    """Write corpus.json; `has_people` is in it only where it is false. Raises ValueError when it is and the kind does not say so too."""
+    if not corpus.has_people and getattr(corpus.module, "HAS_PEOPLE", True):
+        raise ValueError(f"has_people is false, but {corpus.kind} is of people (HAS_PEOPLE): wanted true")
+    stored = asdict(corpus)
+    stage.write_json("corpus.json", {name: value for name, value in stored.items() if name != "has_people" or value is False})
 
 
 def write_units(stage: io.Stage, corpus: str, units: pd.DataFrame, records: Records) -> None:

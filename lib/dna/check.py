@@ -14,6 +14,7 @@ from lib.models.adapter import Adapter
 def check(of: Study) -> None:
     """Note every fault; each check goes on where another stopped."""
     attempt(of, agreement.check)
+    attempt(of, _has_people)
     model = _of_dna(of)
     try:
         made_here = of.simulated
@@ -29,6 +30,12 @@ def check(of: Study) -> None:
         checks += [partial(one, model=model) for one in (reads.context, reads.makes_sense, cost.check)]
     for one in checks:
         attempt(of, one, files)
+
+
+def _has_people(of: Study) -> None:
+    """Genotypes are always somebody's, simulated or not: the publishing gate guards them."""
+    if not of(D, "has_people"):
+        of.fault(D, "has_people", "false", "true, which every study of DNA is: the publishing gate guards people by it")
 
 
 def _of_dna(of: Study) -> Adapter | None:

@@ -16,6 +16,7 @@ from lib.corpus.corpus import Corpus
 from lib.dna import alarms as alarms_
 from lib.dna import ancestry, confounders, door, gates, grammar_demo, held_out, intervals, kmers, motifs, strands, told
 from lib.dna import cards as cards_
+from lib.dna import names as names_
 from lib.dna import repeats as repeats_
 from lib.dna.people import read_cohort
 from lib.figures import labels, style
@@ -24,6 +25,7 @@ from lib.models.adapter import Adapter
 from lib.outcome import views
 from lib.stage import inputs, io
 
+HAS_PEOPLE = True       # genotypes are always somebody's
 ALPHABET = "ACGT"       # letters that mutagenesis puts in
 WORDS = "k-mer"         # the surface rival of latents
 SYMMETRY = "reverse_complement"  # column of composition.csv
@@ -170,6 +172,10 @@ def sites(corpus: Corpus, arm: str, windows: pd.DataFrame, texts: list[str]) -> 
         return planted, "true sites"
     return planted[planted["unit"].isin(broken[broken >= 0])], "sites of causal variants"
 
+
+# ---- of what is published --------------------------------------------------------------------------------------------
+
+names = names_.names
 
 # ---- of figures -----------------------------------------------------------------------------------------------------
 

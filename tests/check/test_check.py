@@ -62,7 +62,7 @@ WRONG = [
     ("00_dna", "test_contigs", "[chr77]"), ("08_dna", "radius_bp", "0"), ("08_dna", "radius_bp", "2500"),
     ("08_dna", "split_exons", "1"), ("00_dna", "model_path", "params/demo/other"),
     ("00_dna", "external_phenotype_path", "params/demo/model"),
-    ("09_paper_figures", "seed", "first"),
+    ("09_paper_figures", "seed", "first"), ("00_dna", "has_people", "false"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@
 study = "dice"
 run = "31415"       # faces that are planted
 n_players = 60      # [10, 1000] half of them, those of few runs, are the target
+has_people = True   # players of a simulation are none
 seed = 0            # [0, 4e9] of all that is drawn at random
 
 # %%
@@ -84,5 +85,6 @@ words |= {f"{name}s": f"{word}s" for name, word in words.items()} | {"reference"
 corpus.save(stage, corpus.Corpus(
     study, "00_dice", "dice.kind", f"outputs/{study}/00_dice/model", words, {"validation": ["table5"], "test": ["table6"]},
     {"simulated": {"games": True, "players": True}, "head": ""},
-    [corpus.Target("few runs", simulated=True, scores={"true count": "oracle"})], {"run": "planted"}))  # fmt: skip
+    [corpus.Target("few runs", simulated=True, scores={"true count": "oracle"})], {"run": "planted"},
+    has_people=has_people))  # fmt: skip
 stage.finish()

@@ -5,6 +5,7 @@ from scipy import sparse
 
 from lib.models import language
 
+HAS_PEOPLE = False  # players are simulated
 ALPHABET, WORDS = "123456", "last two faces"  # letters that mutagenesis puts in; the surface rival of latents
 SYMMETRY, COLUMNS = "", {}
 MATCHED_ON = ("place", "sixes")
