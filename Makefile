@@ -89,9 +89,8 @@ data: $(READY)  ## STUDY=x: fetch what a study needs, on a machine with a networ
 variant: $(READY)  ## STUDY=x VARIANT=chr20:44355644:C:A (or VCF=file), OUT=folder: what it does to the latents of a study that ran
 	@$(BIN)/python -m lib.dna.variant
 
-publish: $(READY)  ## STUDY=x OUT=folder: a copy of the study without anything about a person, or a refusal
-	$(if $(OUT),,$(error give OUT=, a new folder))
-	@$(BIN)/python -m lib.publish --study="$$STUDY" --out="$$OUT"
+publish: $(READY)  ## STUDY=x [OUT=folder]: the study built anew without anything about a person (published/x), or a refusal
+	@$(BIN)/python -m lib.publish --study="$$STUDY" $${OUT:+--out="$$OUT"}
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
@@ -103,7 +102,7 @@ test: $(READY)  ## all tests but the long runs of generated cases
 override FAST := $(addprefix tests/,test_rooms.py test_sizes.py test_environment.py stage/test_io.py stage/test_durable.py \
 	stage/test_stops.py stats models/test_fasta.py models/test_tokens.py acts/test_store.py sae/test_sae.py \
 	outcome/test_calibration.py annotate/test_composition.py annotate/test_concepts.py causal/test_sets.py edits/test_acmg.py \
-	figures/test_labels.py publish check run/test_modules.py dna/test_windows.py dna/test_motifs.py dna/test_reference.py \
+	figures/test_labels.py publish/test_publish.py check run/test_modules.py dna/test_windows.py dna/test_motifs.py dna/test_reference.py \
 	corpus/test_corpus.py) $(addprefix --deselect=tests/,check/test_check.py::test_a_wrong_value_is_named \
 	check/test_check.py::test_the_real_study_passes_and_the_one_to_fill_in_says_so \
 	edits/test_acmg.py::test_conservative_thresholds_are_on_the_safe_side_and_points_are_not)

@@ -98,6 +98,9 @@ def test_the_publishing_gate_lets_the_study_through_without_a_person(undisturbed
     assert done.returncode == 0, done.stderr
     left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert len(left) > 100 and not any("private" in p.parts for p in left)
+    figures = {p.name for p in (undisturbed / "figures/smoke").iterdir()}
+    assert figures == {p.name for p in (tmp_path / "out/figures").iterdir()}
+    assert {p.name for p in (tmp_path / "out").glob("*/*.ipynb")} == {f"{stage}.ipynb" for stage in STAGES}
     assert not any(name in p.read_bytes() for p in left for name in (b"SIM00001", b"EXT00001"))
 
 

@@ -59,3 +59,20 @@ def test_what_cannot_be_tested_is_a_row_and_every_figure_is_made(tree: tuple[str
         assert len(rows) and (rows.verdict == "could not be tested").all(), words
         assert rows.note.str.contains(reason, regex=False).all(), rows.note.tolist()
     assert not claims.verdict[claims.stage.isin(["04_annotation", "08_dna"])].eq("holds").any()  # 03 said no-go
+
+
+@pytest.mark.long
+def test_the_gate_publishes_a_small_study_whole(tree: tuple[str, Path], tmp_path: Path) -> None:
+    """Every table, notebook and figure that a stage made is there again, built, and its figures are drawn of what is blank too."""
+    study, root = tree
+    environment = dict(os.environ, PYTHONPATH=str(root), DATA_DIR=str(DATA))
+    command = [sys.executable, "-m", "lib.publish", "--study", study, "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, check=False, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = {p.relative_to(root / "outputs" / study).as_posix() for p in (root / "outputs" / study).rglob("*") if p.is_file()}
+    made = {name for name in made if not name.startswith(("private/", ".", "progress.md"))}
+    made |= {f"figures/{p.name}" for p in (root / "figures" / study).iterdir()}
+    left = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert {name.partition("/")[2] for name in made - left} == {"corpus.json", "records.parquet", "concepts.parquet", "repeats.parquet",
+                                                                  "starts.parquet"} & {n.partition("/")[2] for n in made}  # fmt: skip
+    assert left - made == {"published.json"}

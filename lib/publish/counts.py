@@ -116,7 +116,7 @@ def _relate(system: System, rows: pd.DataFrame, cells: pd.DataFrame, counts: lis
 
 
 def _absent(system: System, threshold: int) -> None:
-    """Cohorts of one door, and a group in every arm, are taken to lie in the largest of them: few who are in that one alone are counted too."""
+    """Cohorts of one door, and a group in every arm, are taken to lie in the largest of them: few who are in that one alone count too."""
     families: dict[Key, list[int]] = {}
     for key, number in list(system.keys.items()):
         if key[0] in ("subjects", "second", "same") and "blank" not in key:

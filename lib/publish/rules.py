@@ -19,7 +19,14 @@ from lib.publish.suppress import numbers_of
 PERSONAL = {"sample", "samples", "person", "persons", "haplotype", "haplotypes", "carrier", "carriers", "donor", "individual",
             "dosage", "genotype", "genotypes", "phenotype"}  # fmt: skip
 PEOPLE = "people|persons?|participants?|individuals|patients?|cases?|controls|carriers?"
-SAID_COUNT = re.compile(rf"(?<![\d.])(\d+) (?:{PEOPLE})\b", re.IGNORECASE)
+FEW = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen",
+       "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]  # fmt: skip
+NUMBER = rf"(?<![\d.])(\d+|{'|'.join(FEW)})(?:\.0+)?"
+#: A number of people in words: "7 cases", "seven people", "2/60 people", "people: 7".
+SAID_COUNT = [re.compile(pattern, re.IGNORECASE) for pattern in (
+    rf"{NUMBER}(?:\s*(?:/|of|out of)\s*\d+)?\s+(?:{PEOPLE})\b", rf"\b(?:{PEOPLE})\s*[:=]\s*{NUMBER}(?![\d.]*\d)")]  # fmt: skip
+#: A share of people in words, which with the cohort's size is a number of them.
+SAID_SHARE = re.compile(rf"\d(?:\.\d+)?\s?(?:%|per ?cent)\s+(?:of\s+)?(?:the\s+|all\s+)?(?:{PEOPLE})\b", re.IGNORECASE)
 COUNT_NAME = re.compile(rf"(?:.*[\W_])?(?:{PEOPLE})(?:[\W_].*)?", re.IGNORECASE)
 CARRIER_COUNT = re.compile(
     r"n_?(carriers?|hets?|homs?|alleles?)|carrier_?count|allele_?count|ac", re.IGNORECASE
@@ -137,12 +144,21 @@ def is_personal(column: str) -> bool:
 
 
 def small_counts_said(path: Path, texts: list[str], threshold: int) -> list[str]:
-    """Participant counts in words ("7 cases"), or under a name ("n_cases: 7"), where nothing can be blanked."""
-    said = [m[0] for text in texts for m in SAID_COUNT.finditer(text) if 1 <= int(m[1]) <= threshold]
+    """Participant counts and shares in words ("7 cases"), or counts under a name ("n_cases: 7"), where nothing can be blanked."""
+    said = [m[0] for text in texts for pattern in SAID_COUNT for m in pattern.finditer(text) if 1 <= _number(m[1]) <= threshold]
+    said += [m[0] for text in texts for m in SAID_SHARE.finditer(text)]
     if path.suffix in (".json", ".yaml"):
         said += [f"{key}: {value}" for key, value in _leaves(yaml.safe_load(path.read_text(encoding="utf-8")))
-                 if COUNT_NAME.fullmatch(key) and type(value) is int and 1 <= value <= threshold]  # fmt: skip
+                 if COUNT_NAME.fullmatch(key) and not isinstance(value, bool) and 1 <= _number(value) <= threshold]  # fmt: skip
     return [f"says {said[0]!r}"] if said else []
+
+
+def _number(value: Any) -> float:
+    """The number that a text begins with, or spells; 0 for none."""
+    if str(value).lower() in FEW:
+        return FEW.index(str(value).lower()) + 1
+    begins = re.match(r"\s*(\d+(?:\.\d+)?)(?![\w.])", str(value))
+    return float(begins[1]) if begins else 0.0
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import codecs
 import json
 import re
+import unicodedata
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import h5py
-import nbformat
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+SHORTEST = 6  # letters and digits of an id that is searched for in other spellings: shorter ones are anywhere
 TABLES = {".csv", ".parquet"}
 TEXTS = {".csv", ".txt", ".md", ".tex", ".bed", ".bedGraph", ".xml", ".meme"}
+
+
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_DIGIT = re.compile("|".join(_DIGITS))
 
 
 class Ids:
@@ -28,12 +36,18 @@ class Ids:
     def __init__(self, samples: list[str]):
         self.parts = {s: frozenset(re.findall(r"[^\W_]+", s.lower())) for s in samples}
         self.unfit = [i for i, s in enumerate(samples) if len(s) < 3 or not re.search(r"[^\W\d_]", s)]
+        self.forms = {form for s in samples for form in _forms(s) if len(form) >= SHORTEST}
+        shapes = defaultdict(set)  # by length, so that of those that begin at one letter none hides another
+        for form in self.forms:
+            shapes[len(form)].add(re.sub(r"[0-9]", "[0-9]", form))
+        self.shapes = [re.compile(f"(?=({'|'.join(sorted(some))}))") for some in shapes.values()]
 
     def count(self, texts: list[str]) -> int:
         """How many of the ids the texts hold."""
         return len(self.which(texts))
 
     def which(self, texts: list[str]) -> list[str]:
+        """The ids that the texts hold."""
         words = set().union(*(re.findall(r"[^\W_]+", t.lower()) for t in texts)) if texts else set()
         near = [s for s, parts in self.parts.items() if parts and parts <= words]
         return [
@@ -41,6 +55,37 @@ class Ids:
             for s in near
             if any(re.search(rf"(?<![^\W_]){re.escape(s)}(?![^\W_])", t, re.IGNORECASE) for t in texts)
         ]
+
+    def n_hidden(self, text: str) -> int:
+        """How many spellings of ids a text holds, whatever stands between their letters: as they are, backwards, turned by 13 letters,
+        in hexadecimal, base32, base64 or as numbers of letters."""
+        near = re.sub(r"[^a-z0-9]", "", _DIGIT.sub(lambda word: str(_DIGITS.index(word[0])), unicodedata.normalize("NFKC", text).lower()))
+        return len({match[1] for shape in self.shapes for match in shape.finditer(near)} & self.forms)
+
+    def n_in_numbers(self, values: np.ndarray) -> int:
+        """How many ids an array spells: in its bytes, or by numbers that are letters' numbers, along any axis."""
+        if not self.shapes or not values.size:
+            return 0
+        texts = [b" ".join(re.findall(rb"[ -~]{3,}", values.tobytes())).decode("ascii")]
+        if values.dtype.kind in "fiu":
+            whole = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+            letters = np.where((whole >= 32) & (whole < 127) & (whole % 1 == 0), whole, 10).astype(np.uint8)
+            lines = [letters.ravel(), *([letters.T.ravel()] if letters.ndim == 2 else [])]
+            texts += [" ".join(re.findall(r"[ -~]{3,}", line.tobytes().decode("ascii"))) for line in lines]
+        return sum(map(self.n_hidden, texts))
+
+
+def _forms(sample: str) -> Iterator[str]:
+    """An id's letters and digits in every spelling that is searched for, in lower case."""
+    own = sample.encode()
+    codes = [tuple(f"{byte:{form}}" for byte in own) for form in ("d", "o", "03o", "08b")]
+    places = (str(ord(c) - 64) if c.isalpha() else c for c in sample.upper())
+    for text in (sample, sample[::-1], codecs.encode(sample, "rot13"), own.hex(), base64.b32encode(own).decode().rstrip("="),
+                 "".join(places), *map("".join, codes)):  # fmt: skip
+        yield re.sub(r"[^a-z0-9]", "", text.lower())
+    for before in range(3):  # base64 of an id that begins anywhere in three bytes
+        cut = base64.b64encode(b"\0" * before + own).decode().rstrip("=")[(0, 2, 3)[before]:]
+        yield re.sub(r"[^a-z0-9]", "", cut[: len(cut) - 1].lower())
 
 
 def without(ids: Ids, name: str) -> str:
@@ -138,15 +183,3 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(source, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
-
-
-def stripped(path: Path) -> str:
-    """A notebook's prose and code, built anew: no outputs, attachments, ids or notes of a run."""
-    notebook = nbformat.read(path, as_version=4)
-    cells = []
-    for n, cell in enumerate(notebook.cells):
-        new = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
-        tags = [tag for tag in cell.metadata.get("tags", []) if tag == "parameters"]
-        cells.append(new(cell.source, id=f"cell-{n}", metadata={"tags": tags} if tags else {}))
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}))

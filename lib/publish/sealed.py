@@ -12,6 +12,14 @@ from lib.stage.manifest import damage
 MANIFEST = "manifest.json"
 
 
+class Refused(ValueError):
+    """Something may not be published; `refusals` says what, one line each."""
+
+    def __init__(self, refusals: list[str]):
+        super().__init__("refused, nothing was published:\n" + "\n".join(refusals))
+        self.refusals = refusals
+
+
 def listed(study_folder: Path) -> tuple[dict[str, str], list[str]]:
     """What the manifests of a study list, as name below the study (`figures/…` for its figures): SHA-256; and what is amiss.
 

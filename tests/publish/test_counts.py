@@ -37,8 +37,9 @@ def study(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
             rows["calibration"] += [dict.fromkeys(SCHEMAS[f"{HUNT}/calibration.csv"]["columns"], 0.5)
                                     | {"arm": arm, "scaling": scaling, "n": total}]  # fmt: skip
             bins = rng.multinomial(total, rng.dirichlet(np.full(5, 1.0)))
-            rows["calibration_curve"] += [{"predicted": i / 10, "observed": round(rng.binomial(k, 0.4) / max(k, 1), 9), "low": 0.1, "high": 0.9,
-                                           "n": k, "arm": arm, "scaling": scaling} for i, k in enumerate(bins)]  # fmt: skip
+            of = {"low": 0.1, "high": 0.9, "arm": arm, "scaling": scaling}
+            shares = [rng.binomial(k, 0.4) / max(k, 1) for k in bins]
+            rows["calibration_curve"] += [of | {"predicted": i / 10, "observed": x, "n": k} for i, (x, k) in enumerate(zip(shares, bins))]
         for name, k in zip(*np.unique(group[here], return_counts=True), strict=True):
             rows["groups"] += [dict.fromkeys(SCHEMAS[f"{HUNT}/groups.csv"]["columns"], 0.5) | {"group": f"g{name}", "n": k, "arm": arm}]
     place = {"totals": "05_validation"}
@@ -150,7 +151,8 @@ def test_few_people_without_an_arm_hide_its_size_and_with_it_a_bin() -> None:
 
 
 def test_a_claim_does_not_say_what_another_table_hides() -> None:
-    rows = [dict.fromkeys(SCHEMAS[f"{HUNT}/groups.csv"]["columns"], 0.5) | {"group": g, "arm": "p", "n": n} for g, n in (("a", 45), ("b", 15))]
+    row = dict.fromkeys(SCHEMAS[f"{HUNT}/groups.csv"]["columns"], 0.5) | {"arm": "p"}
+    rows = [row | {"group": g, "n": n} for g, n in (("a", 45), ("b", 15))]
     claim = dict.fromkeys(SCHEMAS["0?_*/claims.csv"]["columns"], "") | {"of": "people"}
     tables = {f"{HUNT}/groups.csv": as_text(rows), "0?_*/claims.csv": as_text([claim | {"n": n} for n in (45, 60)])}
     assert published(tables)[2]["0?_*/claims.csv"]["n"].tolist() == ["", "60"]

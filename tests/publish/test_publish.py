@@ -2,97 +2,43 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
-import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
-from scipy import sparse
 
-from lib.corpus import corpus
-from lib.publish import gate
+from lib.corpus import corpus as corpora
+from lib.publish import about, gate
 from lib.publish.gate import Refused
 from lib.publish.roc import thin_roc
 from lib.publish.suppress import derivable, suppress
-from lib.stage import manifest
+from lib.stage import io
 from lib.stage.claims import COUNTED
-
-SAMPLES = [f"SIM{i:05}" for i in range(60)]
-DOOR, EXTRACTION, HUNT, NOTEBOOK = "00_dna", "01_extraction", "02_layer_hunting", "02_layer_hunting/02_layer_hunting.ipynb"
-UNIT = {"unit_id": "c38d", "window": 1, "locus": "b1", "contig": "sim1", "is_reference": True, "n_alt": 0, "length": 24,
-        "frame": 0, "n_tokens": 24, "n_special": 2, "n_unknown": 0, "n_bases_covered": 24}  # fmt: skip
-LAYER = {
-    "arm": "simulated",
-    "predictor": "dosage",
-    "kind": "baseline",
-    "value": 0.61,
-    "low": 0.55,
-    "high": 0.67,
-    "n": 60,
-}
-STAY = {"00_dna/corpus.json", "00_dna/records.parquet"}
-SEQUENCES = ["ACGTTGCAACGTTGCAACGTTGCA", "TTTTCCCCAAAAGGGGTTTTCCCC"]
-CARD = {"latent": 3, "concept": "HNF4A", "family": "HNF4", "rank": 0, "contig": "sim1"}
-
-
-@pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project root with a table or two of the real stages in each format, and nothing amiss."""
-    root = tmp_path_factory.mktemp("clean")
-    folder = root / "outputs/toy"
-    for name in (DOOR, EXTRACTION, HUNT, "04_annotation", "private/00_dna", "private/02_layer_hunting"):
-        (folder / name).mkdir(parents=True)
-    write_map(folder / "private/00_dna/readout.h5", SAMPLES)
-    write(folder / "private/02_layer_hunting/scores.csv", [{"sample": s} for s in SAMPLES])
-    write(
-        folder / EXTRACTION / "units.csv",
-        [{"unit": i, "start": 100 * i, "end": 100 * i + 24} | UNIT for i in (0, 1)],
-    )
-    place = ["unit", "start", "end", "unit_id", "window", "locus", "contig", "is_reference", "n_alt", "length"]
-    pd.read_csv(folder / EXTRACTION / "units.csv")[place].to_csv(folder / DOOR / "units.csv", index=False)
-    corpus.write_records(folder / DOOR / "records.parquet", corpus.Records(SEQUENCES, [np.arange(24)] * 2))
-    (folder / DOOR / "corpus.json").write_text(json.dumps({"model": "/home/someone/model"}))
-    done = "left out; who carries one has the reference there"
-    write(folder / DOOR / "input_report.csv", [
-        {"file": "cohort.vcf.gz", "what": what, "count": n, "done": done}
-        for what, n in (("ALT alleles, symbolic", 3), ("records in the loci", 12))
-    ])  # fmt: skip
-    with h5py.File(folder / EXTRACTION / "pooled.h5", "w") as f:
-        f["resid_post.1"] = np.zeros((2, 4), np.float32)
-        f.attrs["sites"] = ["resid_post.1"]
-    write(folder / HUNT / "layers.csv", [LAYER, LAYER | {"predictor": "3-mer"}])
-    (folder / HUNT / "headline.json").write_text(json.dumps({"nested": 0.61}))
-    (folder / HUNT / "layer_hunting_results.yaml").write_text("simulated:\n  best_block: resid_post.1\n")
-    write_notebook(folder / NOTEBOOK, "60 people")
-    (root / "notebooks").mkdir()
-    write_notebook(root / "notebooks/02_layer_hunting.ipynb", "60 people")
-    write(folder / "04_annotation/cards.csv", card_rows(SEQUENCES[1]))
-    write_figure(root / "figures/toy/fig2_layers.pdf", "AUROC by block", {"Title": "layers"})
-    write(root / "figures/toy/fig2_layers.csv", [LAYER])
-    return root
-
-
-@pytest.fixture
-def study(root: Path, clean: Path) -> Path:
-    """outputs/toy of a copy of that project, which a test may spoil."""
-    shutil.copytree(clean, root, dirs_exist_ok=True)
-    return root / "outputs/toy"
-
-
-def seal(study: Path) -> None:
-    """Manifests as the stages write them, of all that lies there; figures are those of the last stage."""
-    stages = sorted(p for p in study.iterdir() if p.name[0] == "0" and p.is_dir())
-    for folder in stages:
-        trees = {"outputs": folder, "private": study / "private" / folder.name}
-        if folder == stages[-1]:
-            trees["figures"] = study.parents[1] / "figures/toy"
-        entry = {"stage": folder.name, "fingerprint": "0", **manifest.hashed(trees, "manifest.json")}
-        entry["files"].pop(f"{folder.name}.ipynb", None)
-        (folder / "manifest.json").write_text(json.dumps(entry | {"sha256": manifest.seal(entry)}))
+from tests.toy_study import (
+    CORPUS,
+    DOOR,
+    EXTRACTION,
+    FIGURES,
+    HUNT,
+    LAYER,
+    NOTEBOOK,
+    SAMPLES,
+    SEQUENCES,
+    STAY,
+    card_rows,
+    seal,
+    with_figures,
+    write,
+    write_figure,
+    write_map,
+    write_notebook,
+)  # fmt: skip
 
 
 def check(study: Path, *given, **named) -> list[str]:
@@ -104,34 +50,6 @@ def check(study: Path, *given, **named) -> list[str]:
 def publish(study: Path, *given, **named) -> dict[str, int]:
     seal(study)
     return gate.publish(study, *given, **named)
-
-
-def write(path: Path, rows: list[dict]) -> None:
-    pd.DataFrame(rows).to_csv(path, index=False)
-
-
-def write_map(path: Path, names: list[str]) -> None:
-    corpus.write_readout(path, corpus.Readout(sparse.csr_matrix(np.eye(len(names))), names, ["b1"]))
-
-
-def card_rows(sequence: str) -> list[dict]:
-    return [CARD | {"position": 100 + i, "base": b, "activation": 0.5} for i, b in enumerate(sequence)]
-
-
-def write_notebook(path: Path, printed: str) -> None:
-    cell = nbformat.v4.new_code_cell(
-        "print(1)", outputs=[nbformat.v4.new_output("stream", name="stdout", text=printed)]
-    )
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Layers"), cell]), path)
-
-
-def write_figure(path: Path, text: str, metadata: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure = plt.figure(figsize=(1, 1))
-    figure.text(0, 0, text)
-    with plt.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(path, metadata=metadata)
-    plt.close(figure)
 
 
 def only(refusals: list[str], *words: str) -> None:
@@ -146,8 +64,6 @@ def test_a_clean_study_passes_and_private_files_stay(study: Path, tmp_path: Path
     published = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     shown = {p.relative_to(study).as_posix() for p in study.rglob("*") if p.is_file()} - STAY
     assert published == {s for s in shown if "private" not in s} | {
-        "figures/fig2_layers.pdf",
-        "figures/fig2_layers.csv",
         "published.json",
     }
     assert (tmp_path / "out" / HUNT / "layers.csv").read_bytes() == (study / HUNT / "layers.csv").read_bytes()
@@ -195,6 +111,7 @@ def in_pdf_drawing(study: Path) -> None:
 
 
 def in_png_metadata(study: Path) -> None:
+    with_figures(study.parents[1])
     note = PngImagePlugin.PngInfo()
     note.add_text("Comment", "drawn for SIM00007", zip=True)
     Image.new("L", (2, 2)).save(study.parents[1] / "figures/toy/fig2_layers.png", pnginfo=note)
@@ -313,6 +230,7 @@ def test_a_clean_parquet_leaves_as_it_is(study: Path, tmp_path: Path) -> None:
     table = pd.DataFrame({"site": ["embed", None], "value": [0.5, np.nan]})
     assert publish(study, tmp_path / "out", SAMPLES, schemas=as_parquet(study, table)) == {}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / SITES), table)
+    assert not pq.ParquetFile(tmp_path / "out" / SITES).metadata.metadata
 
 
 def test_a_parquet_is_checked_as_a_csv_is(study: Path) -> None:
@@ -374,6 +292,13 @@ def test_a_small_cell_is_blanked_with_its_estimate_and_the_command_says_so(
     assert blanked.loc["simulated", "n"] == 60
 
 
+def test_a_study_is_published_beside_the_others(study: Path) -> None:
+    seal(study)
+    assert gate.main(["--study", "toy"]) == 0
+    assert (study.parents[1] / "published/toy" / HUNT / "layers.csv").is_file()
+    assert gate.main(["--study", "toy"]) == 4  # it is there
+
+
 def test_a_refusal_writes_nothing_and_has_its_own_status(study: Path, tmp_path: Path, capsys) -> None:
     in_cell(study)
     seal(study)
@@ -387,8 +312,8 @@ def test_a_study_that_changes_after_the_check_is_not_published(
 ) -> None:
     whole = gate.check
 
-    def check_and_change(*arguments) -> list[str]:
-        refusals = whole(*arguments)
+    def check_and_change(*arguments, **named) -> list[str]:
+        refusals = whole(*arguments, **named)
         in_cell(study)
         return refusals
 
@@ -400,26 +325,26 @@ def test_a_study_that_changes_after_the_check_is_not_published(
 
 def test_the_sample_ids_are_the_cohorts_and_none_are_known_without_one(study: Path) -> None:
     seal(study)
-    assert gate.cohort_samples(study) == SAMPLES
+    assert about.cohort_samples(study) == SAMPLES
     (study / "private/00_dna/readout.h5").unlink()
     with pytest.raises(Refused, match="unknown"):
-        gate.cohort_samples(study)
+        about.cohort_samples(study)
 
 
 def test_the_sample_ids_of_a_second_cohort_are_looked_for_too(study: Path) -> None:
     write_map(study / "private/00_dna/external_readout.h5", ["OTHER1", "OTHER2"])
     seal(study)
-    assert gate.cohort_samples(study) == ["OTHER1", "OTHER2", *SAMPLES]
+    assert about.cohort_samples(study) == ["OTHER1", "OTHER2", *SAMPLES]
     (study / "private/00_dna/readout.h5").unlink()
     with pytest.raises(Refused, match="unknown"):
-        gate.cohort_samples(study)
+        about.cohort_samples(study)
 
 
 def test_the_front_door_may_be_of_any_kind(study: Path, tmp_path: Path) -> None:
     for folder in (study, study / "private"):
         (folder / DOOR).rename(folder / "00_cells")
     seal(study)
-    assert gate.cohort_samples(study) == SAMPLES
+    assert about.cohort_samples(study) == SAMPLES
     refusals = check(study, SAMPLES)
     assert "00_cells/units.csv: is not listed in schemas.yaml" in refusals and not any("corpus.json" in r for r in refusals)
 
@@ -437,7 +362,7 @@ def test_records_that_are_not_whole_are_no_reference(study: Path) -> None:
 
 
 def test_a_file_that_stays_is_not_published_whatever_it_holds(study: Path, tmp_path: Path) -> None:
-    (study / DOOR / "corpus.json").write_text("SIM00007 has 3 cases")
+    (study / DOOR / "corpus.json").write_text('{"note": "SIM00007 has 3 cases"}')
     publish(study, tmp_path / "out", SAMPLES)
     assert not (tmp_path / "out" / DOOR / "corpus.json").exists()
     assert not any(b"SIM00007" in p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
@@ -653,6 +578,24 @@ def test_a_thinned_curve_needs_people_in_both_classes() -> None:
         thin_roc(y + 1, np.arange(320.0))
 
 
+def test_figures_are_drawn_anew_of_what_is_published(study: Path, tmp_path: Path) -> None:
+    """The stored ones say another thing, which goes nowhere; what is blank in the table is not in the figure's CSV either."""
+    with_figures(study.parents[1])
+    write(study / HUNT / "layers.csv", [LAYER, LAYER | {"arm": "simulated", "predictor": "dosage", "n": 7, "value": 0.3}])
+    publish(study, tmp_path / "out", SAMPLES)
+    drawn = tmp_path / "out/figures"
+    assert sorted(p.name for p in drawn.iterdir()) == ["fig2_layers.csv", "fig2_layers.pdf", "fig2_layers.png"]
+    assert pd.read_csv(drawn / "fig2_layers.csv").value.isna().tolist() == [False, True]
+    with Image.open(drawn / "fig2_layers.png") as image:
+        assert image.size == (1650, 660) and set(image.info) == {"dpi"}
+    shown = nbformat.read(tmp_path / "out" / FIGURES / f"{FIGURES}.ipynb", as_version=4)
+    assert list(shown.cells[-2].outputs[0].data) == ["image/png", "text/plain"]
+    assert not list((tmp_path / "out").glob("*/corpus.json"))
+    write(study.parents[1] / "figures/toy/fig3_sae_pareto.csv", [])
+    with pytest.raises(Refused, match=r"1 of 4 are not drawn by 09_paper_figures: fig3_sae_pareto.csv"):
+        publish(study, tmp_path / "again", SAMPLES)
+
+
 def test_a_published_notebook_has_no_outputs(study: Path, tmp_path: Path) -> None:
     publish(study, tmp_path / "out", SAMPLES)
     shown = nbformat.read(tmp_path / "out" / NOTEBOOK, as_version=4)
@@ -670,7 +613,7 @@ def another_file(study: Path) -> Path:
 
 
 def appended(study: Path) -> Path:
-    path = study.parents[1] / "figures/toy/fig2_layers.pdf"
+    path = study / EXTRACTION / "pooled.h5"
     path.write_bytes(path.read_bytes() + b"% bm90ZXM=")
     return path
 
@@ -708,7 +651,7 @@ def test_a_lost_or_added_list_of_samples_is_refused(study: Path) -> None:
     seal(study)
     (study / "private/00_dna/external_readout.h5").rename(study / "private/00_dna/other_readout.h5")
     with pytest.raises(Refused) as refused:
-        gate.cohort_samples(study)
+        about.cohort_samples(study)
     assert [r.split(" is not there")[0] for r in refused.value.refusals] == [
         "private/00_dna/external_readout.h5", "private/00_dna/other_readout.h5"]
 
@@ -727,15 +670,51 @@ def test_a_published_notebook_is_the_projects_own(study: Path, tmp_path: Path) -
     cell = nbformat.v4.new_code_cell("print('U0lNMDAwMDc=')", id="U0lNMDAwMDc", metadata={"tags": ["U0lNMDAwMDc"]})
     note = nbformat.v4.new_markdown_cell("![x](attachment:x)", attachments={"x": {"image/png": "U0lNMDAwMDc="}})
     nbformat.write(nbformat.v4.new_notebook(cells=[cell, note], metadata={"by": "U0lNMDAwMDc"}), study / NOTEBOOK)
-    own = study.parents[1] / "notebooks/02_layer_hunting.ipynb"
-    kept = nbformat.read(own, as_version=4)
-    kept.cells.append(note)
-    nbformat.write(kept, own)
+    own = study.parents[1] / "notebooks/02_layer_hunting.py"
     publish(study, tmp_path / "out", SAMPLES)
     text = (tmp_path / "out" / NOTEBOOK).read_text()
-    assert "U0lN" not in text and "# Layers" in text and "attachment:x" in text
+    assert "U0lN" not in text and "# Layers" in text
     own.unlink()
     only(check(study, SAMPLES), "is no notebook of the project")
+
+
+# Studies without people ------------------------------------------------------------------------------------
+
+
+def without_people(study: Path, **said) -> None:
+    """Let the study be one of dice, without a list of players; said: what its door says otherwise."""
+    (study / "private/00_dna/readout.h5").unlink(missing_ok=True)
+    (study / DOOR / "corpus.json").write_text(json.dumps(CORPUS | {"kind": "tests.dice.kind", "has_people": False} | said))
+    write(study / HUNT / "layers.csv", [LAYER | {"n": 7}])
+
+
+def test_a_study_without_people_passes_and_nothing_in_it_is_blank(study: Path, tmp_path: Path) -> None:
+    without_people(study)
+    with h5py.File(study / EXTRACTION / "pooled.h5", "a") as f:
+        f["resid_post.2"] = np.zeros((5, 4), np.float32)  # of more units than two: nobody's
+    seal(study, has_people=False)
+    assert gate.main(["--study", "toy", "--out", str(tmp_path / "out")]) == 0
+    assert pd.read_csv(tmp_path / "out" / HUNT / "layers.csv").n.tolist() == [7]
+
+
+@pytest.mark.parametrize("params, said", [({}, {}), ({"has_people": True}, {}), ({"has_people": False}, {"has_people": True}),
+                                          ({"has_people": False}, {"kind": "lib.dna.kind"})])  # fmt: skip
+def test_a_study_is_of_people_unless_params_door_and_kind_say_no(study: Path, tmp_path: Path, params: dict, said: dict) -> None:
+    without_people(study, **said)
+    seal(study, **params)
+    assert about.has_people(study)
+    assert gate.main(["--study", "toy", "--out", str(tmp_path / "out")]) == 4
+
+
+def test_a_door_of_people_cannot_say_that_there_are_none(root: Path) -> None:
+    stage = io.open_stage("toy", DOOR)
+    made = corpora.Corpus("toy", DOOR, "lib.dna.kind", "", {}, {}, {}, [], has_people=False)
+    with pytest.raises(ValueError, match="has_people is false, but lib.dna.kind is of people"):
+        corpora.save(stage, made)
+    corpora.save(stage, replace(made, kind="tests.dice.kind"))
+    assert json.loads(stage.path("corpus.json").read_text())["has_people"] is False
+    corpora.save(stage, replace(made, has_people=True))
+    assert "has_people" not in json.loads(stage.path("corpus.json").read_text())
 
 
 # Claims ---------------------------------------------------------------------------------------------------
@@ -744,11 +723,9 @@ CLAIM = {"claim": "attribution patching ranks latents", "value": 0.7, "low": 0.6
          "rule": "above 0.5", "verdict": "holds", "note": ""}  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["02_layer_hunting/claims.csv", "04_annotation/claims.csv", "figures/claims.csv"])
+@pytest.mark.parametrize("place", ["02_layer_hunting/claims.csv", "04_annotation/claims.csv"])
 def test_a_claim_is_blanked_by_what_it_counts_whatever_it_says(study: Path, tmp_path: Path, place: str) -> None:
-    path = study.parent.parent / "figures/toy/claims.csv" if "figures" in place else study / place
-    stage = {"stage": "05_validation"} if "figures" in place else {}
-    write(path, [CLAIM | {"of": of, "n": n} | stage for of in COUNTED for n in (3, 60)])
+    write(study / place, [CLAIM | {"of": of, "n": n} for of in COUNTED for n in (3, 60)])
     publish(study, tmp_path / "out", SAMPLES)
     table = pd.read_csv(tmp_path / "out" / place)
     blank = table[["n", "value", "low", "high"]].isna().all(axis=1)
@@ -765,7 +742,7 @@ def test_claims_none_of_which_counts_people_leave_as_they_are(study: Path, tmp_p
 
 def test_a_small_count_is_blanked_where_an_optional_column_is_not_there(study: Path, tmp_path: Path) -> None:
     schema = gate.read_schemas()["05_validation/necessity.csv"]
-    row = dict.fromkeys(schema["columns"], 0.5) | {"arm": "a", "kind": "latent", "name": 1, "needed": False}
+    row = dict.fromkeys(schema["columns"], 0.5) | {"arm": "a", "kind": "latent", "name": 1, "needed": False, "strongly_necessary": False}
     (study / "05_validation").mkdir()
     write(study / "05_validation/necessity.csv", [row | {"movers": n} for n in (3, 60)])  # no second cohort, so no `external`
     publish(study, tmp_path / "out", SAMPLES)
