@@ -71,7 +71,7 @@ def of_alleles(adapter: Adapter, site: str, saes: Sequence[SAE], table: pd.DataF
     states = []
     for allele in ("ref", "alt"):
         offset = table.get(f"{allele}_offset", table["offset"]).to_numpy()
-        reach = np.stack([offset - radius, offset + table[allele].str.len().to_numpy() + radius], 1)
+        reach = np.stack([offset - radius, offset + table[allele].astype(str).str.len().to_numpy() + radius], 1)
         states.append(States(*local_states(adapter, site, saes, table[f"{allele}_sequence"].tolist(), reach)))
     return states[0], states[1]
 

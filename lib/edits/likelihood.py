@@ -22,7 +22,7 @@ def log_ratios(adapter: Adapter, table: pd.DataFrame, token_budget: int = 8192) 
     """
     if not adapter.has_head:
         return np.full(len(table), np.nan)
-    offset, length = table["offset"].to_numpy(), np.stack([table[allele].str.len() for allele in ("ref", "alt")], 1)
+    offset, length = table["offset"].to_numpy(), np.stack([table[allele].astype(str).str.len() for allele in ("ref", "alt")], 1)
     texts = table[["ref_sequence", "alt_sequence"]].to_numpy().ravel().tolist()  # both alleles of a variant after one another
     reach = np.stack([np.repeat(offset, 2), np.repeat(offset, 2) + length.ravel()], 1)
     total = _sums(adapter, texts, reach, token_budget).reshape(-1, 2)
