@@ -465,7 +465,7 @@ if n_background and len(out):
     beside = of_variants.beside(out, sizes, among, genome, least_background)
 placed = out[["contig", "pos", "ref", "alt", "gene", "label"]].merge(beside, left_index=True, right_on="variant")
 stage.write_table("percentiles", placed.drop(columns="variant"))
-placed.groupby(["method", "label"], sort=False)["percentile"].describe()[["count", "mean", "50%"]].round(3)
+placed.groupby(["method", "label"], sort=False)["percentile"].agg(["count", "mean", "median"]).round(3)
 
 # %%
 ranks = placed.pivot(index="variant", columns="method", values="percentile").reindex(columns=list(dict.fromkeys(placed.method)))
