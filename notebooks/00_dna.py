@@ -70,6 +70,7 @@ lift_path = ""                         # chain file from that assembly to this o
 variant_path = "simulated:truth/variants.csv"  # VCF with CLNSIG and GENEINFO (ClinVar), or a table with a label; "" for none
 label_column = "destroys_site"         # column of that table (contig, pos, ref, alt, …) that is the label when not empty; "" for a VCF
 gwas_path = ""                         # table with chr38, pos38 (GWAS Catalog lead SNPs); "" for none
+fine_mapped_paths = []                 # PICS lists (.pics, of GRCh37: lifted by lift_path), tables of regions on GRCh38 (.csv); none twice
 mpra_path = ""                         # table of a saturation MPRA (Kircher 2019): measured effects of alleles; "" for none
 truth_path = "simulated:truth/sites.csv"  # planted sites, for scoring only; "" on real data
 truth_variants_path = "simulated:truth/variants.csv"  # causal variants and the motif each destroys; "" on real data
@@ -91,7 +92,7 @@ import numpy as np
 import pandas as pd
 
 from lib.corpus import corpus
-from lib.dna import door, haplotypes, motifs, reference, report, windows
+from lib.dna import associated, door, haplotypes, motifs, reference, report, windows
 from lib.dna.genotypes import read_genotypes
 from lib.dna.people import read_people, write_cohort
 from lib.dna.phenotypes import check_arms
@@ -247,14 +248,26 @@ if starts is not None:
 concepts.groupby("kind", sort=False).agg(concepts=("concept", "nunique"), intervals=("concept", "size"))
 
 # %% [markdown]
+# SNPs of this cohort that studies of association or fine mapping name are read in 08, beside others as common, with as many proxies and
+# as far from a start. How common a rare allele is counts people, so the table is private.
+
+# %%
+if gwas_path or fine_mapped_paths:
+    named = associated.places(given(gwas_path), list(map(given, fine_mapped_paths)), given(lift_path), genome, associations := Counter())
+    stage.write_table("association_report", report.table(associations))
+    snps = associated.snps(genotypes, loci, named, starts)
+    snps.to_parquet(stage.private_path("snps.parquet"), index=False)
+    print(snps[list(associated.SETS.values())].sum().to_string(), f"\nof {len(snps):,} SNPs that vary")
+
+# %% [markdown]
 # ## What is said once
 
 # %%
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in (
-    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "mpra_path", "loci_path",
-    "background_path", "window_bp", "fimo_p", "hit_p", "gate_windows", "letter_windows", "kmer_k", "composition_k", "word_k",
-    "n_components")}
+    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "gwas_path",
+    "fine_mapped_paths", "mpra_path", "loci_path", "background_path", "window_bp", "fimo_p", "hit_p", "gate_windows", "letter_windows",
+    "kmer_k", "composition_k", "word_k", "n_components")}
 simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}
 about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(

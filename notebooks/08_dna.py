@@ -46,6 +46,7 @@ n_background = 20000                 # [0, 1e6] alleles of the reference that no
 least_background = 100               # [10, 1e6] of them that a sort has to have
 mpra_barcodes = 10                   # [1, 1e6] barcodes that a measured variant has to have, where 00 names measurements
 mpra_per_element = 0                 # [0, 1e6] variants read of each element, a seeded sample (0: all)
+n_controls = 9                       # [1, 100] SNPs drawn beside each one that studies of association name
 n_draws = 1000                       # [100, 1e6] draws of the nulls of what is measured, and of labels dealt anew
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
 lost_share = 0.25                    # (0, 1] a latent is lost if the alternative takes this share of its peak nearby; chosen on the demo
@@ -70,9 +71,9 @@ from lib.causal import sets as latent_sets
 from lib.causal import subjects as stored
 from lib.corpus import corpus as corpora
 from lib.corpus import splits
-from lib.dna import effect_sizes, finalists, labelled, motifs, oracle, reference, report, tracks, truth, windows
+from lib.dna import associated, effect_sizes, finalists, labelled, motifs, oracle, reference, report, tracks, truth, windows
 from lib.dna import variant_study as of_variants
-from lib.edits import codes, measured, naming, percentiles, separation
+from lib.edits import codes, measured, naming, percentiles, separation, widths
 from lib.edits import effects as effects_of
 from lib.edits.change import differences, readable, summarise, write_differences
 from lib.figures import edits, style
@@ -500,6 +501,7 @@ given = codes.evidence(asked, coded)
 out[["acmg", "why"]] = given[["acmg", "why"]]
 stage.write_table("code_classes", coded.classes)
 stage.write_table("code_strengths", coded.strengths)
+stage.write_table("code_curves", codes.curves(coded))
 stage.write_table("evidence", pd.concat([out[["contig", "pos", "ref", "alt", "gene", "label", "region_class"]], given], axis=1))
 stage.headline(codes=f"{(given.acmg != codes.NONE).sum()} of {len(given)} variants")
 coded.classes[["region", "status", "n_pathogenic", "n_benign", "n_genes", "auroc", "location", "why"]].round(3)
@@ -511,13 +513,14 @@ coded.classes[["region", "status", "n_pathogenic", "n_benign", "n_genes", "auroc
 # would fail: are all statistics shifted, is one tail longer than the other, what does the other tail say of the false discovery rate.
 
 # %%
-enriched_, told_apart = pd.DataFrame(), pd.DataFrame()
+enriched_, told_apart, tails = pd.DataFrame(), pd.DataFrame(), pd.DataFrame()
 sorts = of_variants.sorts(out, genome)
 if out.label.nunique() == 2:
-    enriched_, told_apart = of_variants.enrichment(every, out, sorts, sae.config.d_sae, n_draws, seed)
+    enriched_, told_apart, tails = of_variants.enrichment(every, out, sorts, sae.config.d_sae, n_draws, seed)
     enriched_ = enriched_.join(features[["concept", "family", "grade"]], on="latent")
     stage.write_table("enrichment", enriched_)
     stage.write_table("diagnostics", told_apart)
+    stage.write_table("tails", tails)
     lost_more = enriched_[enriched_.side == "lost"]
     said = told_apart[told_apart.reading != ""] if len(told_apart) else told_apart
     stage.claim(f"{prefix}some latent is lost at more variants of label 1 than of label 0",
@@ -526,6 +529,64 @@ if out.label.nunique() == 2:
                 of="latents", rule="q below 0.05 inside classes, bins of distance and genes", stopped=stopped,
                 because=by_place if len(lost_more) else "no latent is lost at 10 variants")
 enriched_.nsmallest(8, "p") if len(enriched_) else "labels of one kind only"
+
+# %% [markdown]
+# A fourth: of one architecture of 03's sweep, one run a width, does what passes grow as the dictionary does? Chance passes in proportion,
+# as random latents of the widest do; mechanisms that every width holds stay as many.
+
+# %%
+sweep = io.read_table(study, "03_sae_training", "sweep")
+run_of = widths.of_sweep(sweep, sae.config.architecture, chosen["l0"])
+dictionaries = {width: format.load(training / site / run, site, model.identity) for width, run in run_of.items()}
+scaled = widths.scaling(model, site, dictionaries, table, out.label.to_numpy(), of_variants.cells(out, sorts), lost_share, radius_bp,
+                        n_draws, seed)
+stage.write_table("scaling", scaled)
+by_name = scaled.set_index("name")
+if len(scaled):
+    slope, alone = by_name.loc["slope"], by_name.loc["slope of subsets"]
+    stage.claim(f"{prefix}latents that variants of label 1 take away grow less with the dictionary than size alone gives",
+                slope.value, slope.low, slope.high, len(run_of), round(float(alone.value), 4), bool(slope.high < alone.low),
+                f"slope of log latents that pass at 5 % on log latents; bootstrap over latents; random latents of the widest "
+                f"{alone.value:.2f} ({alone.low:.2f} to {alone.high:.2f})", of="runs",
+                rule="the interval lies below that of random latents of the widest", stopped=stopped, because=by_place)
+scaled.round(3) if len(scaled) else "no architecture of the sweep has two widths whose latents can be asked"
+
+# %% [markdown]
+# ## SNPs that studies of association name
+#
+# Lead SNPs and fine-mapped variants of this cohort, where 00 names such files, each beside `n_controls` others of the same loci: as common,
+# with as many proxies, as far from a start (`lib/dna/associated.py`). A lead SNP mostly stands for others, so little is to be seen even by
+# a reader that knew. Loci are the witnesses; most cohorts have few. No dictionary was trained on these loci.
+
+# %%
+associations = None
+if corpus.settings["gwas_path"] or corpus.settings["fine_mapped_paths"]:
+    snps, taken = pd.read_parquet(io.private_path(study, "00_dna", "snps.parquet")), Counter()
+    associations = associated.read(readers, corpus, genome, snps, associated.Rule(largest, lost_floor, lost_share), n_controls, radius_bp,
+                                   n_draws, n_boot, seed, taken)
+    stage.write_table("matched_report", report.table(taken))
+    stage.write_table("associated", associations.table)
+    stage.write_table("associated_balance", associations.balance)
+    stage.write_table("associated_latents", associations.latents.join(features[["concept", "family", "grade"]], on="latent"))
+    stage.write_table("associated_diagnostics", associations.diagnostics)
+    print(associations.table.round(3).to_string(index=False), "\n", associations.balance.round(3).to_string(index=False))
+
+# %%
+for named_as in associated.SETS if associations else []:
+    by = associations.table[associations.table.named == named_as].set_index("method")
+    rule = "the interval lies above 0.5, p is at most 0.05, and every paired difference's interval lies above 0"
+    what = f"{named_as}s of the cohort change latents more than SNPs alike that are not named"
+    if by.empty:
+        stage.claim(what, None, None, None, 0, 0.5, False, of="variants", rule=rule, stopped=stopped, because=associated.NONE)
+        continue
+    s, rivals = by.loc["SAE"], by.drop(index="SAE")
+    strongest = rivals.gain_low.astype(float).fillna(-1).idxmin()
+    r, one = rivals.loc[strongest], "" if s.n_loci > 1 else "all of them lie in one locus"
+    stage.claim(what, s.value, s.low, s.high, int(s.n), 0.5,
+                bool(s.low > 0.5 and s.p <= 0.05 and (rivals.gain_low > 0).all()),
+                f"mean percentile among {int(s.n_controls)} matched SNPs, bootstrap over {int(s.n_loci)} loci; p {s.p:.3f}; strongest "
+                f"rival {strongest} {r.value:.3f}, the difference {r.gain:+.3f} ({r.gain_low:.3f} to {r.gain_high:.3f})",
+                of="variants", rule=rule, stopped=stopped, because=one)
 
 # %% [markdown]
 # ## What is claimed
@@ -596,9 +657,13 @@ if mpra_path:
                 of="loci", stopped=stopped, rule="the interval and that of each paired difference lie above 0, and p is at most 0.05")
 
 # %%
-figure, axes = style.axes(1, 2, height=2.2)
-edits.variants(separated, axes[0])
-edits.percentiles(placed, axes[1])
+drawn = {"separation": separated, "percentiles": placed, "code_curves": codes.curves(coded), "code_strengths": coded.strengths,
+         "associated": associations.table if associations else pd.DataFrame(), "tails": tails, "enrichment": enriched_,
+         "mpra_variants": pd.DataFrame()}
+if mpra_path:
+    drawn["mpra_variants"] = pd.concat([mpra_table[["element", "place", "change", "effect"]], scores_of], axis=1)
+figure, axes = style.axes(5, 2, height=9)
+edits.all_panels(drawn, axes)
 stage.finish()
 
 # %% [markdown]

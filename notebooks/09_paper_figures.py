@@ -191,10 +191,9 @@ style.legend(figure, axes, ncols=3)
 style.save(stage, "fig10_necessity", figure, label, falls, of_rivals, stop=no_go);
 
 # %% [markdown]
-# ## Figure 11 · Explanations and edits
-# Explanations on the same units: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting
-# what they name moves the score (bootstrap over places). Last, of a study with labelled edits: AUROC by size of change, bootstrap over
-# groups; kinds that hold the same edits are drawn once.
+# ## Figure 11 · Explanations
+# On the same units: rank agreement; AUROC of |value| inside sites; how much faster than a random order deleting what they name moves
+# the score (bootstrap over places); how far each changes when the model's weights are drawn anew.
 
 # %%
 scores = io.read_table(study, "06_explanations", "explanations")
@@ -202,17 +201,28 @@ figure, axes = style.axes(2, 2, height=4.2)
 causal.agreement(io.read_table(study, "06_explanations", "agreement"), axes[0][0])
 causal.inside_sites(scores, axes[0][1])
 causal.deletion(scores, axes[1][0])
-tables = [scores]
-if separations := [
-    name for name in stages if name.startswith("08_") and io.stage_path(study, name, "claims.csv").with_name("separation.csv").exists()
-]:
-    tables.append(io.read_table(study, separations[0], "separation"))
-    edits.variants(tables[-1], axes[1][1])
-else:
-    causal.sanity(scores, axes[1][1])
+causal.sanity(scores, axes[1][1])
 style.letters(axes.flat)
-style.save(stage, "fig11_explanations_variants", figure, label, *tables,
-           stop=stops.joined(alarmed[rule["arms"][0]], no_go));
+style.save(stage, "fig11_explanations", figure, label, scores, stop=stops.joined(alarmed[rule["arms"][0]], no_go));
+
+# %% [markdown]
+# ## Figure 12 · Edits
+# Of a study with labelled edits: AUROC by size of change, bootstrap over groups (kinds that hold the same edits are drawn once), and where
+# those of label 1 lie among others of their sort; local likelihood ratios with their thresholds, and edits that other studies name; two
+# series of measured effects, above, and what the latents do, below; what is beyond a threshold in the tail where nothing is expected; odds
+# of being lost, with 95 % intervals.
+
+# %%
+of_edits = {name: io.stage_path(study, name, "claims.csv").parent for name in stages if name.startswith("08_")}
+of_edits = [(name, folder) for name, folder in of_edits.items() if (folder / "separation.csv").exists()]
+if of_edits:
+    (name_8, folder), *_ = of_edits
+    held = {path.stem for path in folder.glob("*.csv")}
+    drawn = {name: io.read_table(study, name_8, name) if name in held else pd.DataFrame() for name in edits.TABLES}
+    figure, axes = style.axes(5, 2, height=9)
+    edits.all_panels(drawn, axes)
+    style.letters(axes.flat)
+    style.save(stage, "fig12_variants", figure, label, *(table.assign(table=name) for name, table in drawn.items()), stop=no_go)
 
 # %% [markdown]
 # ## The claims

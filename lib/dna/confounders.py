@@ -135,7 +135,7 @@ def of_tokens(tokens: pd.DataFrame, texts: list[str], repeats: pd.DataFrame, sit
         gc[rows], cpg[rows] = _composition(codes, np.maximum(middle - around, 0), np.minimum(middle + around, len(codes)))
         position[rows] = middle / len(codes)
     table = pd.DataFrame({"gc": gc, "cpg": cpg, "position": position, "repeat": class_of(tokens, repeats)})
-    return table.assign(log_tss=0.0 if sites is None else _log_distance(tokens, sites))
+    return table.assign(log_tss=0.0 if sites is None else log_distance(tokens, sites))
 
 
 def _composition(codes: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +159,9 @@ def class_of(tokens: pd.DataFrame, repeats: pd.DataFrame) -> np.ndarray:
     return name
 
 
-def _log_distance(tokens: pd.DataFrame, sites: pd.DataFrame) -> np.ndarray:
+def log_distance(tokens: pd.DataFrame, sites: pd.DataFrame) -> np.ndarray:
+    """log10 of 1 + bases from each middle to the nearest site. tokens: contig, ref_start, ref_end; sites: contig, start; on a contig
+    without one 9. [token]"""
     out = np.zeros(len(tokens))
     for contig, rows in tokens.groupby("contig").indices.items():
         at = np.sort(sites.loc[sites["contig"] == contig, "start"].to_numpy())

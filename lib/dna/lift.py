@@ -23,12 +23,12 @@ def read(path: Path, chain: Path, genome: Reference, report: Counter) -> pd.Data
     out, and counted in report. Contigs may be spelled otherwise than the genome's, with or without "chr". Raises ValueError with the line
     of a row that is no interval, for a chain that is none, and where no row of the file lifts.
     """
-    lift, spelled = _chain(chain), {bare_name(name): name for name in genome.lengths}
+    lift, spelled = chain_of(chain), {bare_name(name): name for name in genome.lengths}
     known = {bare_name(name): name for name in lift.chain_file.chain_index}
     rows, lost = [], 0
     for number, fields in bed_rows(path):
         start, end = interval(fields[1], fields[2], f"{path}, line {number}")
-        moved = _moved(lift, known.get(bare_name(fields[0]), ""), start, end)
+        moved = moved_to(lift, known.get(bare_name(fields[0]), ""), start, end)
         contig = spelled.get(bare_name(moved[0])) if moved else None
         if contig is None or moved[2] > genome.lengths[contig]:
             lost += 1
@@ -42,7 +42,8 @@ def read(path: Path, chain: Path, genome: Reference, report: Counter) -> pd.Data
     return table.assign(family=table["concept"]).drop_duplicates(ignore_index=True)
 
 
-def _chain(path: Path) -> LiftOver:
+def chain_of(path: Path) -> LiftOver:
+    """The chains of a file. Raises ValueError where it is none."""
     try:
         lift = LiftOver(str(path))
     except Exception as error:  # the library asserts, splits and casts as it reads
@@ -52,7 +53,7 @@ def _chain(path: Path) -> LiftOver:
     return lift
 
 
-def _moved(lift: LiftOver, contig: str, start: int, end: int) -> tuple[str, int, int] | None:
+def moved_to(lift: LiftOver, contig: str, start: int, end: int) -> tuple[str, int, int] | None:
     """The interval on the other assembly, or None. A position is lifted by the chain of the highest score that holds it."""
     ends = [lift.convert_coordinate(contig, position) for position in (start, end - 1)]
     if not all(ends):

@@ -139,18 +139,22 @@ def again(
     return out
 
 
+def cells(variants: pd.DataFrame, sorts: pd.DataFrame) -> np.ndarray:
+    """Number of each variant's sort and gene together. [variant]"""
+    return sorts.assign(gene=variants["gene"].to_numpy(str)).groupby([*sorts, "gene"]).ngroup().to_numpy()
+
+
 def enrichment(
     every: pd.DataFrame, variants: pd.DataFrame, sorts: pd.DataFrame, d_sae: int, n_draws: int, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Latents that variants of label 1 lose, or gain, more often: rows of `enriched.enriched` with side, and `lib.edits.diagnostics`'
-    tables of what is lost with side.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Latents that variants of label 1 lose, or gain, more often: rows of `enriched.enriched` with side, `lib.edits.diagnostics`' tables
+    of both sides, and its tails.
 
     every: rows of `effects.strongest`, all of them; variants: label, gene; sorts: what is matched inside, a row a variant.
     """
     label, gene = variants["label"].to_numpy(), np.unique(variants["gene"].to_numpy(str), return_inverse=True)[1]
-    stratum = sorts.groupby(list(sorts)).ngroup().to_numpy()
-    cell = pd.DataFrame({"stratum": stratum, "gene": gene}).groupby(["stratum", "gene"]).ngroup().to_numpy()
-    tests, told = [], []
+    stratum, cell = sorts.groupby(list(sorts)).ngroup().to_numpy(), cells(variants, sorts)
+    tests, told, tails = [], [], [pd.DataFrame(columns=[*diagnostics.TAIL_COLUMNS, "side"])]
     for side in ("lost", "gained"):
         own = every[every["side"] == side]
         amounts = sparse.csr_matrix((own["relative"].abs(), (own["variant"], own["latent"])), shape=(len(variants), d_sae))
@@ -159,7 +163,9 @@ def enrichment(
         if len(latent) and np.ptp(null, axis=0).min(initial=1) > 0:
             some = [diagnostics.shift(real, null, seed=seed), diagnostics.tail_symmetry(real, null), diagnostics.mirror_fdr(real, null)]
             told.append(pd.concat(some, ignore_index=True).assign(side=side))
-    return pd.concat(tests, ignore_index=True), pd.concat(told or [pd.DataFrame(columns=[*diagnostics.COLUMNS, "side"])], ignore_index=True)
+            tails.append(diagnostics.tails(real, null).assign(side=side))
+    told = told or [pd.DataFrame(columns=[*diagnostics.COLUMNS, "side"])]
+    return tuple(pd.concat(some, ignore_index=True) for some in (tests, told, tails[1:] or tails))
 
 
 def scores(effects: effect_sizes.Effects, features: pd.DataFrame, largest: np.ndarray) -> tuple[pd.DataFrame, list[str]]:

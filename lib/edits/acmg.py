@@ -111,8 +111,7 @@ def calibrate(
     steps, inside = local.windows(thresholds, local.ordered(*sample[:3]), rule)
     point = _last_before_falling(local.posterior(inside, local.weight(label, alpha)), wanted)
     draws = np.empty((n_boot, *point.shape))
-    for run, (drawn, weight) in enumerate(local.resamples(sample, alpha, n_boot, seed)):
-        curve = local.posterior(local.windows(thresholds, drawn, rule)[1], weight)
+    for run, curve in enumerate(local.drawn_posterior(thresholds, sample, rule, alpha, n_boot, seed)):
         draws[run] = _at(thresholds, _last_before_falling(curve, wanted))
     bound = np.stack([_conservative(draws[:, 0], from_top=True), _conservative(draws[:, 1], from_top=False)])
     return Calibration("calibrated", _table(

@@ -148,6 +148,19 @@ def evidence(table: pd.DataFrame, result: Codes) -> pd.DataFrame:
     return out.astype(types | floats).set_index(table.index)
 
 
+CURVE_COLUMNS = ["region", "score", "posterior", "likelihood_ratio", "low", "high", "n_pathogenic", "n_benign"]
+
+
+def curves(result: Codes, n: int = 40) -> pd.DataFrame:
+    """The local likelihood ratio along the scores of each calibrated class, with its one-sided 5 % bounds: CURVE_COLUMNS, a row each of n
+    quantiles of its labelled scores; no row of a class without a calibration."""
+    parts = [pd.DataFrame(columns=CURVE_COLUMNS)]
+    for region, fitted in result.fits.items():
+        at = np.unique(np.quantile(fitted.fits[0].sample.score, np.linspace(0, 1, n)))
+        parts.append(fitted.fits[0].windows(at).assign(region=region)[CURVE_COLUMNS])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
 def _check(name: str, table: pd.DataFrame, score: str, columns: list[str]) -> None:
     if missing := [c for c in ("region", score, *columns) if c not in table]:
         raise ValueError(f"{name}: no column {', '.join(missing)}; wanted region, {', '.join([score, *columns])}")

@@ -89,6 +89,20 @@ def mirror_fdr(real: np.ndarray, null: np.ndarray, level: float = 0.1) -> pd.Dat
                   ("estimated FDR", rate, np.nan, np.nan, len(real), ""))  # fmt: skip
 
 
+TAIL_COLUMNS = ["t", "upper", "lower", "null_low", "null_high", "n"]
+
+
+def tails(real: np.ndarray, null: np.ndarray, n: int = 25) -> pd.DataFrame:
+    """What `mirror_fdr` reads, threshold by threshold: how many z lie at t or above, how many at -t or below, and the range that holds 95 %
+    of null draws (each standardised by the others), for n thresholds from 0 to the largest |z|. Raises ValueError as `mirror_fdr` does."""
+    real, null = checked(real, null)
+    z, drawn = standardised(real, null), _each_standardised(null)
+    t = np.linspace(0, np.abs(z).max(), n)
+    upper, lower = (np.array([(side >= at).sum() for at in t]) for side in (z, -z))
+    low, high = np.quantile([(drawn >= at).sum(1) for at in t], [0.025, 0.975], axis=1)
+    return pd.DataFrame({"t": t, "upper": upper, "lower": lower, "null_low": low, "null_high": high, "n": len(z)})[TAIL_COLUMNS]
+
+
 def scaling(
     families: Mapping[int, tuple[np.ndarray, np.ndarray]], alpha: float = 0.05, n_subsets: int = 200, n_boot: int = 1000,
     seed: int = 0,

@@ -115,6 +115,12 @@ def exceeds(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def percentiles(case: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """Of each set the share of its controls whose effect lies below the case's, ties half. case: [set]; control: [set, k]. [set]"""
+    case = np.asarray(case, dtype=float)[:, None]
+    return ((control < case).sum(1) + 0.5 * (control == case).sum(1)) / np.shape(control)[1]
+
+
 def _flips(sums: np.ndarray, n_draws: int, rng: np.random.Generator) -> float:
     """p of the sum over clusters when each may change its sign."""
     drawn = rng.choice([-1.0, 1.0], (n_draws, len(sums))) @ sums

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
+from lib.edits.drawn import Sorted
+
 ONE_SIDED = 0.05  # share of bootstrap runs that may say otherwise
 _EDGE = 1e-9  # of an increment: k * increment is not exact, and a score on a window's edge belongs to it
 
@@ -78,9 +80,10 @@ def likelihood_ratio(sample: Sample, at: np.ndarray, rule: Rule, alpha: float, n
     at = np.clip(finite("at", at), rule.low, rule.high)
     steps, inside = windows(at, ordered(*sample[:3]), rule)
     w = weight(sample.label, alpha)
-    prior_odds, draws = alpha / (1 - alpha), np.empty((n_boot, len(at)))
-    for run, (drawn, of_draw) in enumerate(resamples(sample, alpha, n_boot, seed)):
-        draws[run] = _odds(windows(at, drawn, rule)[1]) / (of_draw * prior_odds)
+    prior_odds, draws, by_score = alpha / (1 - alpha), np.empty((n_boot, len(at))), Sorted(sample)
+    for run, (labelled, unlabelled, of_draw) in enumerate(resamples(sample, alpha, n_boot, seed)):
+        inside_draw = by_score.inside(at, by_score.cumulated(labelled, unlabelled), rule, _EDGE)
+        draws[run] = _odds(inside_draw) / (of_draw * prior_odds)
     place = math.floor(ONE_SIDED * n_boot + 1e-9)
     low, high = (np.sort(np.where(np.isnan(draws), worst, draws), axis=0) for worst in (0, math.inf))
     exact = exact_bounds(inside, w * prior_odds)
@@ -104,23 +107,22 @@ def exact_bounds(inside: np.ndarray, odds: float) -> np.ndarray:
         return np.stack([least / (1 - least), most / (1 - most)]) / odds
 
 
-def resamples(sample: Sample, alpha: float, n_boot: int, seed: int) -> Iterator[tuple[list[np.ndarray], float]]:
-    """n_boot times: the sorted scores (`ordered`) of labelled and unlabelled variants drawn with replacement, and w.
+def resamples(sample: Sample, alpha: float, n_boot: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """n_boot times: how often each labelled and each unlabelled variant is drawn, with replacement, and w.
 
     Without groups w is kept, as the paper keeps it. Groups are drawn whole: then the numbers of both labels, which w is made of, vary
     with the groups, and w is that of the draw; NaN where it lacks a label. Unlabelled variants only set how wide windows are: they are
     drawn one by one.
     """
     rng, n, kept = np.random.default_rng(seed), len(sample.score), weight(sample.label, alpha)
-    members = [] if sample.group is None else [np.flatnonzero(sample.group == g) for g in range(sample.group.max() + 1)]
+    n_groups = 0 if sample.group is None else sample.group.max() + 1
     for _ in range(n_boot):
-        if members:
-            a = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+        if n_groups:
+            times = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)[sample.group]
         else:
-            a = rng.integers(0, n, n)
+            times = np.bincount(rng.integers(0, n, n), minlength=n)
         b = rng.integers(0, len(sample.population), len(sample.population))
-        label = sample.label[a]
-        yield ordered(sample.score[a], label, sample.population[b]), weight(label, alpha) if members else kept
+        yield times, np.bincount(b, minlength=len(sample.population)), weight(sample.label, alpha, times) if n_groups else kept
 
 
 def candidate_thresholds(score: np.ndarray, population: np.ndarray) -> np.ndarray:
@@ -178,15 +180,22 @@ def rule_of(sample: Sample, increment: float | None, min_labelled: int = 100, mi
     return Rule(low, high, float(increment), min_labelled, min_population)
 
 
-def weight(label: np.ndarray, alpha: float) -> float:
-    """Of one benign variant, so that the labelled set has the prior; NaN where a label is missing."""
-    n1, n0 = label.sum(), (~label).sum()
+def weight(label: np.ndarray, alpha: float, times: np.ndarray | int = 1) -> float:
+    """Of one benign variant, so that the labelled set has the prior; NaN where a label is missing. times: each variant is in the set."""
+    n1, n0 = (label * times).sum(), (~label * times).sum()
     return (1 - alpha) * n1 / (alpha * n0) if n1 and n0 else math.nan
 
 
 def ordered(score: np.ndarray, label: np.ndarray, population: np.ndarray) -> list[np.ndarray]:
     """Sorted scores of the pathogenic, the benign and the unlabelled variants."""
     return [np.sort(score[label]), np.sort(score[~label]), np.sort(population)]
+
+
+def drawn_posterior(at: np.ndarray, sample: Sample, rule: Rule, alpha: float, n_boot: int, seed: int) -> Iterator[np.ndarray]:
+    """The posterior at each score, [k], in each of `resamples`."""
+    by_score = Sorted(sample)
+    for labelled, unlabelled, w in resamples(sample, alpha, n_boot, seed):
+        yield posterior(by_score.inside(at, by_score.cumulated(labelled, unlabelled), rule, _EDGE), w)
 
 
 def windows(at: np.ndarray, ordered: list[np.ndarray], rule: Rule) -> tuple[np.ndarray, np.ndarray]:

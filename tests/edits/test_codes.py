@@ -375,3 +375,14 @@ def test_clinvars_variants_outside_exons_earn_no_code():
 def test_evidence_asks_for_its_columns(known):
     with pytest.raises(ValueError, match="table: no column score; wanted region, score, gene"):
         codes.evidence(pd.DataFrame({"region": ["a"], "gene": ["b"]}), known[2])
+
+
+def test_curves_are_of_calibrated_classes_alone_at_quantiles_of_their_scores(known):
+    table, _, result = known
+    got = codes.curves(result, 9)
+    assert list(got.columns) == codes.CURVE_COLUMNS and set(got.region) == {"promoter"} and len(got) == 9
+    scores = table.loc[(table.region == "promoter") & table.score.notna(), "score"]
+    assert got.score.tolist() == pytest.approx(np.quantile(scores, np.linspace(0, 1, 9)).tolist())
+    asked = result.fits["promoter"].fits[0].windows(got.score.to_numpy())
+    assert (got.low <= got.likelihood_ratio).all() and got.likelihood_ratio.tolist() == asked["likelihood_ratio"].tolist()
+    assert codes.curves(dataclasses.replace(result, fits={})).empty

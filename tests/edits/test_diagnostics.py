@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest, mannwhitneyu
 
 from lib.edits import diagnostics
-from lib.edits.diagnostics import COLUMNS, mirror_fdr, scaling, shift, tail_symmetry
+from lib.edits.diagnostics import COLUMNS, mirror_fdr, scaling, shift, tail_symmetry, tails
 
 
 def readings(real: np.ndarray, null: np.ndarray) -> list[str]:
@@ -194,3 +194,14 @@ def test_bad_input_is_refused(call, message):
     rng = np.random.default_rng(10)
     with pytest.raises(ValueError, match=message):
         call(rng.standard_normal(3), rng.standard_normal((30, 3)))
+
+
+def test_tails_count_both_sides_at_each_threshold():
+    null = np.array([[-1.0, -1, -1, -1], [0, 0, 0, 0], [1, 1, 1, 1]])  # mean 0, standard deviation 1
+    got = tails(np.array([2.0, 1.0, -1.0, 0.5]), null, n=5)
+    assert got.t.tolist() == [0, 0.5, 1, 1.5, 2] and (got.n == 4).all()
+    assert got.upper.tolist() == [3, 3, 2, 1, 1] and got.lower.tolist() == [1, 1, 1, 0, 0]
+    rng = np.random.default_rng(0)
+    wide = tails(3 * rng.normal(size=400), rng.normal(size=(200, 400)))
+    at = (wide.t - 3).abs().idxmin()  # a wider spread passes on both sides alike, beyond what draws give
+    assert wide.upper[at] > 3 * wide.null_high[at] and abs(wide.upper[at] - wide.lower[at]) < 0.3 * wide.upper[at]

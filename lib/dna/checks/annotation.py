@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lib.check.study import Study, Unknown
-from lib.dna import domains, genes, intervals, windows
+from lib.dna import domains, genes, intervals, mpra, windows
 from lib.dna import labelled as of_variants
 from lib.dna.checks.agreement import D, X
 from lib.dna.checks.data import Data
@@ -21,6 +21,7 @@ def files(study: Study) -> list[Callable[[Study, Data], None]]:
         "exon_path": genes.read,
         "promoter_path": lambda path, genome, left_out: windows.read_bed(path, genome, "promoter", unique=False, report=left_out),
         "gwas_path": lambda path, genome, left_out: intervals.gwas_intervals(path, genome, left_out),
+        "mpra_path": lambda path, genome, left_out: mpra.read(path, genome, 1, left_out),
     }
     checks = []
     for name, reader in readers.items():
@@ -44,16 +45,22 @@ def _domains(study: Study, data: Data) -> None:
 
 
 def _intervals(study: Study, data: Data) -> None:
-    from lib.dna import lift, tracks
+    from lib.dna import fine_mapped, lift, tracks
 
     genome = data.genome()
     for text in study(D, "interval_paths"):
         with suppress(Unknown):
             data.read(D, "interval_paths", lambda path: tracks.read(path, genome, data.left_out), text)
-    if study(D, "lifted_paths") and not study(D, "lift_path"):
-        study.fault(D, "lift_path", "no chain file", "the one that leads from the assembly of lifted_paths to this one")
+    lists = study(D, "fine_mapped_paths")
+    of_37 = [text for text in lists if text.removesuffix(".gz").endswith(".pics")]
+    if (study(D, "lifted_paths") or of_37) and not study(D, "lift_path"):
+        name = "lifted_paths" if study(D, "lifted_paths") else "fine_mapped_paths"
+        study.fault(D, "lift_path", "no chain file", f"the one that leads from the assembly of {name} to this one")
         return
-    chain = data.read(D, "lift_path", Path) if study(D, "lifted_paths") else None
+    chain = data.read(D, "lift_path", Path) if study(D, "lifted_paths") or of_37 else None
+    for text in lists:
+        with suppress(Unknown):
+            data.read(D, "fine_mapped_paths", lambda path: fine_mapped.read(path, chain, genome, data.left_out), text)
     for text in study(D, "lifted_paths"):
         with suppress(Unknown):
             data.read(D, "lifted_paths", lambda path: lift.read(path, chain, genome, data.left_out), text)
@@ -90,5 +97,5 @@ def labelled(study: Study, data: Data) -> None:
 def said(study: Study, data: Data) -> None:
     """What the annotation files have off the genome, as notes."""
     for (file, what, done), count in data.left_out.items():
-        if done == "left out":
+        if count and done == "left out":
             study.notes.append(f"{file}: {count} {what}, {done}")
