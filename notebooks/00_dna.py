@@ -265,9 +265,9 @@ if gwas_path or fine_mapped_paths:
 # %%
 sources = {"motif": f"{motifs.RELEASE}, FIMO p <= {fimo_p}", "interval": "sequence and parameter files"}
 settings = {name: globals()[name] for name in (
-    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "gwas_path",
-    "fine_mapped_paths", "mpra_path", "loci_path", "background_path", "window_bp", "fimo_p", "hit_p", "gate_windows", "letter_windows",
-    "kmer_k", "composition_k", "word_k", "n_components")}
+    "simulate", "genome_path", "truth_path", "truth_variants_path", "variant_path", "label_column", "exon_path", "mpra_path", "loci_path",
+    "background_path", "window_bp", "fimo_p", "hit_p", "gate_windows", "letter_windows", "kmer_k", "composition_k", "word_k",
+    "n_components")}
 simulated = {"genome": genome_path.startswith(inputs.SIMULATED), "cohort": vcf_path.startswith(inputs.SIMULATED)}
 about = labels.of_data(simulated, io.data_path(model_path))
 made = corpus.Corpus(

@@ -560,8 +560,9 @@ scaled.round(3) if len(scaled) else "no architecture of the sweep has two widths
 
 # %%
 associations = None
-if corpus.settings["gwas_path"] or corpus.settings["fine_mapped_paths"]:
-    snps, taken = pd.read_parquet(io.private_path(study, "00_dna", "snps.parquet")), Counter()
+of_snps = io.private_path(study, "00_dna", "snps.parquet")
+if of_snps.exists():
+    snps, taken = pd.read_parquet(of_snps), Counter()
     associations = associated.read(readers, corpus, genome, snps, associated.Rule(largest, lost_floor, lost_share), n_controls, radius_bp,
                                    n_draws, n_boot, seed, taken)
     stage.write_table("matched_report", report.table(taken))
