@@ -13,7 +13,7 @@ from lib.dna import motifs
 
 #: Parameters of 00_dna whose files name places and genes, never people.
 SOURCES = ("loci_path", "background_path", "exon_path", "domain_path", "promoter_path", "interval_paths", "lifted_paths", "variant_path",
-           "gwas_path", "mpra_path", "truth_path", "truth_variants_path")  # fmt: skip
+           "gwas_path", "fine_mapped_paths", "mpra_path", "truth_path", "truth_variants_path")  # fmt: skip
 #: Columns of tables that are such names.
 COLUMNS = {"gene", "domain", "locus", "element", "name", "motif", "partner", "target", "concept", "family", "pair", "region", "contig",
            "label", "chrom", "destroys_site", "word", "kind", "site"}  # fmt: skip
