@@ -215,10 +215,10 @@ if match_published:
 wanted = door.Arms(arms, arm_kinds, effect_scales, germline_limits, case_share, phenotype_path, given(phenotype_path), given(genetic_path),
                    null_arms, door.named_columns(given(phenotype_path), null_targets, [*arms, *null_arms]))
 targets, table = door.targets(wanted, genotypes, effects, known, seed)
-table.to_parquet(stage.private_path("targets.parquet"), index=False)
+corpus.write_targets(stage, corpus.SUBJECTS, table, targets, wanted.null_targets)
 if external_phenotype_path:
     second = door.second_targets(given(external_phenotype_path), others.samples, targets, arms, bool(phenotype_path), wanted.null_targets)
-    second.to_parquet(stage.private_path("external_targets.parquet"), index=False)
+    corpus.write_targets(stage, corpus.SECOND, second, targets, wanted.null_targets)
 for target in targets:
     print(f"{target.name}: {table[target.name].sum()} cases, {(1 - table[target.name]).sum()} controls")
 

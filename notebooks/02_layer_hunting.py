@@ -21,16 +21,17 @@
 #
 # **What would change our mind.** The kind of data names the compulsory baseline (of DNA: dosage, logistic regression on the
 # same variants). A layer well above it is an alarm for a leak, to be explained before anything is claimed. A layer at the
-# level of shuffled labels carries nothing. Where the target is simulated, the true score stands beside both: what no
-# predictor can honestly beat. Layers are *chosen* on training subjects only (inner cross-validation), so that the nested
-# estimate is not flattered by the hunt.
+# level of shuffled labels carries nothing. A target is a class, read by AUROC, or a number, read by R2 (1 less the squared error of
+# out-of-fold predictions over that of the mean) with Spearman's correlation beside it. Where the target is simulated, the true score
+# stands beside both: what no predictor can honestly beat. Layers are *chosen* on training subjects only (inner cross-validation), so
+# that the nested estimate is not flattered by the hunt.
 #
-# **The readout.** Primary: parts concatenated, then L2 logistic regression. Beside it, never alone: the distance from the
-# reference, and gated attention over parts. Strength, layer, scaling and components are chosen inside folds.
+# **The readout.** Primary: parts concatenated, then L2 logistic regression, or ridge for a number. Beside it, never alone: the distance
+# from the reference, and gated attention over parts. Strength, layer, scaling and components are chosen inside folds.
 #
 # Reads 00 and 01. Leaves `layers.csv`, `alarms.csv`, `roc.csv`, `calibration.csv`, `calibration_curve.csv`,
-# `claims.csv`, `layer_hunting_results.yaml` and `settings.json`; with strata `groups.csv`, with a second corpus of subjects
-# `external.csv`. Private: `scores.csv`, one row a subject.
+# `claims.csv`, `layer_hunting_results.yaml` and `settings.json`; with numbers `number_curve.csv`, with strata `groups.csv`, with a
+# second corpus of subjects `external.csv`. Private: `scores.csv`, one row a subject.
 
 # %% tags=["parameters"]
 study = "demo"
@@ -42,7 +43,7 @@ matched_repeats = 2         # [1, 1000] repeats of the composition-matched layer
 attention_seeds = 3         # [1, 100] seeds of the gated attention, on the first repeat's folds
 attention_steps = 60        # [1, 1e5] its training steps, full batches
 n_shuffles = 20             # [1, 1e5] label permutations for the null, each through the whole hunt, one repeat
-n_boot = 1000               # [10, 1e6] bootstrap resamples, over subjects within class
+n_boot = 1000               # [10, 1e6] bootstrap resamples, over subjects, within class where there are classes
 n_bins = 15                 # [2, 100] bins of equal mass in the calibration figure
 seed = 0  # [0, 4e9] of all that is drawn at random
 
@@ -56,10 +57,10 @@ from lib.figures import outcome, style
 from lib.models import adapter
 from lib.outcome import attention as attention_
 from lib.outcome import calibration, probe, validate, views
-from lib.outcome.transfer import MOST_LOST, left_out_groups, transport
+from lib.outcome.metrics import METRICS
+from lib.outcome.transfer import LEAST, MOST_LOST, left_out_groups, transport
 from lib.publish import roc, suppress
 from lib.stage import io, stops
-from lib.stats import estimates
 
 stage = io.open_stage(study, "02_layer_hunting")
 
@@ -67,8 +68,9 @@ stage = io.open_stage(study, "02_layer_hunting")
 # ## Subjects
 #
 # Groups (families) stay whole in every fold, outer and inner. Strata (populations) do not: that asks another question, whether a
-# probe transfers, which has its own rows in `groups.csv`. Every interval here resamples groups whole, or else subjects inside
-# each class; later notebooks read who belongs together from the column `group` of the private scores.
+# probe transfers, which has its own rows in `groups.csv`. Folds spread classes evenly, or fifths of a number. Every interval here
+# resamples groups whole, or else subjects, inside each class where there are classes; later notebooks read who belongs together from the
+# column `group` of the private scores.
 
 # %%
 corpus = corpora.load(study)
@@ -80,22 +82,24 @@ resampled = words["subjects"] if families is None else words["groups"]
 stratum = subjects.stratum.to_numpy() if "stratum" in subjects else None
 arms = [target.name for target in corpus.targets]
 targets = {arm: subjects[arm].to_numpy() for arm in arms}
+metric = {target.name: METRICS[target.type] for target in corpus.targets}
+numbers = [target.name for target in corpus.targets if target.type == "continuous"]
 for arm, y in targets.items():
-    print(f"{arm}: {y.sum()} positive, {(1 - y).sum()} negative")
+    print(f"{arm}:", f"mean {y.mean():.3g}, sd {y.std():.3g}" if arm in numbers else f"{y.sum()} positive, {(1 - y).sum()} negative")
 parts = f"{len(readout.parts)} {words['parts']}" if len(readout.parts) > 1 else f"one part ({readout.parts[0]})"
 f"{len(subjects)} {words['subjects']}, {parts}, {pooled.shape[1]} sites of width {pooled.shape[2]}"
 
 # %% [markdown]
 # ## Layers
 #
-# Every predictor gets the same folds, the same L2 logistic regression and the same inner choice of its strength.
+# Every predictor gets the same folds, the same L2 regression and the same inner choice of its strength.
 # Subjects have no more independent features than the model read units, so that each layer is turned once into its own
 # span, where the fits are the same and quick.
 
 # %%
 layers = {site: probe.span(readout.features(pooled[:, i])) for i, site in enumerate(sites)}
 settings = (families, n_folds, n_repeats, C_grid, seed)
-runs = {arm: validate.hunt(layers, y, *settings) for arm, y in targets.items()}
+runs = {arm: validate.hunt(layers, y, *settings, metric[arm]) for arm, y in targets.items()}
 picked, nested = {}, {}
 for arm in arms:
     picked[arm], nested[arm] = validate.chosen(runs[arm])
@@ -121,7 +125,8 @@ beside = {**surface, "raw embedding": readout.features(embedding), **confounders
 for arm, y in targets.items():
     own = {"random twin": readout.features(twin[best[arm]]),
            "reference difference": readout.features(views.reference_difference(pooled[:, sites.index(best[arm])], units))}
-    runs[arm] |= validate.hunt({name: X if callable(X) else probe.span(X) for name, X in {**beside, **own}.items()}, y, *settings)
+    others = {name: X if callable(X) else probe.span(X) for name, X in {**beside, **own}.items()}
+    runs[arm] |= validate.hunt(others, y, *settings, metric[arm])
 
 # %% [markdown]
 # Two more curves. **Composition-matched** layers have lost, inside each fold, all that the composition of each part's surface
@@ -133,18 +138,20 @@ composition = readout.features(kind.surface(corpus, texts))
 matched, attention = {}, {}
 for arm, y in targets.items():
     residual = {site: views.without(layers[site].coords, composition) for site in sites}
-    matched[arm] = validate.hunt(residual, y, families, n_folds, matched_repeats, C_grid, seed)
+    matched[arm] = validate.hunt(residual, y, families, n_folds, matched_repeats, C_grid, seed, metric[arm])
     kept = residual[best[arm]](np.ones(len(subjects), bool)).var(0).sum() / layers[best[arm]].coords.var(0).sum()
     print(f"{arm}: {kept:.2f} of the variance at {best[arm]} stays without composition")
     by_part = readout.features(pooled[:, sites.index(best[arm])]).reshape(len(subjects), len(readout.parts), -1)
-    attention[arm] = attention_.attention(by_part, y, nested[arm].folds[0], attention_seeds, attention_steps, seed)
+    how = {"n_seeds": attention_seeds, "n_steps": attention_steps, "seed": seed, "metric": metric[arm]}
+    attention[arm] = attention_.attention(by_part, y, nested[arm].folds[0], **how)
 
 # %% [markdown]
-# The shuffle is the alarm for leaks in the pipeline itself: labels are permuted, and the whole hunt is run again, folds,
+# The shuffle is the alarm for leaks in the pipeline itself: labels, or numbers, are permuted, and the whole hunt is run again, folds,
 # strengths and choice of layer.
 
 # %%
-shuffles = {arm: validate.shuffled(layers, y, families, n_folds, C_grid, n_shuffles, seed) for arm, y in targets.items()}
+shuffles = {arm: validate.shuffled(layers, y, families, n_folds, C_grid, n_shuffles, seed, metric=metric[arm])
+            for arm, y in targets.items()}
 
 # %%
 kinds = dict.fromkeys(sites, "layer") | {"reference difference": "view"} | dict.fromkeys(confounders, "confounder")
@@ -156,11 +163,13 @@ for target in corpus.targets:
     scores += [(site, "composition-matched", run.score) for site, run in matched[arm].items()]
     scores.append(("gated attention", "view", attention[arm]))
     scores += [(name, of, subjects[f"{arm}/{name}"].to_numpy()) for name, of in target.scores.items()]
+    said = {"metric": metric[arm].key} if numbers else {}
     for name, of, score in scores:
-        rows.append({"arm": arm, "predictor": name, "kind": of, **validate.estimate(y, score, n_boot, seed, families)._asdict()})
+        values = validate.estimates_of(y, score, n_boot, seed, families, metric[arm])  # with Spearman's correlation of a number
+        rows.append({"arm": arm, "predictor": name, "kind": of, **values, **said})
     low, high = np.quantile(shuffles[arm], [0.025, 0.975])
     rows.append({"arm": arm, "predictor": "label shuffle", "kind": "shuffle", "value": shuffles[arm].mean(), "low": low,
-                 "high": high, "n": n_shuffles})
+                 "high": high, "n": n_shuffles, **said})
 table = pd.DataFrame(rows)
 stage.write_table("layers", table)
 table.pivot(index=["kind", "predictor"], columns="arm", values="value").round(3)
@@ -177,7 +186,8 @@ for target in corpus.targets:
     arm = target.name
     oracle = next((subjects[f"{arm}/{name}"].to_numpy() for name, of in target.scores.items() if of == "oracle"), None)
     scores = {name: run.score for name, run in runs[arm].items()}
-    raised = kind.alarms(targets[arm], scores, nested[arm].score, shuffles[arm], target.limit or oracle, n_boot, seed, families)
+    at = target.limit or oracle
+    raised = kind.alarms(targets[arm], scores, nested[arm].score, shuffles[arm], at, n_boot, seed, families, metric[arm])
     parts.append(raised.assign(arm=arm))
 alarms = pd.concat(parts, ignore_index=True)[["arm", "alarm", "value", "low", "high", "n", "limit", "fired", "note"]]
 stage.write_table("alarms", alarms)
@@ -190,11 +200,11 @@ stopped = stops.of_arms(alarms)
 # ## ROC curve
 #
 # Of the layer chosen inside folds, by each subject's mean score over repeats. Thinned, so that every step is of more than 20
-# subjects of each class; a target with too few of a class has none.
+# subjects of each class; a target with too few of a class has none, and neither has a number.
 
 # %%
-rocs = []
-for arm, y in targets.items():
+rocs, classes = [], {arm: y for arm, y in targets.items() if arm not in numbers}
+for arm, y in classes.items():
     n_cases, n_controls = int(y.sum()), int((1 - y).sum())
     if min(n_cases, n_controls) > suppress.THRESHOLD:
         rocs.append(roc.thin_roc(y, nested[arm].score.mean(0)).assign(arm=arm, n_cases=n_cases, n_controls=n_controls))
@@ -211,7 +221,7 @@ stage.write_table("roc", pd.concat(rocs)[columns] if rocs else pd.DataFrame(colu
 
 # %%
 rows, curves = [], []
-for arm, y in targets.items():
+for arm, y in classes.items():
     try:
         log_odds = {"before": nested[arm].log_odds, "after Platt": validate.calibrated(y, nested[arm])}
         for name, repeats in log_odds.items():
@@ -219,10 +229,27 @@ for arm, y in targets.items():
             curves.append(calibration.curve(y, repeats.mean(0), n_bins).assign(arm=arm, scaling=name))
     except ValueError as error:
         print(f"{arm}: not calibrated: {error}")
-calibrations = pd.DataFrame(rows, columns=["arm", "scaling", "slope", "intercept", "brier", "log_loss", "ece", "n"])
 curves = pd.concat(curves) if curves else pd.DataFrame(columns=["predicted", "observed", "low", "high", "n", "arm", "scaling"])
-stage.write_table("calibration", calibrations)
 stage.write_table("calibration_curve", curves)
+
+# %% [markdown]
+# Of a number, slope and intercept of the line of the target on its prediction, and the error, in its units; there is nothing to scale.
+
+# %%
+lines = []
+for arm in numbers:
+    try:
+        one = pd.DataFrame([calibration.line(targets[arm], x) for x in nested[arm].score]).mean()
+        lines.append(calibration.line_curve(targets[arm], nested[arm].score.mean(0), n_bins).assign(arm=arm))
+        rows.append({"arm": arm, "scaling": "before", **one, "n": len(subjects)})
+    except ValueError as error:
+        print(f"{arm}: not calibrated: {error}")
+columns = ["arm", "scaling", "slope", "intercept", *["rmse"] * bool(numbers), "brier", "log_loss", "ece", "n"]
+calibrations = pd.DataFrame(rows, columns=columns)
+stage.write_table("calibration", calibrations)
+if numbers:
+    lines = pd.concat(lines) if lines else pd.DataFrame(columns=["predicted", "observed", "low", "high", "n", "arm"])
+    stage.write_table("number_curve", lines)
 calibrations.round(3)
 
 # %% [markdown]
@@ -230,15 +257,20 @@ calibrations.round(3)
 #
 # Within each stratum, and for a stratum that the probe has never seen; and a second corpus of subjects, if there is one: the
 # probe is fitted on everybody here, frozen, and applied to their own extraction. It transports when the intervals of the two
-# AUROCs lie above 0.5, and that of the fall from here to there below 0.05: that the two overlap would be no rule, since wide ones
-# always do. No groups are known there: its interval resamples subjects.
+# AUROCs lie above 0.5 (of a number, R2 above 0), and that of the fall from here to there below 0.05: that the two overlap would be no
+# rule, since wide ones always do. No groups are known there: its interval resamples subjects.
 
 # %%
 if stratum is not None:
-    groups = [left_out_groups(layers[best[arm]].coords, y, stratum, nested[arm].score, C_grid, n_boot, seed, families).assign(arm=arm)
+    how = C_grid, n_boot, seed, families
+    groups = [left_out_groups(layers[best[arm]].coords, y, stratum, nested[arm].score, *how, metric[arm]).assign(arm=arm)
               for arm, y in targets.items()]
     stage.write_table("groups", pd.concat(groups))
     print(pd.concat(groups).round(3).to_string(index=False))
+
+# %%
+few = {"binary": f"a class of the second cohort is a single {words['subject']} or nobody",
+       "continuous": f"fewer than {LEAST['continuous']} {words['subjects']} in the second cohort, or one number of them all"}
 
 # %%
 if corpus.second_targets:
@@ -248,18 +280,17 @@ if corpus.second_targets:
         raise ValueError(f"second corpus: {words['parts']} {other.parts[:5]}…, wanted {readout.parts[:5]}… in this order")
     rows = []
     for arm, y in targets.items():
-        home = layers[best[arm]]
-        frozen = probe.fit(home, y, probe.choose_C(home, y, C_grid, seed, families)[0])
-        inside = validate.estimate(y, nested[arm].score, n_boot, seed, families)
+        frozen, by = probe.final(layers[best[arm]], y, C_grid, seed, families, metric[arm]), metric[arm]
+        inside = validate.estimate(y, nested[arm].score, n_boot, seed, families, by)
         score = frozen.score(other.features(other_pooled[:, sites.index(best[arm])]))
-        moved = transport(inside, other_y[arm].to_numpy(), score, n_boot, seed)
+        moved = transport(inside, other_y[arm].to_numpy(), score, n_boot, seed, metric=by)
         e, fall = moved.external, moved.fall
         rows.append({"arm": arm, "site": best[arm], **moved.row()})
         stage.claim(f"[{arm}] the frozen probe transports to a second cohort", *e, round(inside.value, 3), moved.holds,
-                    f"null: AUROC at home, {fall.value:+.3f} ({fall.low:+.3f} to {fall.high:+.3f}) above this; calibration slope "
+                    f"null: {by.name} at home, {fall.value:+.3f} ({fall.low:+.3f} to {fall.high:+.3f}) above this; calibration slope "
                     f"{moved.slope:.2f}; bootstrap over {words['subjects']}, those of the two cohorts independent", of=words["subjects"],
-                    rule=f"both intervals lie above 0.5, and that of the fall from here to there below {MOST_LOST:g}", stopped=stopped[arm],
-                    because="" if e.n else f"a class of the second cohort is a single {words['subject']} or nobody")
+                    rule=f"both intervals lie above {by.chance:g}, and that of the fall from here to there below {MOST_LOST:g}",
+                    stopped=stopped[arm], because="" if e.n else few[by.target])
     stage.write_table("external", pd.DataFrame(rows))
 
 # %% [markdown]
@@ -275,7 +306,7 @@ for arm, y in targets.items():
     ranked = table[(table.arm == arm) & (table.kind == "layer")].sort_values("value", ascending=False)
     left = table[(table.arm == arm) & (table.kind == "composition-matched")]
     shown = ["predictor", "value", "low", "high"]
-    results[arm] = {"best_layer_per_fold": picked[arm], "best_block": best[arm], "inner_auroc": inner[arm],
+    results[arm] = {"best_layer_per_fold": picked[arm], "best_block": best[arm], f"inner_{metric[arm].key}": inner[arm],
                     "top_layers": ranked.head(5)[shown].to_dict("records"), "composition_matched": left[shown].to_dict("records")}
     private[f"{arm}/phenotype"] = y
     private |= {f"{arm}/fold {r}": folds for r, folds in enumerate(nested[arm].folds)}
@@ -290,51 +321,67 @@ stage.write_table("scores", pd.DataFrame(private), private=True);
 # Three sorts of claim, of each target. The layer chosen inside folds predicts better than shuffled labels. It predicts better
 # than each thing beside it: what the surface gives, the model before its first block, the random twin. No alarm went off.
 #
-# **Reading.** Each claim has its rule in words. The first needs an AUROC above 0.5 with its interval, and a permutation p of at most
-# 0.05; the second a paired difference above 0 with its interval. An alarm that went off stops both. A claim that does not hold is
-# an answer too.
+# **Reading.** Each claim has its rule in words. The first needs an AUROC above 0.5, or R2 above 0, with its interval, and a permutation
+# p of at most 0.05; the second a paired difference above 0 with its interval. An alarm that went off stops both. A claim that does not
+# hold is an answer too.
 
 # %%
-rival = next(iter(surface))  # the compulsory baseline
+reached, rival = {}, next(iter(surface))  # the compulsory baseline
+in_ranks = dict.fromkeys(arms, "")  # of a number, Spearman's correlation of the layer chosen inside folds
+for row in table[(table.kind == "nested") & table.arm.isin(numbers)].itertuples():
+    in_ranks[row.arm] = f"; Spearman {row.spearman:.3f} ({row.spearman_low:.3f} to {row.spearman_high:.3f})"
+
+# %%
 for arm, y in targets.items():
-    e = validate.estimate(y, nested[arm].score, n_boot, seed, families)
+    by, run = metric[arm], nested[arm].score
+    e = reached[arm] = validate.estimate(y, run, n_boot, seed, families, by)
     p = (1 + (shuffles[arm] >= e.value).sum()) / (1 + n_shuffles)
     stage.claim(f"[{arm}] a layer predicts better than shuffled labels", *e,
-                f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}", e.low > 0.5 and p <= 0.05,
-                f"mean AUROC of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; permutation p {p:.3f}",
-                of=words["subjects"], rule="the interval lies above 0.5 and permutation p is at most 0.05", stopped=stopped[arm])
+                f"{n_shuffles} shuffles, mean {shuffles[arm].mean():.3f}", e.low > by.chance and p <= 0.05,
+                f"mean {by.name} of {n_repeats} repeats, layer chosen inside folds; bootstrap over {resampled}; permutation p {p:.3f}"
+                + in_ranks[arm], of=words["subjects"], stopped=stopped[arm],
+                rule=f"the interval lies above {by.chance:g} and permutation p is at most 0.05")
     for name in (*surface, "raw embedding", "random twin"):
-        gain = validate.difference(y, nested[arm].score, runs[arm][name].score, n_boot, seed, families)
+        gain = validate.difference(y, run, runs[arm][name].score, n_boot, seed, families, by)
         text, caveat = kind.over(name)
-        stage.claim(f"[{arm}] {text}", *gain, 0.0, gain.low > 0, f"{caveat}AUROC difference, paired bootstrap over {resampled}",
+        stage.claim(f"[{arm}] {text}", *gain, 0.0, gain.low > 0, f"{caveat}{by.name} difference, paired bootstrap over {resampled}",
                     of=words["subjects"], rule="the interval of the paired difference lies above 0", stopped=stopped[arm])
     for row in alarms[alarms.arm == arm].itertuples():
         note, because = ("", row.note) if pd.isna(row.limit) else (row.note, "")  # one without a limit cannot go off
         stage.claim(f"[{arm}] no alarm: {row.alarm}", row.value, row.low, row.high, row.n, row.limit, not row.fired, note,
                     of="shuffles" if row.alarm == "label shuffle" else words["subjects"], rule=kind.alarm_rule(row.alarm), because=because)
-    numbers = {"nested": e.value, rival: float(estimates.auroc(y, runs[arm][rival].score).mean()), "shuffle": float(shuffles[arm].mean())}
-    stage.headline(**{f"{arm} {name}": round(value, 3) for name, value in numbers.items()},
+
+# %%
+for arm, y in targets.items():
+    beside_it = float(metric[arm].value(y, runs[arm][rival].score).mean())
+    values = {"nested": reached[arm].value, rival: beside_it, "shuffle": float(shuffles[arm].mean())}
+    stage.headline(**{f"{arm} {name}": round(value, 3) for name, value in values.items()},
                    **{f"{arm} alarms": stopped[arm].removeprefix("alarm: ") or "none"})
 
 # %%
-figure, axes = style.panels(len(arms), 2.2, sharey=True)
+one_metric = len(set(metric.values())) == 1
+figure, axes = style.panels(len(arms), 2.2, sharey=one_metric)
 for ax, arm in zip(axes, arms, strict=True):
-    outcome.layers(table, ax, arm, stopped[arm], words["subjects"])
+    outcome.layers(table, ax, arm, stopped[arm], words["subjects"], metric[arm].name)
 style.legend(figure, axes[:1], ncols=4)
 
 # %% [markdown]
-# **Reading.** Dots: mean out-of-fold AUROC of a layer over repeats; squares: the same layer without composition; bars:
+# **Reading.** Dots: mean out-of-fold AUROC, or R2, of a layer over repeats; squares: the same layer without composition; bars:
 # 95 % bootstrap interval over subjects, groups whole. Dashed: baselines, with their intervals as bands. Dots inside the
 # band of the first baseline carry what the surface carries, no more; dots inside the band of the random twin owe nothing to what
 # the model learned.
 
 # %%
-figure, axes = style.panels(len(arms), 2.0, sharey=True)
+figure, axes = style.panels(len(arms), 2.0, sharey=not numbers)
 for ax, arm in zip(axes, arms, strict=True):
-    outcome.calibration(curves, ax, arm)
+    if arm in numbers:
+        outcome.agreement(lines, ax, arm)
+    else:
+        outcome.calibration(curves, ax, arm)
 style.legend(figure, axes, ncols=2)
 stage.finish()
 
 # %% [markdown]
 # **Reading.** Subjects in bins of equal size by the mean log odds of the repeats; bars: 95 % Wilson interval. On the
-# diagonal, of subjects with a predicted 70 %, seven tenths are positive. The mean over repeats is less extreme than one fit is.
+# diagonal, of subjects with a predicted 70 %, seven tenths are positive. The mean over repeats is less extreme than one fit is. Of a
+# number, its mean in the bin against the prediction; bars: 95 % t interval.

@@ -22,13 +22,13 @@
 # Ablation keeps the dictionary's error: x' = x + sum (f* - f) d. With a linear probe on mean-pooled activations every
 # latent's ablation has a closed form, so all are tested, in every fold of every repeat, with the fold's own frozen probe.
 #
-# **Rule.** *Needed*: the lower 95 % bound of the fall of AUROC is above 0 (bias-corrected bootstrap, paired, inside classes, groups
-# of subjects whole); its p is below 0.05 after correction for every set of its kind (step-down maxT: the largest standardised falls
-# of the joint bootstrap) and for the four kinds (Bonferroni); the fall is beyond the 99th percentile of rate-matched controls,
-# strict (10 % of rate and norm) or nearest, whichever is larger, and of directions dealt out at random; it has the same sign in 4
-# of 5 folds, and in the second cohort where there is one; and **a probe that is fitted anew without the set falls too**: the lower
-# bound of that fall is above 0. *Necessary*: needed, both falls are at least `bar`, and the refitted probe falls in the second
-# cohort. *Strongly*: both lower bounds are at least `bar`. (First written without the refit and the strict controls, before the
+# **Rule.** *Needed*: the lower 95 % bound of the fall of AUROC, or of a number's R2, is above 0 (bias-corrected bootstrap, paired,
+# inside classes, groups of subjects whole); its p is below 0.05 after correction for every set of its kind (step-down maxT: the largest
+# standardised falls of the joint bootstrap) and for the four kinds (Bonferroni); the fall is beyond the 99th percentile of rate-matched
+# controls, strict (10 % of rate and norm) or nearest, whichever is larger, and of directions dealt out at random; it has the same sign
+# in 4 of 5 folds, and in the second cohort where there is one; and **a probe that is fitted anew without the set falls too**: the lower
+# bound of that fall is above 0. *Necessary*: needed, both falls are at least `bar`, and the refitted probe falls in the second cohort.
+# *Strongly*: both lower bounds are at least `bar`. (First written without the refit and the strict controls, before the
 # test was opened: a frozen fall shows what one probe happens to weight, and other latents may carry the same.)
 #
 # **What is tested, four kinds.** Latents; families of latents, as 04 named them from records alone; redundancy groups, latents that
@@ -50,7 +50,7 @@
 
 # %% tags=["parameters"]
 study = "demo"
-bar = 0.03                        # [0, 0.5] fall of AUROC from which a needed latent is called necessary
+bar = 0.03                        # [0, 0.5] fall of AUROC, or R2, from which a needed latent is called necessary
 n_boot = 10000                    # [10, 1e6] bootstrap draws over subjects, shared by all latents of an arm
 n_matched = 100                  # [1, 1e4] controls of each null, of each set: strict, nearest, and dealt directions
 n_null = 80                       # [0, 1e4] targets without any effect, each through the rule; 73 free of verdicts show at most 1 in 20
@@ -71,8 +71,10 @@ from lib.causal import ablation, beside, kept, necessity, rivals, rule
 from lib.causal import sets as latent_sets
 from lib.causal import subjects as stored
 from lib.corpus import corpus as corpora
+from lib.corpus.targets import type_of
 from lib.figures import causal, style
 from lib.outcome import null, probe, validate
+from lib.outcome.metrics import METRICS
 from lib.sae import evaluate, format
 from lib.sae.model import random_dictionary
 from lib.stage import io, stops
@@ -95,6 +97,7 @@ null_arms = {target.name for target in corpus.targets if target.null}  # of whic
 arms = sorted(dict.fromkeys(c.split("/")[0] for c in scores.columns if "/" in c), key=null_arms.__contains__)  # those last
 asked = [arm for arm in arms if arm not in null_arms]
 targets = {arm: scores[f"{arm}/phenotype"].to_numpy() for arm in arms}
+metric = {target.name: METRICS[target.type] for target in corpus.targets}
 families = scores.group.to_numpy() if scores.group.duplicated().any() else None  # subjects of one group are resampled together
 subjects, subject_table = stored.read(corpus), corpus.subjects()
 n_subjects = len(subjects.readout.subjects)
@@ -103,18 +106,18 @@ span = probe.span(X)  # of the subjects, in which every probe is fitted
 
 
 # %%
-def probed(y, n_repeats):
+def probed(y, n_repeats, by):
     """The probes of 02."""
-    return validate.repeated(span, y, families, settings["n_folds"], n_repeats, settings["C_grid"], settings["seed"])
+    return validate.repeated(span, y, families, settings["n_folds"], n_repeats, settings["C_grid"], settings["seed"], by)
 
 
-def refit(y):
+def refit(y, by):
     """The same, fitted anew on what is left of the features."""
-    return rule.refit(X, n_parts, y, families, settings["n_folds"], settings["C_grid"], settings["seed"])
+    return rule.refit(X, n_parts, y, families, settings["n_folds"], settings["C_grid"], settings["seed"], by)
 
 
-runs = {arm: probed(y, settings["n_repeats"]) for arm, y in targets.items()}
-final = {arm: probe.final(X, y, settings["C_grid"], settings["seed"], families) for arm, y in targets.items()}
+runs = {arm: probed(y, settings["n_repeats"], metric[arm]) for arm, y in targets.items()}
+final = {arm: probe.final(X, y, settings["C_grid"], settings["seed"], families, metric[arm]) for arm, y in targets.items()}
 for arm, run in runs.items():
     assert np.allclose(run.score[0], scores[f"{arm}/{site} 0"], atol=1e-4), "02_layer_hunting fitted another probe"
 
@@ -188,8 +191,8 @@ if corpus.second_targets:
 
 # %%
 limits = rule.Settings(bar, n_boot, n_matched, least_matched, seed=seed)
-evidence = {arm: rule.Evidence(arm, y, families, runs[arm], moved, decoder, rate, size, sets, second[arm], refit=refit(y))
-            for arm, y in targets.items()}
+evidence = {arm: rule.Evidence(arm, y, families, runs[arm], moved, decoder, rate, size, sets, second[arm], metric[arm],
+                               refit(y, metric[arm])) for arm, y in targets.items()}
 necessary = necessity.verdicts([rule.judge(e, limits) for e in evidence.values()])
 of_arm = {arm: necessary[necessary.arm == arm] for arm in arms}
 stage.write_table("necessity", necessary)
@@ -269,7 +272,7 @@ wide = modes_table.pivot_table(index=["arm", "kind", "name"], columns="mode", va
 wide.groupby(["arm", "kind"], sort=False).head(2)
 
 # %% [markdown]
-# **Reading.** First, AUROC in full and with every latent on its reference value; its `refit` is what a probe loses that is fitted
+# **Reading.** First, AUROC, or R2, in full and with every latent on its reference value; its `refit` is what a probe loses that is fitted
 # anew on what is left then: the dictionary's error. No set can be missed much more than all latents. Where that is small, the error
 # tells subjects apart as the latents do, however little variance it has, and no set can be necessary. Then the refits: `frozen` is
 # the fall under the probes as they are, `refit` what a probe loses that is fitted anew without the set, of the three largest of
@@ -277,27 +280,28 @@ wide.groupby(["arm", "kind"], sort=False).head(2)
 # A refit can gain by an ablation too, by as much as some hundredths: what it misses is held to `bar` where something is called necessary,
 # and to 0 where it is called needed. Last, the falls with other values of f*, of the first repeat as the refits are.
 #
-# Not shown: `sufficiency.csv` has the AUROC with one closure kept and all else ablated; `recovered` is the share of the whole fall
-# that it saves. `set_curves.csv` has the AUROC after the first k latents are ablated, largest fall first, beside 20 random orders
+# Not shown: `sufficiency.csv` has the same with one closure kept and all else ablated; `recovered` is the share of the whole fall
+# that it saves. `set_curves.csv` has it after the first k latents are ablated, largest fall first, beside 20 random orders
 # (95 % band). That order comes from the same falls: the curve describes, and tests nothing.
 
 # %% [markdown]
 # ## Targets that nothing causes
 #
-# The rule on targets simulated with every effect at 0, folds and strengths chosen anew. Controls and refits are left
-# out here, which can only let more through. Arms that the study declares null (`null_arms` of the front door: decoys cause disease,
-# say) have been through the whole rule above, as every arm.
+# The rule on targets simulated with every effect at 0 (numbers: those of the first arm, dealt out anew), folds and strengths chosen anew.
+# Controls and refits are left out here, which can only let more through. Arms that the study declares null (`null_arms` of the front
+# door: decoys cause disease, say) have been through the whole rule above, as every arm.
 
 # %%
-tables, like = [], evidence[arms[0]]
+tables, like, by = [], evidence[arms[0]], metric[arms[0]]
 for i in range(n_null):
-    y = null.null_target(n_subjects, 0.5, seed + 1000 + i)
-    tables.append(beside.null_verdicts(i, y, probed(y, 1), like, limits))
+    at = seed + 1000 + i
+    y = null.dealt(targets[arms[0]], at) if by.target == "continuous" else null.null_target(n_subjects, 0.5, at)
+    tables.append(beside.null_verdicts(i, y, probed(y, 1, by), like, limits))
 nulls = beside.stacked(tables or [pd.DataFrame(columns=beside.NULL_COLUMNS)])
 stage.write_table("null_phenotypes", nulls)
 by_kind_of_set = nulls.groupby("kind", sort=False)
-by_kind_of_set.agg(targets=("draw", "size"), auroc=("auroc", "mean"), largest=("largest", "max"), needed=("needed", "sum"),
-                   necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
+by_kind_of_set.agg(targets=("draw", "size"), **{by.key: (by.key if tables else "auroc", "mean")}, largest=("largest", "max"),
+                   needed=("needed", "sum"), necessary=("necessary", "sum"), tested=("tested", "sum")).round(4)
 
 # %% [markdown]
 # *Null targets* of the front door (of DNA: diseases that broken decoys, neutral variants or nothing cause) go through the whole rule, with
@@ -316,14 +320,16 @@ def telling_sets(table, of):
 brief, rows = replace(limits, n_boot=1000), []
 for name in corpus.null_targets:
     y, elsewhere = subject_table[name].to_numpy(), None
-    frozen = probe.final(X, y, settings["C_grid"], settings["seed"], families)
+    by = METRICS[type_of(y)]
+    frozen = probe.final(X, y, settings["C_grid"], settings["seed"], families, by)
     if corpus.second_targets:
         elsewhere = rule.SecondCohort(other_y[name].to_numpy(), frozen.score(other_X), frozen, other_moved, other_X)
-    one = rule.Evidence(name, y, families, probed(y, 1), moved, decoder, rate, size, sets, elsewhere, refit=refit(y))
+    one = rule.Evidence(name, y, families, probed(y, 1, by), moved, decoder, rate, size, sets, elsewhere, by, refit(y, by))
     table = rule.judge(one, brief)
     counts = len(table), int(table.needed.sum()), int(table.necessary.sum()), int(telling_sets(table, one.sets).sum())
-    rows.append((name, table.auroc_full.iloc[0] if len(table) else np.nan, *counts))
-null_targets = pd.DataFrame(rows, columns=["target", "auroc", "tested", "needed", "necessary", "telling"])
+    counts = dict(zip(("tested", "needed", "necessary", "telling"), counts, strict=True))
+    rows.append({"target": name, by.key: table[f"{by.key}_full"].iloc[0] if len(table) else np.nan, **counts})
+null_targets = pd.DataFrame(rows or None, columns=None if rows else ["target", "auroc", "tested", "needed", "necessary", "telling"])
 stage.write_table("null_targets", null_targets)
 null_targets.round(4)
 
@@ -354,7 +360,7 @@ needs = (f"the fall's lower bound is above 0, maxT p below {limits.alpha / len(s
 for arm in asked:
     for kind in sets:
         of_kind = necessary[(necessary.arm == arm) & (necessary.kind == kind)]
-        e, null_99, note = necessity.strongest(of_kind, words["subjects"])
+        e, null_99, note = necessity.strongest(of_kind, words["subjects"], metric[arm])
         stage.claim(f"[{arm}] some {kind} is needed", e.value, e.low, e.high, n_subjects, null_99, of_kind.needed.any(), note,
                     of=words["subjects"], rule=needs, stopped=stopped[arm], because=necessity.untested(of_kind, kind, words["subjects"]))
 
@@ -362,7 +368,7 @@ for arm in asked:
 for arm in asked:
     for kind in rivals.COMPARED:
         of_kind = gains[(gains.arm == arm) & (gains.kind == kind)]
-        e, holds, note = rivals.decisive(of_kind, words["subjects"])
+        e, holds, note = rivals.decisive(of_kind, words["subjects"], metric[arm])
         stage.claim(f"[{arm}] a refit misses the dictionary's best {kind} more than that of every rival", *e, 0.0, holds, note,
                     of=words["subjects"], stopped=stopped[arm],
                     rule="the set is needed, and the interval of the paired difference lies above 0 for every rival",
@@ -385,16 +391,17 @@ for arm in asked:
 
 # %%
 for arm in asked:
-    total = totals[totals.arm == arm].iloc[0]
-    most = 0.5 + (total.auroc_full - 0.5) / 4
-    stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", total.auroc_all_ablated,
-                total.low, total.high, total.n, round(most, 4), total.full_low > 0.5 and total.high <= most,
-                f"AUROC, of {total.auroc_full:.3f}; what is left is carried by the dictionary's error; "
-                "null: three quarters of the way to 0.5", of=words["subjects"], stopped=stopped[arm],
-                rule="the full AUROC's interval lies above 0.5, and the interval left at or below the null")
+    total, by = totals[totals.arm == arm].iloc[0], metric[arm]
+    full, left = total[f"{by.key}_full"], total[f"{by.key}_all_ablated"]
+    most = by.chance + (full - by.chance) / 4
+    stage.claim(f"[{arm}] with every latent on its reference value three quarters of the prediction are gone", left, total.low, total.high,
+                total.n, round(most, 4), total.full_low > by.chance and total.high <= most,
+                f"{by.name}, of {full:.3f}; what is left is carried by the dictionary's error; "
+                f"null: three quarters of the way to {by.chance:g}", of=words["subjects"], stopped=stopped[arm],
+                rule=f"the full {by.name}'s interval lies above {by.chance:g}, and the interval left at or below the null")
     missed = total.refit, total.refit_low, total.refit_high, total.n
     stage.claim(f"[{arm}] a refit misses the latents all together by {bar} or more", *missed, bar, total.refit_low >= bar,
-                "fall of AUROC on refit with every latent on its reference value; BCa over "
+                f"fall of {by.name} on refit with every latent on its reference value; BCa over "
                 f"{words['subjects']}; what it keeps is read from the dictionary's error", of=words["subjects"], stopped=stopped[arm],
                 rule="the interval lies at or above the bar")
     own = of_arm[arm]
@@ -442,10 +449,10 @@ pd.crosstab(catalogue.plausible, catalogue.faithful.replace("", "no evidence"))
 # ## What the prediction needs
 
 # %%
-figure, axes = style.panels(len(arms), 2.3, sharey=True)
+figure, axes = style.panels(len(arms), 2.3, sharey=len(set(metric.values())) == 1)
 falls, best_rivals = causal.largest_falls(necessary, arms), rivals.largest(judged)
 for ax, arm in zip(axes, arms, strict=True):
-    causal.necessity(falls, ax, arm, bar, stopped[arm], best_rivals)
+    causal.necessity(falls, ax, arm, bar, stopped[arm], best_rivals, metric[arm].name)
 style.legend(figure, axes, ncols=3)
 
 # %% [markdown]
@@ -459,14 +466,15 @@ style.legend(figure, axes, ncols=3)
 # %%
 sound = necessary[necessary.necessary & necessary.arm.isin([arm for arm in asked if not stopped[arm]])]
 what = "something is necessary" if len(sound) else "nothing is necessary"
+by_metric = " or ".join(dict.fromkeys(by.name for by in metric.values()))
 lines = [f"# Decision: {what} at a fall of {bar}, in the arms that nothing stops", "",
          "Written by 05_validation from `necessity.csv`; the rule is in `lib/causal/rule.py`.", "",
-         "| arm | AUROC | kind | tested | needed | necessary | strongly | largest fall (95 %) | that set on refit |",
+         f"| arm | {by_metric} | kind | tested | needed | necessary | strongly | largest fall (95 %) | that set on refit |",
          "|---|---|---|---|---|---|---|---|---|"]
 for (arm, kind), tested in necessary.groupby(["arm", "kind"], sort=False):
-    best = tested.loc[tested.delta.idxmax()]
+    best, whole = tested.loc[tested.delta.idxmax()], f"{metric[arm].key}_full"
     on_refit = "not refitted" if np.isnan(best.refit) else f"{best.refit:.4f}"
-    lines.append(f"| {arm} | {best.auroc_full:.3f} | {kind} | {len(tested)} | {tested.needed.sum()} | {tested.necessary.sum()} | "
+    lines.append(f"| {arm} | {best[whole]:.3f} | {kind} | {len(tested)} | {tested.needed.sum()} | {tested.necessary.sum()} | "
                  f"{tested.strongly_necessary.sum()} | {best['name']} {best.delta:.4f} ({best.low:.4f} to {best.high:.4f}) | "
                  f"{on_refit} |")
 lines += ["", "By the rule only what passes all else is refitted; `refits.csv` asks the three largest falls of each kind, of no null arm."]

@@ -52,6 +52,7 @@ from lib.corpus import corpus as corpora
 from lib.figures import causal, style
 from lib.models import adapter
 from lib.outcome import probe
+from lib.outcome.metrics import METRICS
 from lib.sae import format
 from lib.stage import io, stops
 from lib.stats import estimates
@@ -91,7 +92,8 @@ part_of = subjects.part_of()
 # as exact patching does (Spearman at least 0.8).
 
 # %%
-further = probe.final(subjects.features(patch_site), y, settings["C_grid"], settings["seed"], fitted.groups)
+metric = METRICS[next(of.type for of in corpus.targets if of.name == arm)]
+further = probe.final(subjects.features(patch_site), y, settings["C_grid"], settings["seed"], fitted.groups, metric)
 weight = further.coef.reshape(n_parts, -1)
 part = patching.sample_units(units, n_patch_units, seed)
 clean = patching.run_clean(model, [subjects.texts[u] for u in part.unit], site)
@@ -141,7 +143,7 @@ steep.round(4)
 # %%
 figure, axes = style.axes(1, 2, height=2.1)
 for ax, column in zip(axes, ("change", "kl"), strict=True):
-    causal.doses(means, ax, column, steered[:3])
+    causal.doses(means, ax, column, steered[:3], "log odds" if metric.target == "binary" else "units of the target")
 style.legend(figure, axes, ncols=3)
 
 # %% [markdown]

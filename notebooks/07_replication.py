@@ -46,6 +46,7 @@ from lib.causal import subjects as stored
 from lib.corpus import corpus as corpora
 from lib.models import adapter
 from lib.outcome import validate
+from lib.outcome.metrics import METRICS
 from lib.sae import evaluate, format
 from lib.stage import io, stops
 from lib.stats import estimates
@@ -74,7 +75,8 @@ stopped = stops.joined(alarmed[arm], no_go)
 subjects, background = stored.read(corpus), corpus.records().texts
 fitted = kept.read(io.private_path(study, "05_validation", "kept.h5"))
 y, run = fitted.arms[arm].y, fitted.arms[arm].run
-target = again.Target(y, fitted.groups, run, seed=seed)
+metric = METRICS[next(of.type for of in corpus.targets if of.name == arm)]
+target = again.Target(y, fitted.groups, run, seed=seed, metric=metric)
 
 # %% [markdown]
 # ## In other seeds
@@ -142,7 +144,7 @@ else:
 
 # %%
 change = ablation.repeated_change(fitted.moved, sae.directions.detach().numpy(), run.probes[:1], run.folds[:1])[0]
-halves = replication.split_half(y, run.score[0], change, fitted.groups, n_splits, seed, claimed)
+halves = replication.split_half(y, run.score[0], change, fitted.groups, n_splits, seed, claimed, metric)
 stage.write_table("replication_halves", halves)
 half = halves[halves.latent < 0].set_index("measure")
 ranked = half.loc["rank_correlation"]
@@ -169,9 +171,9 @@ profiles, deltas, rates, how = {}, {}, {}, (settings["n_folds"], 1, settings["C_
 for where, held in chosen["layers"].items():
     own = where == site
     other = sae if own else format.load(training / held["sae"], where, identity)
-    of_layer = run if own else validate.repeated(subjects.features(where), y, fitted.groups, *how)
+    of_layer = run if own else validate.repeated(subjects.features(where), y, fitted.groups, *how, metric)
     moves = fitted.moved if own else subjects.changes(other, where)
-    cost = again.cost(moves, other.directions.detach().numpy(), again.Target(y, fitted.groups, of_layer, seed=seed))
+    cost = again.cost(moves, other.directions.detach().numpy(), again.Target(y, fitted.groups, of_layer, seed=seed, metric=metric))
     profiles[where], deltas[where] = cost.change[0], cost.table.delta.to_numpy()
     of_layer_latents = evaluate.latents_of(other, subjects.acts.acts[where], sampled, subjects.acts.tokens["unit"])
     rates[where] = np.asarray((of_layer_latents > 0).mean(0)).ravel()

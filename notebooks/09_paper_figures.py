@@ -36,6 +36,7 @@ from lib.annotate import ladder as ladder_
 from lib.causal import rivals
 from lib.corpus import corpus as corpora
 from lib.figures import annotation, causal, dictionaries, edits, extraction, labels, numbers, outcome, style
+from lib.outcome.metrics import METRICS
 from lib.stage import io, params, stops
 
 stage = io.open_stage(study, "09_paper_figures")
@@ -43,6 +44,7 @@ corpus = corpora.load(study)
 stages = params.stages(study)["09_paper_figures"]
 chosen, rule = io.read_json(study, "03_sae_training", "chosen.json"), io.read_json(study, "05_validation", "rule.json")
 alarmed, no_go = stops.of_arms(io.read_table(study, "02_layer_hunting", "alarms")), stops.of_dictionary(chosen)
+metric = {target.name: METRICS[target.type].name for target in corpus.targets}
 label = labels.text(corpus, data_label)
 label
 
@@ -67,15 +69,15 @@ style.save(stage, "fig1_overview", figure, label, quality, known, counts);
 
 # %% [markdown]
 # ## Figure 2 · Layers against what the surface gives
-# Mean out-of-fold AUROC of the repeats, bars 95 % bootstrap over subjects. The first baseline is compulsory (of DNA: dosage); dotted, the
-# true score, known only where the target is simulated.
+# Mean out-of-fold AUROC, or R2, of the repeats, bars 95 % bootstrap over subjects. The first baseline is compulsory (of DNA: dosage);
+# dotted, the true score, known only where the target is simulated.
 
 # %%
 layers = io.read_table(study, "02_layer_hunting", "layers")
 hunted = list(dict.fromkeys(layers.arm))
-figure, axes = style.panels(len(hunted), 2.2, sharey=True)
+figure, axes = style.panels(len(hunted), 2.2, sharey=len(set(metric.values())) == 1)
 for ax, arm in zip(axes, hunted, strict=True):
-    outcome.layers(layers, ax, arm, alarmed[arm], corpus.words["subjects"])
+    outcome.layers(layers, ax, arm, alarmed[arm], corpus.words["subjects"], metric[arm])
 style.letters(axes)
 style.legend(figure, axes[:1], ncols=4)
 style.save(stage, "fig2_layers", figure, label, layers);
@@ -175,7 +177,7 @@ if hasattr(corpus.module, "cards"):
 
 # %% [markdown]
 # ## Figure 10 · Which latents the prediction needs
-# Fall of AUROC when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
+# Fall of AUROC, or R2, when latents are set to their reference value: one, a family as 04 names it, or a closure (a family with what
 # moves with it). Bars 95 % BCa interval over subjects; crosses, the fall on refit, of what passes all else; ticks, the largest null (paler,
 # where established latents among the controls make it larger); dashed, the largest fall of a rival (PCA, neurons, random dictionary),
 # its unit beside latents and its group beside sets (not asked of arms declared null); dotted, the bar of *necessary*.
@@ -183,9 +185,9 @@ if hasattr(corpus.module, "cards"):
 # %%
 falls = causal.largest_falls(io.read_table(study, "05_validation", "necessity"), rule["arms"])
 of_rivals = rivals.largest([io.read_table(study, "05_validation", "rivals")])
-figure, axes = style.panels(len(rule["arms"]), 2.5, sharey=True)
+figure, axes = style.panels(len(rule["arms"]), 2.5, sharey=len(set(metric.values())) == 1)
 for ax, arm in zip(axes, rule["arms"], strict=True):
-    causal.necessity(falls, ax, arm, rule["bar"], alarmed[arm], of_rivals)
+    causal.necessity(falls, ax, arm, rule["bar"], alarmed[arm], of_rivals, metric[arm])
 style.letters(axes)
 style.legend(figure, axes, ncols=3)
 style.save(stage, "fig10_necessity", figure, label, falls, of_rivals, stop=no_go);

@@ -1,4 +1,4 @@
-"""Falls of AUROC under ablation, exact and resampled, and the influence of each person."""
+"""Falls of AUROC, or another metric, under ablation, exact and resampled, and the influence of each person."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def verdicts(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def strongest(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimates.Estimate, float, str]:
+def strongest(table: pd.DataFrame, subjects: str = "subjects", metric: Metric = BINARY) -> tuple[estimates.Estimate, float, str]:
     """The row that speaks for its kind, of those needed the one of largest fall, else the largest fall that could be tested: the fall
     with its interval, the largest of its nulls' 99th percentiles (rounded to 5 digits), and a note. n: sets that have every null. table:
     rows of `verdict`; subjects: what the field calls them."""
@@ -253,7 +253,7 @@ def strongest(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimate
     limit = float(limits.loc[best.name].max())  # NaN only where all are
     note = (
         f"{best['name']}: {int(table['needed'].sum())} needed, {int(table['necessary'].sum())} necessary of {int(tested.sum())} tested; "
-        f"fall of AUROC, BCa over {subjects}, maxT p {best['p_max_t']:.4f}; " + _refitted(best)
+        f"fall of {metric.name}, BCa over {subjects}, maxT p {best['p_max_t']:.4f}; " + _refitted(best)
         + "; null: the largest 99th percentile of strict and nearest rate-matched controls and dealt directions"
     )
     if untried := int((~tested).sum()):

@@ -1,6 +1,6 @@
 """Does a latent come back with its effect: in other SAE seeds, half the people, other layers, another model?
 
-Every answer stands beside what chance gives. `delta` is the fall of AUROC when a latent is ablated, as in
+Every answer stands beside what chance gives. `delta` is the fall of the metric when a latent is ablated, as in
 `lib.causal.ablation`; `asked` are the latents asked about, in a study those that it says the prediction needs.
 """
 
@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 from scipy.stats import rankdata
 
-from lib.corpus import splits
+from lib.outcome.metrics import BINARY, Metric
+from lib.outcome.probe import balanced_folds
 from lib.sae import stability
 from lib.sae.model import SAE
-from lib.stats import estimates
 
 Match = tuple[np.ndarray, np.ndarray]
 #: Correlation from which a pair across models counts as the same feature, and below which it is no pair at all.
@@ -137,11 +137,12 @@ def _same_effect(own: np.ndarray, delta: np.ndarray, low: np.ndarray, ratio: flo
 
 def split_half(
     y: np.ndarray, full: np.ndarray, change: np.ndarray, groups: np.ndarray | None, n_splits: int, seed: int,
-    asked: Sequence[int] = (),
+    asked: Sequence[int] = (), metric: Metric = BINARY,
 ) -> pd.DataFrame:  # fmt: skip
-    """Do two halves of the cohort agree on what each latent's ablation costs? Classes spread evenly, families kept whole.
+    """Do two halves of the cohort agree on what each latent's ablation costs? Classes, or fifths of a continuous y, spread evenly,
+    families kept whole.
 
-    y: [person] 0 or 1; full: [person] out-of-fold scores; change: [latent, person]; groups: [person] family, or None.
+    y: [person] of the metric's target; full: [person] out-of-fold scores; change: [latent, person]; groups: [person] family, or None.
 
     One row a measure: measure, latent (-1 for all), value (mean over splits), low, high (central 95 % of splits), n.
     Over the latents that move anybody (n of them): correlation, of delta in one half with delta in the other;
@@ -162,9 +163,9 @@ def split_half(
     moving = np.flatnonzero(np.ptp(change, axis=1) > 0)
     deltas = np.zeros((n_splits, 2, len(change)))
     for split, state in enumerate(np.random.SeedSequence(seed).generate_state(n_splits)):
-        fold = splits.stratified_folds(y, groups, 2, int(state))
+        fold = balanced_folds(y, groups, 2, int(state), metric)
         for half in (0, 1):
-            deltas[split, half, moving] = _delta(y, full, change[moving], fold == half)
+            deltas[split, half, moving] = _delta(y, full, change[moving], fold == half, metric)
     one, two = deltas[:, 0, moving], deltas[:, 1, moving]
     r = _row_correlation(one, two)
     rank = _row_correlation(rankdata(one, axis=1), rankdata(two, axis=1))
@@ -175,9 +176,9 @@ def split_half(
     )
 
 
-def _delta(y: np.ndarray, full: np.ndarray, change: np.ndarray, people: np.ndarray) -> np.ndarray:
+def _delta(y: np.ndarray, full: np.ndarray, change: np.ndarray, people: np.ndarray, metric: Metric) -> np.ndarray:
     y, full = y[people], full[people]
-    return estimates.auroc(y, full) - estimates.auroc(y, full + change[:, people])
+    return metric.value(y, full) - metric.value(y, full + change[:, people])
 
 
 def _row_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from scipy import sparse
 from lib.causal import refits
 from lib.causal.evidence import LATENT, Evidence, Settings, without
 from lib.causal.sets import by_kind, moving, set_change
+from lib.outcome.metrics import BINARY, Metric
 from lib.stats import estimates
 
 #: What the claims compare: one unit, and the blocks that no name makes.
@@ -150,7 +151,7 @@ def largest(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return every.loc[every.groupby(["arm", "kind"], sort=False)["delta"].idxmax()].reset_index(drop=True)
 
 
-def decisive(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimates.Estimate, bool, str]:
+def decisive(table: pd.DataFrame, subjects: str = "subjects", metric: Metric = BINARY) -> tuple[estimates.Estimate, bool, str]:
     """Of some rows of `gains`, of one arm and kind, the one of smallest lower bound: the gain, whether it holds against all, and a note.
 
     It holds where the dictionary's set is needed and the smallest lower bound is above 0. subjects: what the field calls them.
@@ -159,8 +160,8 @@ def decisive(table: pd.DataFrame, subjects: str = "subjects") -> tuple[estimates
         return estimates.NOTHING, False, ""
     worst = table.loc[table["low"].idxmin()]
     note = (
-        f"fall of AUROC on refit of {worst['name']}, {worst['refit']:.4f}, less that of {worst['rival_name']} of {worst['method']}, "
-        f"{worst['rival_refit']:.4f}: of {len(table)} rivals the one of smallest lower bound; paired BCa over {subjects}"
+        f"fall of {metric.name} on refit of {worst['name']}, {worst['refit']:.4f}, less that of {worst['rival_name']} of "
+        f"{worst['method']}, {worst['rival_refit']:.4f}: of {len(table)} rivals the one of smallest lower bound; paired BCa over {subjects}"
     )
     holds = bool(worst["needed"] and worst["low"] > 0)
     return estimates.Estimate(worst["gain"], worst["low"], worst["high"], int(worst["n"])), holds, note

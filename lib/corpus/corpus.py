@@ -16,7 +16,7 @@ units are called. Later stages read all of that here and name no file of the wor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from lib.corpus.targets import TYPES, check_targets
 from lib.stage import io, params
 
 BACKGROUND, SUBJECTS, SECOND = "background", "cohort", "external"
@@ -37,10 +38,10 @@ PREFIX = {BACKGROUND: "", SUBJECTS: "", SECOND: "external_"}
 
 @dataclass(frozen=True)
 class Target:
-    """What a prediction is of. name; type: "binary", the only one that the notebooks read, others raise ValueError; limit: score
-    above which it is suspect, 0 for that of the oracle; simulated, enlarged: said under every figure; scores: name -> kind of the
-    scores that stand beside it; null: whether nothing that is named causes it, so that the whole rule runs on it and nothing may be
-    called needed."""
+    """What a prediction is of. name; type: of `TYPES`, what the notebooks read, others raise ValueError; limit: score (AUROC, or R2 of
+    a number) above which it is suspect, 0 for that of the oracle; simulated, enlarged: said under every figure; scores: name -> kind of
+    the scores that stand beside it, in units of the target where that is a number; null: whether nothing that is named causes it, so
+    that the whole rule runs on it and nothing may be called needed."""
 
     name: str
     type: str = "binary"
@@ -51,8 +52,8 @@ class Target:
     null: bool = False
 
     def __post_init__(self) -> None:
-        if self.type != "binary":
-            raise ValueError(f"target {self.name!r} is {self.type!r}: wanted binary, which is what the notebooks read")
+        if self.type not in TYPES:
+            raise ValueError(f"target {self.name!r} is {self.type!r}: wanted {' or '.join(TYPES)}, which is what the notebooks read")
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Corpus:
     words: of this field, by the shared one: unit, subject, subjects, part, space, spaces, reference. split: "validation" and
     "test" -> names of spaces, all others train. about: what figures say of the data. concept_kinds: kind -> source. has_second,
     second_targets: whether there is a second corpus of subjects, and what is to be predicted of it. null_targets: further columns of
-    the targets' tables, which nothing that is named causes and 05 alone reads. settings: the kind's own. has_people: whether subjects
-    are people, or what people can be known by, whom the publishing gate then guards.
+    the targets' tables, which nothing that is named causes and 05 alone reads; one of 0 and 1 is binary, any other a number. settings:
+    the kind's own. has_people: whether subjects are people, or what people can be known by, whom the publishing gate then guards.
     """
 
     study: str
@@ -138,8 +139,11 @@ class Corpus:
         return read_readout(self.file(corpus, "readout.h5"))
 
     def subjects(self, corpus: str = SUBJECTS) -> pd.DataFrame:
-        """The private table of targets: one row a subject, in the order of the readout."""
-        return pd.read_parquet(self.file(corpus, "targets.parquet"))
+        """The private table of targets: one row a subject, in the order of the readout. Raises ValueError as `check_targets` does."""
+        path = self.file(corpus, "targets.parquet")
+        table = pd.read_parquet(path)
+        check_targets(path.name, table, {target.name: target.type for target in self.targets}, self.null_targets, corpus == SECOND)
+        return table
 
     def concepts(self) -> pd.DataFrame:
         """Intervals that a latent may respond to."""
@@ -169,6 +173,16 @@ def write_units(stage: io.Stage, corpus: str, units: pd.DataFrame, records: Reco
     name, private = PREFIX[corpus], corpus != BACKGROUND
     stage.write_table(name + "units", units, private=private)
     write_records((stage.private_path if private else stage.path)(name + "records.parquet"), records)
+
+
+def write_targets(stage: io.Stage, corpus: str, table: pd.DataFrame, targets: list[Target], null_targets: Sequence[str] = ()) -> None:
+    """Write one corpus' private targets.parquet where `Corpus.file` finds it. table: subject, and a column a target.
+
+    Raises ValueError as `check_targets` does.
+    """
+    name = f"{PREFIX[corpus]}targets.parquet"
+    check_targets(name, table, {target.name: target.type for target in targets}, null_targets, corpus == SECOND)
+    table.to_parquet(stage.private_path(name), index=False)
 
 
 def write_records(path: Path, records: Records) -> None:

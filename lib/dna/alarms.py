@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lib.outcome.metrics import BINARY, Metric
 from lib.outcome.validate import difference, estimate
-from lib.stats import estimates
 from lib.stats.estimates import Estimate
 
 EXEMPT = "exempt: above 0.5, as components of a few loci carry causal alleles, but dosage and the layer are above it"
@@ -29,6 +29,7 @@ def alarms(
     n_boot: int,
     seed: int,
     groups: np.ndarray | None = None,
+    metric: Metric = BINARY,
 ) -> pd.DataFrame:
     """What would betray a leak or a confounder, a row each: alarm, value, low, high, n, limit, fired, note.
 
@@ -41,19 +42,21 @@ def alarms(
                               significantly above its AUROC (paired); None, or 1, which nothing passes: cannot
                               fire, and the note says why
 
+    Of another metric its own chance for 0.5, and 0.05 about it: of R2 the shuffles' mean may lie below 0, as that of any that fit noise.
     Scores are [repeat, person] or [person]; a confounder of no column is None and cannot fire. shuffles: [n_shuffles];
     groups: [person], resampled whole.
     """
-    resampling = (n_boot, seed, groups)
+    resampling, chance = (n_boot, seed, groups, metric), metric.chance
+    low, high = (-np.inf if metric.target == "continuous" else round(chance - 0.05, 2)), round(chance + 0.05, 2)
     rows = [("label shuffle", Estimate(float(shuffles.mean()), *np.quantile(shuffles, [0.025, 0.975]), len(shuffles)),
-             "0.45-0.55", not 0.45 <= shuffles.mean() <= 0.55, "")]  # fmt: skip
+             f"{low}-{high}" if np.isfinite(low) else high, not low <= shuffles.mean() <= high, "")]  # fmt: skip
     for name, score in confounders.items():
-        e = Estimate(0.5, 0.5, 0.5, len(y)) if score is None else estimate(y, score, *resampling)
-        fired, limit, note = e.low > 0.5, 0.5, ""
+        e = Estimate(*[chance] * 3, len(y)) if score is None else estimate(y, score, *resampling)
+        fired, limit, note = e.low > chance, chance, ""
         if score is None:
             limit, note = None, NO_COLUMN
         elif name == "principal components":
-            limit = "0.5, or dosage above it"
+            limit = f"{chance:g}, or dosage above it"
             if fired and all(difference(y, s, score, *resampling).low > 0 for s in (dosage, nested)):
                 fired, note = False, EXEMPT
         rows.append((name, e, limit, fired, note))
@@ -72,7 +75,7 @@ def _ceiling(y: np.ndarray, nested: np.ndarray, limit: float | np.ndarray | None
     if limit is None:
         return reached, None, False, NO_CEILING
     if np.ndim(limit):
-        return reached, float(estimates.auroc(y, limit)), difference(y, nested, limit, *resampling).low > 0, ""
+        return reached, float(resampling[-1].value(y, limit)), difference(y, nested, limit, *resampling).low > 0, ""
     return (reached, None, False, NO_LIMIT) if limit >= 1 else (reached, limit, reached.value > limit, "")
 
 

@@ -23,6 +23,7 @@ from lib.figures import labels, style
 from lib.models import language, shuffle
 from lib.models.adapter import Adapter
 from lib.outcome import views
+from lib.outcome.metrics import BINARY, Metric
 from lib.stage import inputs, io
 
 HAS_PEOPLE = True       # genotypes are always somebody's
@@ -100,11 +101,11 @@ def over(name: str) -> tuple[str, str]:
     return f"the layer chosen inside folds predicts better than {name}", caveat if name == "dosage" else ""
 
 
-def alarms(y, scores: dict, nested, shuffles, limit, n_boot: int, seed: int, groups=None) -> pd.DataFrame:
+def alarms(y, scores: dict, nested, shuffles, limit, n_boot: int, seed: int, groups=None, metric: Metric = BINARY) -> pd.DataFrame:
     """`lib.dna.alarms.alarms` of the scores of all rivals by name."""
     names = ["principal components", "missing calls"] + ["population"] * ("population" in scores)
     beside = {name: scores.get(name) for name in names}
-    return alarms_.alarms(y, nested, scores["dosage"], shuffles, beside, limit, n_boot, seed, groups)
+    return alarms_.alarms(y, nested, scores["dosage"], shuffles, beside, limit, n_boot, seed, groups, metric)
 
 
 alarm_rule = alarms_.alarm_rule

@@ -18,7 +18,7 @@ SHORT = {"integrated gradients": "IG", "attention rollout": "rollout"}
 #: What a table of doses calls its directions: colour and a name for the legend, drawn in this order.
 DIRECTIONS = {"shuffled decoder": ("0.8", "another latent's row"), "random": ("0.6", "random direction"),
               "latent": (style.COLOURS["SAE"], "latent")}  # fmt: skip
-DOSED = {"change": "change of score (log odds)", "kl": "collateral (nats per token)"}
+DOSED = {"change": "change of score ({unit})", "kl": "collateral (nats per token)"}
 
 
 def largest_falls(table: pd.DataFrame, arms: Sequence[str], n: int = 8) -> pd.DataFrame:
@@ -27,15 +27,18 @@ def largest_falls(table: pd.DataFrame, arms: Sequence[str], n: int = 8) -> pd.Da
     return pd.concat([part.sort_values("delta", ascending=False, kind="stable").head(n) for part in parts])
 
 
-def necessity(falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str = "", rivals: pd.DataFrame | None = None) -> plt.Axes:
-    """Fall of AUROC per ablated latent, family and closure of one arm, in the order given, and on refit, with the nulls and the bar.
+def necessity(
+    falls: pd.DataFrame, ax: plt.Axes, arm: str, bar: float, stop: str = "", rivals: pd.DataFrame | None = None, metric: str = "AUROC"
+) -> plt.Axes:
+    """Fall of AUROC, or other metric, per ablated latent, family and closure of one arm, in the order given, and on refit, with the nulls
+    and the bar.
 
     falls: from `largest_falls`; bar: of *necessary*, as 05 set it (rule.json); stop: what stops the arm; rivals: from
-    `lib.causal.rivals.largest`: the largest unit stands beside latents, the largest group beside families and closures.
+    `lib.causal.rivals.largest`: the largest unit stands beside latents, the largest group beside families and closures; metric: its name.
     """
     of_arm, at, ticks = falls[falls["arm"] == arm], 0, []
-    ax.set(ylabel="fall of AUROC when ablated", title=arm)
-    ax.label_outer()
+    ax.set(ylabel=f"fall of {metric} when ablated", title=arm)
+    style.outer(ax)
     style.put_stop(ax, stop)
     if of_arm.empty:
         style.untested(ax, "no latent is off its reference value in enough subjects")
@@ -80,11 +83,11 @@ def _rival(ax: plt.Axes, best: pd.DataFrame, place: np.ndarray) -> None:
         ax.hlines(height, place[0] - 0.6, place[-1] + 0.6, color=RIVAL, lw=0.9, ls="--", label="largest fall of a rival")
 
 
-def doses(table: pd.DataFrame, ax: plt.Axes, column: str, latents: Sequence[int]) -> plt.Axes:
+def doses(table: pd.DataFrame, ax: plt.Axes, column: str, latents: Sequence[int], unit: str = "log odds") -> plt.Axes:
     """What steering moves, by dose: `column` is "change" of the score or "kl", the collateral. Thick, the rows of `latents`;
-    thin, controls of equal norm. table: steering_doses.csv, one row a latent, direction, draw and eps."""
+    thin, controls of equal norm. table: steering_doses.csv, one row a latent, direction, draw and eps; unit: of the score."""
     drawn = table[table["latent"].isin(latents)]
-    ax.set(xlabel="dose (sd of the latent)", ylabel=DOSED[column])
+    ax.set(xlabel="dose (sd of the latent)", ylabel=DOSED[column].format(unit=unit))
     if drawn.empty:
         style.untested(ax, "no latent of large fall varies on these units")
         return ax

@@ -1,4 +1,4 @@
-"""Figure 2: layers against what stands beside them; and calibration."""
+"""Figure 2: layers against what stands beside them; and calibration, of log odds or of numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ READ = {"layer": (-0.13, style.COLOURS["model"], "layer", "o"),
         "nested": (0, "black", "layer chosen inside folds", "D")}  # fmt: skip
 
 
-def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects: str = "subjects") -> plt.Axes:
-    """AUROC of one arm by layer, with baselines, the random twin and shuffled labels as bands.
+def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects: str = "subjects", metric: str = "AUROC") -> plt.Axes:
+    """AUROC, or other metric, of one arm by layer, with baselines, the random twin and shuffled labels as bands.
 
-    table: arm, predictor, kind, value, low, high, n. stop: what stops the arm. subjects: the corpus's word for them.
+    table: arm, predictor, kind, value, low, high, n. stop: what stops the arm. subjects: the corpus's word for them. metric: its name.
     """
     t = table[table["arm"] == arm]
     ax.set(xlabel="block (resid_post)", title=arm)
@@ -33,7 +33,7 @@ def layers(table: pd.DataFrame, ax: plt.Axes, arm: str, stop: str = "", subjects
         at = [sites.index(site) + shift if site in sites else len(sites) for site in rows["predictor"]]
         style.intervals(ax, rows.assign(at=at), "at", colour, name, marker)
     ax.set_xticks(range(len(sites) + 1), [*(site.removeprefix("resid_post.") for site in sites), "in\nfolds"])
-    ax.set_ylabel(f"AUROC (n = {int(t['n'].max())} {subjects})")
+    ax.set_ylabel(f"{metric} (n = {int(t['n'].max())} {subjects})")
     style.outer(ax)
     style.put_stop(ax, stop)
     return ax
@@ -54,3 +54,18 @@ def calibration(table: pd.DataFrame, ax: plt.Axes, arm: str) -> plt.Axes:
     for scaling, colour, marker in (("before", "0.4", "s"), ("after Platt", style.COLOURS["model"], "o")):
         style.intervals(ax, t[t["scaling"] == scaling], "predicted", colour, scaling, marker)
     return ax
+
+
+def agreement(table: pd.DataFrame, ax: plt.Axes, arm: str) -> plt.Axes:
+    """Mean of a continuous target against its prediction, in bins of equal size; on the diagonal, calibrated. Both in units of the target.
+
+    table: arm, predicted, observed, low, high; one row a bin.
+    """
+    t = table[table["arm"] == arm].rename(columns={"observed": "value"})
+    ax.set(title=arm, xlabel="predicted", ylabel="mean observed")
+    style.outer(ax)
+    if t.empty:
+        style.untested(ax, "no prediction of this target varies")
+        return ax
+    ax.axline((t["predicted"].mean(),) * 2, slope=1, color="0.6", lw=0.8, ls="--")
+    return style.intervals(ax, t, "predicted", style.COLOURS["model"])

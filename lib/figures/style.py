@@ -80,9 +80,13 @@ def panels(n: int, height: float, most: int = 3, **kwargs) -> tuple[plt.Figure, 
 
 
 def outer(ax: plt.Axes) -> plt.Axes:
-    """Ticks and labels of axes at the edge of a grid of panels alone: on the x axis, of the last panel of each column, whatever its row."""
-    x, place = ax.get_xlabel(), ax.get_subplotspec()
+    """Ticks and labels of axes at the edge of a grid of panels alone: on the x axis, of the last panel of each column, whatever its row.
+    Panels that do not share the y axis, as those of targets with other metrics, keep its ticks and label each."""
+    x, y, place = ax.get_xlabel(), ax.get_ylabel(), ax.get_subplotspec()
     ax.label_outer()
+    if len(ax.get_shared_y_axes().get_siblings(ax)) == 1:
+        ax.set_ylabel(y)
+        ax.tick_params(labelleft=True)
     under = [other.get_subplotspec() for other in ax.figure.axes if other.axison]
     if not any(spec.colspan == place.colspan and spec.rowspan.start == place.rowspan.stop for spec in under):
         ax.set_xlabel(x)

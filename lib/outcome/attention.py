@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from lib.outcome.metrics import BINARY, Metric
+
 
 def attention(
-    X: np.ndarray, y: np.ndarray, folds: np.ndarray, n_seeds: int, n_steps: int, seed: int, width: int = 16
+    X: np.ndarray, y: np.ndarray, folds: np.ndarray, n_seeds: int, n_steps: int, seed: int, width: int = 16, metric: Metric = BINARY
 ) -> np.ndarray:
     """Out-of-fold log odds of a gated-attention pool over loci, centred per fold: [seed, person].
+
+    Of a continuous y its predictions, in units of y and not centred: squared error of y less the training people's mean, over their
+    standard deviation.
 
     A locus h (less its mean, in 2 * width principal components that all loci share, fitted on the training people;
     plus a learned vector that names it) gets the weight softmax(w . (tanh(V h) * sigmoid(U h))); the weighted mean is
@@ -19,9 +24,11 @@ def attention(
     for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
         Z = _locus_components(X, train, 2 * width)
+        continuous = metric.target == "continuous"
+        mean, sd = (y[train].mean(), y[train].std()) if continuous else (0.0, 1.0)
         for s in range(n_seeds):
-            log_odds = _attend(Z, y, train, n_steps, seed + s, width)
-            out[s, test] = log_odds[test] - log_odds[train].mean()
+            read = _attend(Z, (y - mean) / sd, train, n_steps, seed + s, width, metric)
+            out[s, test] = mean + sd * read[test] if continuous else read[test] - read[train].mean()
     return out
 
 
@@ -36,7 +43,7 @@ def _locus_components(X: np.ndarray, train: np.ndarray, n: int) -> np.ndarray:
 
 
 def _attend(
-    Z: np.ndarray, y: np.ndarray, train: np.ndarray, n_steps: int, seed: int, width: int
+    Z: np.ndarray, y: np.ndarray, train: np.ndarray, n_steps: int, seed: int, width: int, metric: Metric
 ) -> np.ndarray:
     import torch
     from torch import nn
@@ -48,18 +55,19 @@ def _attend(
         parts["read"] = nn.Linear(d, 1)
         name = nn.Parameter(0.1 * torch.randn(n_loci, d))
 
-        def log_odds(x: torch.Tensor) -> torch.Tensor:
+        def read(x: torch.Tensor) -> torch.Tensor:
             h = x + name
             gate = parts["w"](torch.tanh(parts["V"](h)) * torch.sigmoid(parts["U"](h)))
             return parts["read"]((torch.softmax(gate, dim=1) * h).sum(1))[:, 0]
 
         x, labels = torch.from_numpy(Z), torch.from_numpy(y.astype(np.float32))
         inside = torch.from_numpy(train)
+        lost = nn.functional.mse_loss if metric.target == "continuous" else nn.functional.binary_cross_entropy_with_logits
         optimiser = torch.optim.AdamW([*parts.parameters(), name], lr=1e-2, weight_decay=1e-1)
         for _ in range(n_steps):
             optimiser.zero_grad()
-            loss = nn.functional.binary_cross_entropy_with_logits(log_odds(x[inside]), labels[inside])
+            loss = lost(read(x[inside]), labels[inside])
             loss.backward()
             optimiser.step()
         with torch.no_grad():
-            return log_odds(x).double().numpy()
+            return read(x).double().numpy()

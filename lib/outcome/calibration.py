@@ -1,4 +1,4 @@
-"""Calibration: do predicted log odds of disease mean what they say?"""
+"""Calibration: do predicted log odds of disease, or predicted numbers, mean what they say?"""
 
 from __future__ import annotations
 
@@ -25,6 +25,43 @@ def summary(y: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
         "log_loss": float(np.logaddexp(0, (1 - 2 * y) * log_odds).mean()),
         "ece": calibration_error(y, log_odds),
     }
+
+
+def line(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Calibration of a predicted number: slope, intercept of the least-squares line of y on it (1 and 0 when calibrated, a slope below 1:
+    too extreme), and rmse, in units of y.
+
+    y, predicted: [person]. Raises ValueError for shapes that differ, values that are not finite, and a constant prediction.
+    """
+    y, predicted = np.asarray(y, dtype=float), np.asarray(predicted, dtype=float)
+    if y.ndim != 1 or y.shape != predicted.shape:
+        raise ValueError(f"y {y.shape} and predicted {predicted.shape}, wanted [person] and [person]")
+    if not (np.isfinite(y).all() and np.isfinite(predicted).all()):
+        raise ValueError("y or predicted is missing or infinite")
+    if np.ptp(predicted) <= 1e-12 * max(np.abs(predicted).max(), 1e-300):
+        raise ValueError("predicted is constant, so its calibration slope is undefined")
+    off = predicted - predicted.mean()
+    slope = float(off @ (y - y.mean()) / (off @ off))
+    rmse = float(np.sqrt(np.mean((y - predicted) ** 2)))
+    return {"slope": slope, "intercept": float(y.mean() - slope * predicted.mean()), "rmse": rmse}
+
+
+def line_curve(y: np.ndarray, predicted: np.ndarray, n_bins: int) -> pd.DataFrame:
+    """Mean of a number against its prediction over bins of equal mass, one row per bin, from low to high.
+
+    predicted, observed: means; low, high: the latter's 95 % t interval, NaN in a bin of one or without spread; n. y, predicted: [person].
+    At most n/2 bins; ties share a bin. Raises ValueError as `line` does.
+    """
+    from scipy.stats import t
+
+    line(y, predicted)
+    number = _bin(predicted, n_bins)
+    by_bin = pd.DataFrame({"predicted": predicted, "observed": y}).groupby(number)
+    n, sd = by_bin.size(), by_bin["observed"].std()
+    half = t.ppf(0.975, (n - 1).where(n > 1)) * sd.where(sd > 0) / np.sqrt(n)
+    table = by_bin.mean().assign(n=n)
+    table = table.assign(low=table["observed"] - half, high=table["observed"] + half)
+    return table[["predicted", "observed", "low", "high", "n"]].reset_index(drop=True)
 
 
 def platt(log_odds: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -79,11 +116,15 @@ def curve(y: np.ndarray, log_odds: np.ndarray, n_bins: int) -> pd.DataFrame:
 def _bins(y: np.ndarray, log_odds: np.ndarray, n_bins: int) -> pd.DataFrame:
     """One row per bin of equal mass: predicted, observed, n."""
     y, log_odds = _checked(y, log_odds)
-    n_bins = max(min(n_bins, len(y) // 2), 1)
-    number = ((rankdata(log_odds) - 0.5) / len(y) * n_bins).astype(int)
     table = pd.DataFrame({"predicted": expit(log_odds), "observed": y})
-    by_bin = table.groupby(number)
+    by_bin = table.groupby(_bin(log_odds, n_bins))
     return by_bin.mean().assign(n=by_bin.size()).reset_index(drop=True)
+
+
+def _bin(score: np.ndarray, n_bins: int) -> np.ndarray:
+    """Number of each person's bin of equal mass: [person]. At most half as many as people."""
+    n_bins = max(min(n_bins, len(score) // 2), 1)
+    return ((rankdata(score) - 0.5) / len(score) * n_bins).astype(int)
 
 
 def _checked(y: np.ndarray, log_odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """What a prediction is worth, by the type of its target: AUROC, macro AUROC or R2, and how each falls under ablation.
 
-The studies here have binary targets; classes and numbers are for the kinds to come.
+The notebooks read binary targets and numbers (`lib.corpus.targets`); classes are for the kinds to come.
 """
 
 from __future__ import annotations

@@ -10,6 +10,11 @@ def null_target(n: int, share: float, seed: int) -> np.ndarray:
     return highest(np.random.default_rng(seed).logistic(size=n), share)
 
 
+def dealt(y: np.ndarray, seed: int) -> np.ndarray:
+    """A continuous target without any effect: the numbers of a real one, dealt to subjects anew. [subject]; y: [subject]."""
+    return np.random.default_rng(seed).permutation(y)
+
+
 def highest(liability: np.ndarray, share: float) -> np.ndarray:
     """1 for the `share` of highest liability, 0 for the others: [subject] int; ties go to those that come first.
 

@@ -141,6 +141,17 @@ def estimate(
     return Estimate(float(metric.value(y, score).mean()), *np.quantile(drawn, [0.025, 0.975]).tolist(), len(y))
 
 
+def estimates_of(
+    y: np.ndarray, score: np.ndarray, n_boot: int, seed: int, groups: np.ndarray | None = None, metric: Metric = BINARY
+) -> dict[str, float]:  # fmt: skip
+    """`estimate` as columns value, low, high and n; and of the metric reported beside it, where there is one, <key>, <key>_low, _high."""
+    columns = estimate(y, score, n_boot, seed, groups, metric)._asdict()
+    if second := metric.second:
+        value, low, high, _ = estimate(y, score, n_boot, seed, groups, second)
+        columns |= {second.key: value, f"{second.key}_low": low, f"{second.key}_high": high}
+    return columns
+
+
 def difference(
     y: np.ndarray,
     a: np.ndarray,

@@ -9,6 +9,7 @@ from lib.causal import across
 from lib.causal import replication as rep
 from lib.corpus import splits
 from lib.models import adapter
+from lib.outcome.metrics import BINARY, CONTINUOUS
 from lib.sae import stability
 from lib.sae.model import SAE, SAEConfig
 from lib.stage import io
@@ -187,7 +188,7 @@ def test_spearman_brown_foresees_the_reliability_of_twice_the_people():
     change, full = rng.normal(size=(100, 1600)) * 0.4 + effect * y, y + rng.normal(size=1600)
     half = np.arange(1600) < 800
     agreement = rows(rep.split_half(y[half], full[half], change[:, half], None, 10, 0)).value
-    one, two = (rep._delta(y, full, change, part) for part in (half, ~half))
+    one, two = (rep._delta(y, full, change, part, BINARY) for part in (half, ~half))
     assert agreement["spearman_brown"] == pytest.approx(np.corrcoef(one, two)[0, 1], abs=0.1)
     assert agreement["correlation"] < agreement["spearman_brown"] - 0.1
 
@@ -450,3 +451,16 @@ def test_a_model_is_itself_on_the_same_sequences():
     twin = adapter.load(io.ROOT / "tests/planted_model", random_init=True, seed=0)
     other = across.compare_models(one, across.on_letters(twin, sae, site, texts), 50, 0, most=300)
     assert other["cka"] < 0.9 and list(other)[:2] == ["cka", "n_bases"]
+
+
+def test_split_half_of_a_number_is_by_r2():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=400)
+    change = rng.normal(size=(30, 400)) * 0.1
+    change[:4] -= np.linspace(0.2, 0.4, 4)[:, None] * y
+    full = -change[:4].sum(0) + 0.3 * rng.normal(size=400)
+    table = rep.split_half(y, full, change, None, 5, 0, range(4), CONTINUOUS)
+    assert rows(table).value["carried"] > 0.8 and rows(table).value["correlation"] > 0.9
+    halves = [np.mean([r.value for r in table.itertuples() if r.latent == k and r.measure == "delta"]) for k in range(4)]
+    whole = CONTINUOUS.value(y, full) - CONTINUOUS.value(y, full + change[:4])
+    np.testing.assert_allclose(halves, whole, atol=0.05)

@@ -98,7 +98,8 @@ def made() -> Corpus:
     targets = [Target("cases, enlarged", limit=0.8, simulated=True, enlarged=True, scores={"true score": "oracle"}), Target("real")]
     return Corpus(
         "toy", "00_toys", "tests.content", "params/toy/model", {"unit": "box", "units": "böxes"}, {"validation": ["7"], "test": ["08"]},
-        {"simulated": {"genome": True}}, targets, {"motif": "by hand"}, True, False, {"word_k": 6, "limit": 1e-6, "paths": []})  # fmt: skip
+        {"simulated": {"genome": True}}, targets, {"motif": "by hand"}, True, False,
+        settings={"word_k": 6, "limit": 1e-6, "paths": []})  # fmt: skip
 
 
 def finish(of: Corpus, files=()) -> None:
@@ -130,7 +131,8 @@ def test_each_corpus_has_its_files_and_those_of_subjects_are_private(root):
     """The background's records are public; the first cohort's lie under the same name in private/, the second's beside them."""
     units = {name: pd.DataFrame({"unit": [0], "unit_id": [f"0{i}"]}) for i, name in enumerate(("", "private", "external"))}
     texts = {"": ["A A"], "private": ["C\tC"], "external": ["G\nG"]}
-    targets = pd.DataFrame({"subject": ["01", "1"], "group": ["f", "g"], "real": [0, 1], "real/true score": [0.5, -2.0]})
+    targets = pd.DataFrame({"subject": ["01", "1"], "group": ["f", "g"], "real": [0, 1], "cases, enlarged": [1, 0],
+                            "real/true score": [0.5, -2.0]})  # fmt: skip
     files = [("concepts.parquet", False, lambda path: targets.to_parquet(path, index=False))]
     for name in texts:
         prefix = "external_" * (name == "external")

@@ -56,11 +56,10 @@ optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
 known = torch.tensor(hub([game()[0] for _ in range(2000)])["input_ids"])
 for _ in range(250):
     ids = known[rng.choice(len(known), 32)]
+    optimiser.zero_grad()
     model(ids, labels=ids).loss.backward()
     optimiser.step()
-    optimiser.zero_grad()
-for part in (model, hub):
-    part.save_pretrained(stage.path("model/config.json").parent)
+[part.save_pretrained(stage.path("model/config.json").parent) for part in (model, hub)]
 
 # %%
 plain, of = [game()[0] for _ in range(300)], np.arange(300)
@@ -69,13 +68,15 @@ games = [game() for _ in range(3)]
 texts, of = [text for one in games for text in (one[0], *(played(*one) for _ in range(6)))], np.arange(21)
 own = write("cohort", texts, [f"game{i // 7 + 1}" for i in of], start=0, window=of // 7, is_reference=of % 7 == 0)
 plays = 7 * (np.arange(3 * n_players)[:, None] % 3) + rng.integers(7, size=(3 * n_players, 2))  # two of each game
-names = [f"player{i:02d}" for i in range(n_players)]
-players = corpus.Readout(sparse.csr_matrix(np.eye(21)[plays].mean(1)), names, ["game1", "game2", "game3"])
+held, names = sparse.csr_matrix(np.eye(21)[plays].mean(1)), [f"player{i:02d}" for i in range(n_players)]
+players = corpus.Readout(held, names, ["game1", "game2", "game3"])
 corpus.write_readout(stage.private_path("readout.h5"), players)
 few = -players.features(np.array([[text.count(run)] for text in texts])).mean(1)
 score = few + rng.normal(0, 0.2, n_players)
-targets = {"subject": players.subjects, "few runs": (score > np.median(score)).astype(int), "few runs/true count": few}
-pd.DataFrame(targets).to_parquet(stage.private_path("targets.parquet"))
+table = {"subject": players.subjects, "few runs": (score > np.median(score)).astype(int), "score": score}
+planted = {"simulated": True, "scores": {"true count": "oracle"}}
+asked = [corpus.Target("few runs", **planted), corpus.Target("score", "continuous", **planted)]
+corpus.write_targets(stage, "cohort", pd.DataFrame(table | {f"{target.name}/true count": few for target in asked}), asked)
 seen = zip([*background.itertuples(), *own[own.is_reference].itertuples()], [*plain, *texts[::7]])
 runs = [(p.contig, p.start + at, p.start + at + len(run)) for p, text in seen for at in range(n_throws) if text.startswith(run, at)]
 concepts = pd.DataFrame(runs, columns=["contig", "start", "end"]).assign(concept=f"run {run}", family="run", kind="run")
@@ -84,7 +85,5 @@ words = {"unit": "game", "subject": "player", "part": "game", "space": "table", 
 words |= {f"{name}s": f"{word}s" for name, word in words.items()} | {"reference": "game as it was planted"}
 corpus.save(stage, corpus.Corpus(
     study, "00_dice", "dice.kind", f"outputs/{study}/00_dice/model", words, {"validation": ["table5"], "test": ["table6"]},
-    {"simulated": {"games": True, "players": True}, "head": ""},
-    [corpus.Target("few runs", simulated=True, scores={"true count": "oracle"})], {"run": "planted"},
-    has_people=has_people))  # fmt: skip
+    {"simulated": {"games": True, "players": True}, "head": ""}, asked, {"run": "planted"}, has_people=has_people))
 stage.finish()

@@ -24,13 +24,13 @@ def rivals(corpus, texts, features):
 def over(name):
     return f"the layer chosen inside folds predicts better than {name}", ""
 
-def alarms(y, scores, nested, shuffles, limit, n_boot, seed, groups=None):
+def alarms(y, scores, nested, shuffles, limit, n_boot, seed, groups, metric):
     low, high = np.quantile(shuffles, [0.025, 0.975])
-    return pd.DataFrame([{"alarm": "label shuffle", "value": shuffles.mean(), "low": low, "high": high, "n": len(shuffles), "limit": 0.5,
-                          "fired": not low <= 0.5 <= high, "note": ""}])  # fmt: skip
+    return pd.DataFrame([{"alarm": "label shuffle", "value": shuffles.mean(), "low": low, "high": high, "n": len(shuffles),
+                          "limit": metric.chance, "fired": metric.chance < low, "note": ""}])  # fmt: skip
 
 def alarm_rule(alarm):
-    return "0.5 lies among the shuffles"
+    return "the shuffles reach down to chance"
 
 def traits(corpus, tokens, texts):
     return pd.DataFrame({"place": tokens["start"].to_numpy(), "sixes": [texts[unit].count("6") for unit in tokens["unit"]]})

@@ -5,6 +5,7 @@ import pytest
 
 from lib.dna import alarms
 from lib.outcome import transfer, validate
+from lib.outcome.metrics import CONTINUOUS
 from lib.stats import estimates
 
 
@@ -107,3 +108,14 @@ def test_intervals_of_alarms_over_families_are_wider_where_members_are_alike(row
     alone, whole = (alarms.alarms(y, a, b, np.array([0.5]), {"population": b}, 0.9, 500, 0, g).iloc[row] for g in (None, family))
     assert whole.value == alone.value and whole.n == alone.n == 300
     assert whole.high - whole.low > 1.7 * (alone.high - alone.low)
+
+
+def test_alarms_of_a_number_are_by_r2():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=400)
+    knows, half, nothing = y + rng.normal(size=400) * 0.3, 0.5 * y + rng.normal(size=400) * 0.5, rng.normal(size=400) * 0.1
+    how = {"n_boot": 200, "seed": 0, "metric": CONTINUOUS}
+    quiet = alarms.alarms(y, half, half, np.array([-0.2, -0.1]), {"population": nothing}, 0.9, **how).set_index("alarm")
+    assert not quiet.fired.any() and quiet.limit["label shuffle"] == 0.05 and quiet.limit["population"] == 0
+    loud = alarms.alarms(y, knows, half, np.array([0.1, 0.2]), {"population": knows}, half, **how).set_index("alarm")
+    assert loud.fired.all() and loud.limit["germline ceiling"] == pytest.approx(CONTINUOUS.value(y, half))

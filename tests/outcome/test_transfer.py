@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lib.outcome import probe, transfer, validate
+from lib.outcome.metrics import CONTINUOUS
 from lib.stats import estimates
-from tests.subjects import people
+from tests.subjects import people, targets
 
 
 def test_a_left_out_group_is_scored_by_the_others_probe_and_one_of_a_single_class_is_left_out():
@@ -91,3 +92,26 @@ def test_the_interval_of_a_transported_probe_over_families_is_wider_where_member
     alone, whole = (transfer.transport(estimates.Estimate(0.7, 0.6, 0.8, 9), y, a, 500, 0, g).external for g in (None, family))
     assert whole.value == alone.value and whole.n == alone.n == 300
     assert whole.high - whole.low > 1.7 * (alone.high - alone.low)
+
+
+def test_a_number_transports_by_r2_and_a_few_or_one_value_cannot_be_asked():
+    X, y = targets(CONTINUOUS, 800, 4)
+    inside = validate.estimate(y, validate.repeated(X, y, None, 5, 1, [0.1, 1.0], 0, CONTINUOUS).score, 300, 0, metric=CONTINUOUS)
+    frozen = probe.final(X, y, [0.1, 1.0], 0, metric=CONTINUOUS)
+    same, other = targets(CONTINUOUS, 2400, 4, seed=1), targets(CONTINUOUS, 800, 4, -2.0, seed=2)
+    moved = transfer.transport(inside, same[1], frozen.score(same[0]), 300, 0, metric=CONTINUOUS)
+    assert moved.holds and moved.slope == pytest.approx(1, abs=0.05) and moved.external.value > 0.7
+    away = transfer.transport(inside, other[1], frozen.score(other[0]), 300, 0, metric=CONTINUOUS)
+    assert away.external.value < 0 and not away.holds
+    for few in (slice(0, 9), np.zeros(20, int)):
+        got = transfer.transport(inside, same[1][few], frozen.score(same[0][few]), 50, 0, metric=CONTINUOUS)
+        assert got.external.n == 0 and np.isnan(got.slope) and not got.holds
+
+
+def test_a_number_in_a_left_out_group():
+    X, y = targets(CONTINUOUS, 300, 4)
+    group = np.repeat(["a", "b", "c"], [145, 146, 9])  # of nine nothing is said
+    table = transfer.left_out_groups(X, y, group, y[None] + 0.1, [1.0], 100, 0, metric=CONTINUOUS)
+    assert table.group.tolist() == ["a", "b"] and table.left_out.gt(0.6).all() and table.within.gt(0.95).all()
+    own = probe.fit(X[group == "b"], y[group == "b"], 1.0, CONTINUOUS).score(X[group == "a"])
+    assert table.left_out[0] == pytest.approx(CONTINUOUS.value(y[group == "a"], own))

@@ -298,3 +298,22 @@ def test_attention_finds_a_signal_in_one_locus_and_none_in_noise():
     permuted = rng.permutation(y)
     assert (estimates.auroc(permuted, attention.attention(X, permuted, folds, 2, 60, 0)) < 0.6).all()
     np.testing.assert_array_equal(attention.attention(X, y, folds, 2, 60, 0), scores)
+
+
+def test_attention_reads_a_number_in_its_units_and_none_in_noise():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 5, 6))
+    y = 50 + 20 * (X[:, 3, 0] + 0.3 * rng.standard_normal(300))
+    folds = np.arange(300) % 3
+    scores = attention.attention(X, y, folds, 2, 60, 0, metric=CONTINUOUS)
+    assert (CONTINUOUS.value(y, scores) > 0.5).all() and scores.mean() == pytest.approx(50, abs=3)
+    permuted = rng.permutation(y)
+    assert (CONTINUOUS.value(permuted, attention.attention(X, permuted, folds, 2, 60, 0, metric=CONTINUOUS)) < 0.1).all()
+
+
+def test_estimates_of_a_number_have_spearman_beside_r2_and_those_of_a_class_nothing():
+    X, y = targets(CONTINUOUS, 200, 3)
+    got = validate.estimates_of(y, X[:, 0], 100, 0, metric=CONTINUOUS)
+    assert list(got) == ["value", "low", "high", "n", "spearman", "spearman_low", "spearman_high"]
+    assert got["value"] < 0 < got["spearman_low"] < got["spearman"] < got["spearman_high"]  # ranks are right, units are not
+    assert list(validate.estimates_of(y > 5, X[:, 0], 100, 0)) == ["value", "low", "high", "n"]
