@@ -248,7 +248,7 @@ columns = ["arm", "scaling", "slope", "intercept", *["rmse"] * bool(numbers), "b
 calibrations = pd.DataFrame(rows, columns=columns)
 stage.write_table("calibration", calibrations)
 if numbers:
-    lines = pd.concat(lines) if lines else pd.DataFrame(columns=["predicted", "observed", "low", "high", "n", "arm"])
+    lines = pd.concat(lines) if lines else pd.DataFrame(columns=["prediction", "mean", "low", "high", "n", "arm"])
     stage.write_table("number_curve", lines)
 calibrations.round(3)
 

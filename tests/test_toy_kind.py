@@ -144,7 +144,7 @@ def test_the_model_knows_the_planted_runs_and_the_layers_tell_who_has_few(tree):
 
 def test_a_number_is_read_by_its_own_metric_through_every_notebook(tree):
     drawn = table(tree, "02_layer_hunting/number_curve.csv")
-    assert set(drawn.arm) == {"score"} and drawn.observed.corr(drawn.predicted) > 0.5
+    assert set(drawn.arm) == {"score"} and drawn["mean"].corr(drawn.prediction) > 0.5
     assert set(table(tree, "02_layer_hunting/calibration_curve.csv").arm) == {"few runs"}
     falls, totals = table(tree, "05_validation/necessity.csv"), table(tree, "05_validation/totals.csv").set_index("arm")
     assert falls[falls.arm == "score"].r2_full.notna().all() and falls[falls.arm == "score"].auroc_full.isna().all()

@@ -59,13 +59,13 @@ def calibration(table: pd.DataFrame, ax: plt.Axes, arm: str) -> plt.Axes:
 def agreement(table: pd.DataFrame, ax: plt.Axes, arm: str) -> plt.Axes:
     """Mean of a continuous target against its prediction, in bins of equal size; on the diagonal, calibrated. Both in units of the target.
 
-    table: arm, predicted, observed, low, high; one row a bin.
+    table: arm, prediction, mean, low, high; one row a bin.
     """
-    t = table[table["arm"] == arm].rename(columns={"observed": "value"})
-    ax.set(title=arm, xlabel="predicted", ylabel="mean observed")
+    t = table[table["arm"] == arm].rename(columns={"mean": "value"})
+    ax.set(title=arm, xlabel="prediction", ylabel="mean observed")
     style.outer(ax)
     if t.empty:
         style.untested(ax, "no prediction of this target varies")
         return ax
-    ax.axline((t["predicted"].mean(),) * 2, slope=1, color="0.6", lw=0.8, ls="--")
-    return style.intervals(ax, t, "predicted", style.COLOURS["model"])
+    ax.axline((t["prediction"].mean(),) * 2, slope=1, color="0.6", lw=0.8, ls="--")
+    return style.intervals(ax, t, "prediction", style.COLOURS["model"])

