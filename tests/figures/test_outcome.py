@@ -66,3 +66,19 @@ def test_a_panel_with_none_below_it_names_its_blocks():
     figure.draw_without_rendering()
     labelled = [any(tick.label1.get_visible() for tick in ax.xaxis.get_major_ticks()) for ax in axes]
     assert labelled == [False, False, True, True, True] == [bool(ax.get_xlabel()) for ax in axes]
+
+
+def test_panels_of_other_metrics_keep_their_own_axes():
+    figure, axes = style.panels(2, 2.0, sharey=False)
+    for ax, arm, metric in zip(axes, "ab", ("AUROC", "R²"), strict=True):
+        outcome.layers(layers_table("a", "b"), ax, arm, metric=metric)
+    figure.draw_without_rendering()
+    assert [ax.get_ylabel() for ax in axes] == ["AUROC (n = 90 subjects)", "R² (n = 90 subjects)"]
+    assert all(any(tick.label1.get_visible() for tick in ax.yaxis.get_major_ticks()) for ax in axes)
+
+
+def test_a_number_s_bins_stand_at_their_mean_with_their_intervals():
+    table = pd.DataFrame({"arm": "a", "prediction": [1.0, 3.0], "mean": [1.5, 2.5], "low": [1.0, 2.0], "high": [2.0, 3.0], "n": 30})
+    ax = drawn(outcome.agreement, table, "a")
+    assert points(ax) == [(1.0, 1.5), (3.0, 2.5)] and ends(ax) == [(1.0, 2.0), (2.0, 3.0)]
+    assert says_why(drawn(outcome.agreement, table, "b"), "no prediction of this target varies")
