@@ -96,6 +96,7 @@ layer_sites = sites.trained(layer_sites, list(acts.acts), sae_site, top)
 units = io.read_table(study, "01_extraction", "units")
 x, unit = acts.acts[sae_site], acts.tokens["unit"]
 split = splits.split_rows(units, unit, corpus.split["validation"], corpus.split["test"])
+numbers = units["number"].to_numpy(float) if "number" in units else None  # what a model whose head gives numbers should give
 pd.Series({name: len(rows) for name, rows in split.items()}).to_frame("tokens")
 
 # %% [markdown]
@@ -194,8 +195,10 @@ def fired(sae, part):
 
 
 def lost(rebuilt, part):
-    """Losses of the language model on units of a split."""
-    return evaluate.unit_losses(rebuilt, model, sae_site, [texts[u] for u in np.unique(unit[split[part]])[:loss_units]], seed=seed)
+    """Losses of the model on units of a split."""
+    some = np.unique(unit[split[part]])[:loss_units]
+    own = None if numbers is None else numbers[some]
+    return evaluate.unit_losses(rebuilt, model, sae_site, [texts[u] for u in some], seed=seed, numbers=own)
 
 # %%
 candidates = sweep[sweep.split == "validation"][["run", "architecture", "d_sae", "explained_variance", "l0"]].reset_index(drop=True)
@@ -207,7 +210,8 @@ for i, name in enumerate(candidates.run):
     candidates.loc[i, "differences"] = estimates.ratio_interval(*of_edits(differences.rebuilt_by(saes[name], subjects.tokens["unit"]),
                                                                           "validation"), n_boot, seed).value
     candidates.loc[i, "comes_again"] = np.mean(again) if again else np.nan
-    candidates.loc[i, "loss_recovered"] = evaluate.loss_recovered(without_target, name, n_boot, seed).value if model.has_head else np.nan
+    loss_kept = evaluate.loss_recovered(without_target, name, n_boot, seed).value if len(without_target) else np.nan
+    candidates.loc[i, "loss_recovered"] = loss_kept
 chosen = evaluate.choose_run(candidates)
 stage.write_table("candidates", candidates)
 candidates.sort_values("l0").round(4)
@@ -422,10 +426,10 @@ kept.round(4)
 #
 # Loss recovered: 1 when the loss is that of the untouched model, 0 when it is that of a model which reads only the mean
 # activation (mean ablation; zero ablation is in the table beside it). Explained variance counts every direction alike; this counts what
-# the model itself uses.
+# the model itself uses. A model whose head gives a number in place of words loses squared error.
 
 # %%
-no_head = "" if model.has_head else "the weights hold no language-model head"
+no_head = "" if model.has_head or (model.gives_numbers and numbers is not None) else "the weights hold no language-model head"
 rebuilt = {"SAE": sae, "random dictionary": random, "PCA": lambda a: (a.float() - mu) @ directions @ directions.T + mu}
 losses = lost(rebuilt, "test")
 rows = []
@@ -439,10 +443,10 @@ stage.write_table("loss_recovered", recovered.reset_index())
 recovered.round(4)
 
 # %% [markdown]
-# **Reading.** `loss` is in nats a token. `loss_recovered` of the untouched model is 1 and of mean ablation 0 by definition; below 0 is
-# worse than the mean. The dictionary has to stand above the random dictionary; PCA is what as many fixed directions keep.
-# `from_zero_ablation` may flatter, since zeros often lie far from every activation. Of a model without a language-model head there is
-# no number.
+# **Reading.** `loss` is in nats a token, of numbers their squared error a unit. `loss_recovered` of the untouched model is 1 and of mean
+# ablation 0 by definition; below 0 is worse than the mean. The dictionary has to stand above the random dictionary; PCA is what as many
+# fixed directions keep. `from_zero_ablation` may flatter, since zeros often lie far from every activation. Of a model without a
+# language-model head there is no number.
 
 # %% [markdown]
 # ## Go or no-go

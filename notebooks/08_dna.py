@@ -560,9 +560,8 @@ scaled.round(3) if len(scaled) else "no architecture of the sweep has two widths
 
 # %%
 associations = None
-of_snps = io.private_path(study, "00_dna", "snps.parquet")
-if of_snps.exists():
-    snps, taken = pd.read_parquet(of_snps), Counter()
+if io.stage_path(study, "00_dna", "corpus.json").with_name("association_report.csv").exists():
+    snps, taken = pd.read_parquet(io.private_path(study, "00_dna", "snps.parquet")), Counter()
     associations = associated.read(readers, corpus, genome, snps, associated.Rule(largest, lost_floor, lost_share), n_controls, radius_bp,
                                    n_draws, n_boot, seed, taken)
     stage.write_table("matched_report", report.table(taken))

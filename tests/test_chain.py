@@ -6,6 +6,7 @@ process group) and started again: every table must be equal byte for byte, deter
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
+import pysam
 import pytest
+
+from lib.dna import annotated_vcf
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("lib", "notebooks", "params", "Snakefile", "requirements.txt")
@@ -102,6 +107,53 @@ def test_the_publishing_gate_lets_the_study_through_without_a_person(undisturbed
     assert figures == {p.name for p in (tmp_path / "out/figures").iterdir()}
     assert {p.name for p in (tmp_path / "out").glob("*/*.ipynb")} == {f"{stage}.ipynb" for stage in STAGES}
     assert not any(name in p.read_bytes() for p in left for name in (b"SIM00001", b"EXT00001"))
+
+
+def variant(tree: Path, out: Path, **given: str) -> subprocess.CompletedProcess:
+    """`make variant` on the study, as the Makefile calls it."""
+    environment = dict(os.environ, PYTHONPATH=str(tree), STUDY="smoke", OUT=str(out), **given)
+    return subprocess.run([sys.executable, "-m", "lib.dna.variant"], check=False, cwd=tree, env=environment, capture_output=True, text=True)
+
+
+def test_the_report_of_a_variant_has_its_parts_and_no_word_too_many(undisturbed: Path, tmp_path: Path) -> None:
+    known = pd.read_csv(undisturbed / "outputs/smoke/08_dna/variants.csv")
+    row = known.loc[(known.lost - known.gained).idxmin()]
+    done = variant(undisturbed, tmp_path / "out", VARIANT=f"{row.contig}:{row.pos + 1}:{row.ref}:{row.alt}")
+    assert done.returncode == 0, done.stderr
+    report = done.stdout
+    for part in ("What", "Answer", "Latents", "Size", "Rivals", "Calibrated", "Frequency", "Measured", "Otherwise", "Limits", "Privacy"):
+        assert re.search(rf"(?mi)^\W*\d*\W*{part}\b", report), part
+    assert "no code" in report.lower() and "not looked up" in report and "never PS3" in report  # 40 labels are too few for a code
+    assert not re.search(r"(?i)\b(proves?|causes|diagnos(?:es|ed)|pathogenic variant|is pathogenic)\b", report)
+    name = f"{row.contig}_{row.pos + 1}_{row.ref}_{row.alt}"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{name}.html", f"{name}.txt"]
+    assert str(int(row.lost_latent)) in report and str(int(row.gained_latent)) in report  # as 08 has them
+
+
+def test_a_vcf_comes_back_annotated_with_what_could_not_be_read_beside_it(undisturbed: Path, tmp_path: Path) -> None:
+    known = pd.read_csv(undisturbed / "outputs/smoke/08_dna/variants.csv")
+    first, second = (known.iloc[k] for k in (0, len(known) - 1))
+    wrong = {"A": "C", "C": "G", "G": "T", "T": "A"}[second.ref]
+    lines = ["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tann"]
+    for row, ref, alt in ((first, first.ref, f"{first.alt},<DEL>"), (second, second.ref, second.alt), (second, wrong, second.alt)):
+        lines.append(f"{row.contig}\t{row.pos + 1}\t.\t{ref}\t{alt}\t.\t.\tAF=0.1\tGT\t0/1")
+    (tmp_path / "given.vcf").write_text("\n".join(lines) + "\n")
+    done = variant(undisturbed, tmp_path / "out", VCF=str(tmp_path / "given.vcf"))
+    assert done.returncode == 0, done.stderr
+    told = annotated_vcf.read_annotations(tmp_path / "out/given.sae.vcf.gz")
+    assert told[["record", "allele"]].to_numpy().tolist() == [[1, 1], [2, 1]] and set(told.acmg) == {"none"}
+    left = pd.read_csv(tmp_path / "out/left_out.csv")
+    assert left.reason.tolist() == ["symbolic allele", "REF is not the genome's"]
+    assert not any(b"ann" in p.read_bytes() for p in (tmp_path / "out").glob("*.txt"))
+    header = pysam.VariantFile(tmp_path / "out/given.sae.vcf.gz").header
+    assert list(header.samples) == [] and any("research use" in str(record) for record in header.records)
+
+
+def test_a_variant_that_cannot_be_read_is_refused_and_nothing_written(undisturbed: Path, tmp_path: Path) -> None:
+    for given in ({"VARIANT": "sim1:5:A"}, {}, {"VARIANT": "sim99:5:A:C"}, {"VCF": str(tmp_path / "no.vcf")}):
+        done = variant(undisturbed, tmp_path / "out", **given)
+        assert done.returncode == 2 and done.stderr.startswith("refused, nothing was written: "), given
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_second_run_does_nothing(undisturbed: Path) -> None:

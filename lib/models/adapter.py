@@ -39,7 +39,8 @@ class _Reached(Exception):
 class Adapter:
     """A loaded model of any family. Use `load`; see `encode`, `run`, `replace`, `logits`.
 
-    What a record is, the tokenizer says: a sequence of upper-case A C G T N, an mRNA, a text, an expression row.
+    What a record is, the tokenizer says: a sequence of upper-case A C G T N, an mRNA, a text, an expression row. gives_numbers: its head
+    gives a number a token, [batch, length, 1], in place of words; a unit's is the mean over its kept tokens.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, identity: dict, device: str, family: Family, port: str = native.__name__):
@@ -52,6 +53,7 @@ class Adapter:
         self.trunk = model.get_submodule(self.family.trunk)
         self.blocks = self.trunk.get_submodule(self.family.blocks)
         self.d_model = model.config.hidden_size
+        self.gives_numbers = getattr(model, "head_missing", None) == native.NUMBER_HEAD
         self.max_tokens = getattr(model.config, "max_position_embeddings", None)
         if model.config.model_type == "esm" and _numbers_from_pad(model):
             self.max_tokens -= model.config.pad_token_id + 1  # ESM numbers its positions from pad + 1
@@ -165,7 +167,7 @@ class Adapter:
             handle.remove()
 
     def _forward(self, batch: TokenBatch, head: bool) -> Tensor | None:
-        if head and not self.has_head:
+        if head and not self.has_head and not self.gives_numbers:
             raise ValueError(f"{self.no_head}: logits would be random")
         runner = self.model if head else self.trunk
         output = runner(input_ids=batch.ids, attention_mask=batch.mask, **batch.inputs, **self.family.options)

@@ -18,6 +18,8 @@ from lib.stage.hashes import sha256
 
 #: Entries of old checkpoints' blocks that the classes compute themselves.
 BUFFERS = re.compile(r".*(rotary_emb(eddings)?\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)")
+#: What a model lacks whose head gives a number.
+NUMBER_HEAD = ["lm_head: in its place a head that gives a number"]
 
 
 def read(folder: Path, random_init: bool, seed: int, trusted: bool = False) -> tuple[nn.Module, Tokenizer, Family, Path]:
@@ -55,27 +57,34 @@ def naming(file: Path, beside: str = "") -> Iterator[None]:
 def native_model(folder: Path, family: Family, random_init: bool, seed: int, trusted: bool = False) -> nn.Module:
     """A float32 model of the folder's class, filled from it or seeded.
 
-    Its attribute `head_missing` names what the weights lack outside the trunk.
+    Its attribute `head_missing` names what the weights lack outside the trunk. A class for token classification with one label is read
+    with that head, of a number a token; what it lacks is the language-model head.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForTokenClassification
 
     quiet()
     with naming(folder / "config.json"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     if (getattr(config, "pad_token_id", None) or 0) >= (config.vocab_size or float("inf")):
         config.pad_token_id = None  # a padding token without an embedding; padding is masked, so any id serves
-    auto = AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
+    numbers = config.num_labels == 1 and any(name.endswith("ForTokenClassification") for name in config.architectures or [])
+    auto = AutoModelForTokenClassification if numbers else AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
     if random_init:
         torch.manual_seed(seed)
         with naming(folder / "config.json"):
-            return auto.from_config(config, trust_remote_code=trusted).float()
+            model = auto.from_config(config, trust_remote_code=trusted).float()
+        model.head_missing = NUMBER_HEAD if numbers else []
+        return model
     with naming(folder / "config.json", "or its weights"):
         model, info = auto.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trusted, config=config, dtype=torch.float32,
             output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     _check_filled(folder, model, family, info)
-    model.head_missing = sorted(k for k in info["missing_keys"] if not k.startswith(f"{family.trunk}."))
+    missing = sorted(k for k in info["missing_keys"] if not k.startswith(f"{family.trunk}."))
+    if numbers and missing:
+        raise ValueError(f"{files.check_weights(folder)}: the head of numbers lacks {', '.join(missing)}")
+    model.head_missing = NUMBER_HEAD if numbers else missing
     return model
 
 

@@ -80,23 +80,27 @@ def latents_of(
 @torch.inference_mode()
 def unit_losses(
     rebuilt: dict[str, Callable[[Tensor], Tensor] | SAE], adapter, site: str, sequences: list[str], share: float = 0.15,
-    seed: int = 0, units_a_batch: int = 16,
+    seed: int = 0, units_a_batch: int = 16, numbers: np.ndarray | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """The language model's loss with activations of `site` rebuilt, by unit, on the same scored tokens throughout.
+    """The model's loss with activations of `site` rebuilt, by unit, on the same scored tokens throughout.
 
     rebuilt: name -> function from activations [token, d_model] to what replaces them, or a dictionary. Masked models:
     cross-entropy at a seeded `share` of masked tokens; causal models: next-token cross-entropy. One row a
     sequence: n_tokens scored, then sums over them (nats): "original", "mean ablated" (every kept token's
     activation replaced by the mean over all the sequences' kept tokens), "zero ablated" (replaced by zeros),
-    and one column a name. No row for a model without a language-model head, which has no loss.
+    and one column a name. A model that gives numbers, where `numbers` [sequence] has what they should be: squared error of a unit's
+    number, n_tokens 1. No row for another model without a language-model head, which has no loss.
     """
-    if not adapter.has_head:
+    of_numbers = adapter.gives_numbers and numbers is not None
+    if not adapter.has_head and not of_numbers:
         return pd.DataFrame(columns=["n_tokens", "original", "mean ablated", "zero ablated", *rebuilt], dtype=float)
     generator = torch.Generator().manual_seed(seed)
     prepared, total, n_kept = [], 0.0, 0
-    for _, batch in forward.batches(adapter, sequences, forward.of_size(len(sequences), units_a_batch)):
+    for rows, batch in forward.batches(adapter, sequences, forward.of_size(len(sequences), units_a_batch)):
         target = batch.ids.clone()
-        if adapter.family.masked:
+        if of_numbers:
+            scored, target = batch.keep, torch.as_tensor(numbers[np.asarray(rows)])
+        elif adapter.family.masked:
             scored = (torch.rand(batch.ids.shape, generator=generator) < share) & batch.keep
             batch = replace(batch, ids=torch.where(scored, adapter.tokenizer.mask_token_id, batch.ids))
         else:
@@ -109,17 +113,24 @@ def unit_losses(
     mean = (total / n_kept).float()
     functions = {"mean ablated": lambda x: mean.to(x).expand_as(x), "zero ablated": torch.zeros_like} | rebuilt
 
-    def sums(logits: Tensor, scored: Tensor, target: Tensor) -> np.ndarray:
-        loss = torch.nn.functional.cross_entropy(logits[scored].float(), target[scored], reduction="none")
-        return np.bincount(scored.nonzero()[:, 0].numpy(), loss.double().numpy(), minlength=len(scored))
-
-    parts = []
+    sums, parts = _squared_errors if of_numbers else _entropies, []
     for batch, scored, target in prepared:
-        columns = {"n_tokens": scored.sum(1).numpy(), "original": sums(adapter.logits(batch), scored, target)}
+        n_scored = np.ones(len(scored), int) if of_numbers else scored.sum(1).numpy()
+        columns = {"n_tokens": n_scored, "original": sums(adapter.logits(batch), scored, target)}
         for name, function in functions.items():
             columns[name] = sums(adapter.replace(batch, site, _on(function, batch)), scored, target)
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def _entropies(logits: Tensor, scored: Tensor, target: Tensor) -> np.ndarray:
+    loss = torch.nn.functional.cross_entropy(logits[scored].float(), target[scored], reduction="none")
+    return np.bincount(scored.nonzero()[:, 0].numpy(), loss.double().numpy(), minlength=len(scored))
+
+
+def _squared_errors(logits: Tensor, scored: Tensor, target: Tensor) -> np.ndarray:
+    own = (logits[..., 0].double() * scored).sum(1) / scored.sum(1)
+    return ((own - target) ** 2).numpy()
 
 
 def _on(function: Callable[[Tensor], Tensor] | SAE, batch) -> Callable[[Tensor], Tensor]:
