@@ -662,7 +662,7 @@ drawn = {"separation": separated, "percentiles": placed, "code_curves": codes.cu
          "mpra_variants": pd.DataFrame()}
 if mpra_path:
     drawn["mpra_variants"] = pd.concat([mpra_table[["element", "place", "change", "effect"]], scores_of], axis=1)
-figure, axes = style.axes(5, 2, height=9)
+figure, axes = style.axes(edits.n_rows(drawn), 2, height=1.8 * edits.n_rows(drawn))
 edits.all_panels(drawn, axes)
 stage.finish()
 

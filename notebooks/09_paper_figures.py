@@ -221,7 +221,7 @@ if of_edits:
     (name_8, folder), *_ = of_edits
     held = {path.stem for path in folder.glob("*.csv")}
     drawn = {name: io.read_table(study, name_8, name) if name in held else pd.DataFrame() for name in edits.TABLES}
-    figure, axes = style.axes(5, 2, height=9)
+    figure, axes = style.axes(edits.n_rows(drawn), 2, height=1.8 * edits.n_rows(drawn))
     edits.all_panels(drawn, axes)
     style.letters(axes.flat)
     style.save(stage, "fig12_variants", figure, label, *(table.assign(table=name) for name, table in drawn.items()), stop=no_go)

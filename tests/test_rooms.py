@@ -11,7 +11,7 @@ NOTEBOOKS = LIB.parent / "notebooks"
 #: The shared rooms, lowest first: one may import from those before it, and from itself.
 ROOMS = ("stage", "stats", "corpus", "models", "acts", "sae", "outcome", "annotate", "causal", "edits", "figures",
          "publish", "check", "run")  # fmt: skip
-KINDS = ("dna",)  # a kind may import from any shared room
+KINDS = ("dna", "mrna")  # a kind may import from any shared room
 
 
 def arrows(lib: Path) -> dict[str, set[str]]:

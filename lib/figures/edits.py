@@ -192,16 +192,21 @@ def associations(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
 TABLES = ("separation", "percentiles", "code_curves", "code_strengths", "associated", "mpra_variants", "tails", "enrichment")
 
 
+def n_rows(tables: dict[str, pd.DataFrame]) -> int:
+    """Rows of figure 12: five, or three of a study without measured effects, which has no tracks."""
+    return 5 if len(tables["mpra_variants"]) else 3
+
+
 def all_panels(tables: dict[str, pd.DataFrame], axes: np.ndarray) -> np.ndarray:
-    """Figure 12: every panel, row by row. tables: of TABLES, empty ones for those that a study lacks; axes: [5, 2]."""
+    """Figure 12: every panel, row by row. tables: of TABLES, empty ones for those that a study lacks; axes: [`n_rows`, 2]."""
     variants(tables["separation"], axes[0][0])
     percentiles(tables["percentiles"], axes[0][1])
     calibration(tables["code_curves"], axes[1][0], tables["code_strengths"])
     associations(tables["associated"], axes[1][1])
-    named = shown_elements(tables["mpra_variants"])
-    for k, element in enumerate([*named, "", ""][:2]):
-        track(tables["mpra_variants"], axes[2][k], element, "effect")
-        track(tables["mpra_variants"], axes[3][k], element, "SAE")
-    mirror(tables["tails"], axes[4][0])
-    forest(tables["enrichment"], axes[4][1])
+    if len(tables["mpra_variants"]):
+        for k, element in enumerate([*shown_elements(tables["mpra_variants"]), ""][:2]):
+            track(tables["mpra_variants"], axes[2][k], element, "effect")
+            track(tables["mpra_variants"], axes[3][k], element, "SAE")
+    mirror(tables["tails"], axes[-1][0])
+    forest(tables["enrichment"], axes[-1][1])
     return axes
