@@ -193,7 +193,7 @@ def fired(sae, part):
     """Latents on tokens of a split."""
     return evaluate.latents_of(sae, x, some[part], unit)
 
-
+# %%
 def lost(rebuilt, part):
     """Losses of the model on units of a split."""
     some = np.unique(unit[split[part]])[:loss_units]
