@@ -230,7 +230,7 @@ for arm, y in classes.items():
     except ValueError as error:
         print(f"{arm}: not calibrated: {error}")
 curves = pd.concat(curves) if curves else pd.DataFrame(columns=["predicted", "observed", "low", "high", "n", "arm", "scaling"])
-stage.write_table("calibration_curve", curves)
+stage.write_table("calibration_curve", curves);
 
 # %% [markdown]
 # Of a number, slope and intercept of the line of the target on its prediction, and the error, in its units; there is nothing to scale.

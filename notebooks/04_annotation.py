@@ -430,7 +430,7 @@ for method in ("SAE", "random dictionary"):
     for name in dict.fromkeys([named, *pairs_shown.kind]):
         latents_on, known, _ = ground.tested(methods[method]["test"], name)
         curves.append(search.precision_recall(pairs_shown[pairs_shown.kind == name], latents_on, known).assign(method=method))
-stage.write_table("precision_recall", pd.concat(curves, ignore_index=True))
+stage.write_table("precision_recall", pd.concat([c for c in curves if len(c)] or curves, ignore_index=True))
 stage.write_table("top_windows", top_windows(own["test"], tokens["test"], units, 10))
 catalogue.head(12)
 

@@ -46,7 +46,7 @@ n_background = 20000                 # [0, 1e6] alleles of the reference that no
 least_background = 100               # [10, 1e6] of them that a sort has to have
 mpra_barcodes = 10                   # [1, 1e6] barcodes that a measured variant has to have, where 00 names measurements
 mpra_per_element = 0                 # [0, 1e6] variants read of each element, a seeded sample (0: all)
-n_controls = 9                       # [1, 100] SNPs drawn beside each one that studies of association name
+n_matched = 9                        # [1, 100] SNPs drawn beside each one that studies of association name
 n_draws = 1000                       # [100, 1e6] draws of the nulls of what is measured, and of labels dealt anew
 radius_bp = 10                       # [1, 1e5] tokens within this many bases of the variant are compared
 lost_share = 0.25                    # (0, 1] a latent is lost if the alternative takes this share of its peak nearby; chosen on the demo
@@ -554,7 +554,7 @@ scaled.round(3) if len(scaled) else "no architecture of the sweep has two widths
 # %% [markdown]
 # ## SNPs that studies of association name
 #
-# Lead SNPs and fine-mapped variants of this cohort, where 00 names such files, each beside `n_controls` others of the same loci: as common,
+# Lead SNPs and fine-mapped variants of this cohort, where 00 names such files, each beside `n_matched` others of the same loci: as common,
 # with as many proxies, as far from a start (`lib/dna/associated.py`). A lead SNP mostly stands for others, so little is to be seen even by
 # a reader that knew. Loci are the witnesses; most cohorts have few. No dictionary was trained on these loci.
 
@@ -562,7 +562,7 @@ scaled.round(3) if len(scaled) else "no architecture of the sweep has two widths
 associations = None
 if io.stage_path(study, "00_dna", "corpus.json").with_name("association_report.csv").exists():
     snps, taken = pd.read_parquet(io.private_path(study, "00_dna", "snps.parquet")), Counter()
-    associations = associated.read(readers, corpus, genome, snps, associated.Rule(largest, lost_floor, lost_share), n_controls, radius_bp,
+    associations = associated.read(readers, corpus, genome, snps, associated.Rule(largest, lost_floor, lost_share), n_matched, radius_bp,
                                    n_draws, n_boot, seed, taken)
     stage.write_table("matched_report", report.table(taken))
     stage.write_table("associated", associations.table)
@@ -584,7 +584,7 @@ for named_as in associated.SETS if associations else []:
     r, one = rivals.loc[strongest], "" if s.n_loci > 1 else "all of them lie in one locus"
     stage.claim(what, s.value, s.low, s.high, int(s.n), 0.5,
                 bool(s.low > 0.5 and s.p <= 0.05 and (rivals.gain_low > 0).all()),
-                f"mean percentile among {int(s.n_controls)} matched SNPs, bootstrap over {int(s.n_loci)} loci; p {s.p:.3f}; strongest "
+                f"mean percentile among {int(s.n_matched)} matched SNPs, bootstrap over {int(s.n_loci)} loci; p {s.p:.3f}; strongest "
                 f"rival {strongest} {r.value:.3f}, the difference {r.gain:+.3f} ({r.gain_low:.3f} to {r.gain_high:.3f})",
                 of="variants", rule=rule, stopped=stopped, because=one)
 

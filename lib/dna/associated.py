@@ -33,7 +33,7 @@ PROXY, APART = 0.8, 0.2
 NONE = "no SNP of the cohort is one, or there are not as many others alike"
 MATCHED_ON = ["frequency", "proxies", "start_distance"]
 BALANCE_COLUMNS = ["column", "difference", "difference_pool", "named", "n"]
-COLUMNS = ["named", "method", "value", "low", "high", "p", "p_flips", "gain", "gain_low", "gain_high", "n", "n_controls", "n_loci"]
+COLUMNS = ["named", "method", "value", "low", "high", "p", "p_flips", "gain", "gain_low", "gain_high", "n", "n_matched", "n_loci"]
 
 
 class Rule(NamedTuple):

@@ -7,6 +7,7 @@ a result and save nothing. Notebooks lay the panels out; `save` puts the label u
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -138,8 +139,15 @@ def save(stage, name: str, figure: plt.Figure, label: str, *tables: pd.DataFrame
     figure.savefig(stage.figure_path(f"{name}.pdf"), metadata={"CreationDate": None})
     figure.savefig(stage.figure_path(f"{name}.png"), metadata={"Software": None})
     path = stage.figure_path(f"{name}.csv")
-    pd.concat(tables).to_csv(path, index=False, lineterminator="\n")
+    _below(tables).to_csv(path, index=False, lineterminator="\n")
     return path
+
+
+def _below(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One below the other, with the columns of all in the order they come; what is empty decides no column's type."""
+    columns = list(dict.fromkeys(column for table in tables for column in table))
+    filled = [table.dropna(axis=1, how="all") for table in tables if len(table)]
+    return (pd.concat(filled) if filled else pd.DataFrame()).reindex(columns=columns)
 
 
 def put_stop(ax: plt.Axes, stop: str) -> None:
