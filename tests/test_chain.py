@@ -128,7 +128,7 @@ def test_the_report_of_a_variant_has_its_parts_and_no_word_too_many(undisturbed:
     name = f"{row.contig}_{row.pos + 1}_{row.ref}_{row.alt}"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{name}.html", f"{name}.txt"]
     answer = report.split("2 ANSWER")[1].split("3 LATENTS")[0]
-    assert f"goes with {row.motif_lost[:4]}" in answer.splitlines()[1]  # the family of the planted site that this allele breaks, as 08 has it
+    assert f"goes with {row.motif_lost[:4]}" in answer.splitlines()[1]  # of the planted site that it breaks, as in 08
 
 
 def test_a_vcf_comes_back_annotated_with_what_could_not_be_read_beside_it(undisturbed: Path, tmp_path: Path) -> None:
