@@ -92,8 +92,8 @@ variant: $(READY)  ## STUDY=x VARIANT=chr20:44355644:C:A (or VCF=file), OUT=fold
 publish: $(READY)  ## STUDY=x [OUT=folder]: the study built anew without anything about a person (published/x), or a refusal
 	@$(BIN)/python -m lib.publish --study="$$STUDY" $${OUT:+--out="$$OUT"}
 
-lab: $(READY)  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
+lab: $(READY)  ## JupyterLab on the notebooks; LAB="--no-browser --port=9000" hands it options
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $$LAB
 
 test: $(READY)  ## all tests but the long runs of generated cases
 	$(BIN)/python -m pytest -q -m "not long" -n 2 --dist loadfile --durations 25 tests

@@ -21,7 +21,8 @@ from lib.stage.bed import interval
 def write_tracks(stage, catalogue: pd.DataFrame, latents: sparse.csr_matrix, tokens: pd.DataFrame, genome: Reference, n: int) -> list[int]:
     """tracks/latent_<i>.bw, .bedGraph, .bed of the n plausible latents of the highest validation F1, and an IGV session.
 
-    The session names the genome by its file's name, which has to lie beside it or be chosen in IGV. Returns the latents.
+    The session names the genome as IGV does where it is hg38 or hg19 (`assembly`), and opens as it is; another by its file's name, which
+    has to lie beside it. Returns the latents.
     """
     picked = catalogue[catalogue["plausible"]].sort_values("f1_validation", ascending=False, kind="stable").head(n)
     files, columns, locus = {}, latents.tocsc(), ""
@@ -37,8 +38,20 @@ def write_tracks(stage, catalogue: pd.DataFrame, latents: sparse.csr_matrix, tok
             top = steps.loc[steps["value"].idxmax()]
             locus = f"{top['contig']}:{max(1, int(top['start']) - 200)}-{int(top['end']) + 200}"
     if files:
-        write_igv_session(stage.path("tracks/session.xml"), genome.path.name, files, locus)
+        write_igv_session(stage.path("tracks/session.xml"), assembly(genome.lengths) or genome.path.name, files, locus)
     return picked["latent"].tolist()
+
+
+def assembly(lengths: dict[str, int]) -> str:
+    """hg38 or hg19, where contigs (contig -> bases) bear names of its chromosomes, chr1 or 1, and each is as long; "" for neither."""
+    import bioframe
+
+    named = {f"chr{contig.removeprefix('chr')}": length for contig, length in lengths.items()}
+    for name in ("hg38", "hg19"):
+        known = bioframe.assembly_info(name).chromsizes.to_dict()
+        if (shared := named.keys() & known) and all(named[contig] == known[contig] for contig in shared):
+            return name
+    return ""
 
 
 COLUMNS = ["contig", "start", "end", "concept", "family"]

@@ -123,6 +123,12 @@ def test_igv_session_names_every_track(tmp_path):
     assert [t.attrib["name"] for t in root.iter("Track")] == ["latent 5 & co", "sites"]
 
 
+def test_an_assembly_is_known_by_the_lengths_of_its_chromosomes():
+    assert tracks.assembly({"chr1": 248956422, "chr20": 64444167, "chrUn_x": 5}) == "hg38"
+    assert tracks.assembly({"1": 249250621}) == "hg19"
+    assert tracks.assembly({"chr1": 248956422, "chr2": 100}) == "" == tracks.assembly({"sim1": 300}) == tracks.assembly({})
+
+
 def test_a_table_of_regions_is_called_by_its_file(tmp_path, genome):
     path, report = tmp_path / "enhancer.csv", Counter()
     path.write_text("id,region,start,end,strand\n0,chr1,10,20,\n1,chr9,1,2,\n2,chr2,0,40,\n")
